@@ -1,0 +1,37 @@
+# Everything a newcomer or CI runs. Needs Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A plugin is a distribution of its own; the repository's are installed for its tests.
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+
+.PHONY: help train test lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+train: $(STAMP)  ## train a VAE with a planar-flow posterior on the bundled digits
+	$(BIN)/vaeflow train --posterior planar
+
+test: $(STAMP)  ## run the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment
+	rm -rf $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt $(PLUGINS)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"vaeflow needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.12 (or newer)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(patsubst %/pyproject.toml,-e %,$(PLUGINS))
+	@touch $(STAMP)

@@ -1,0 +1,52 @@
+"""The built-in parts, registered through the same hooks as any plugin's."""
+
+from __future__ import annotations
+
+from vaeflow.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def vaeflow_register_datasets(register: Register) -> None:
+    """Offer the built-in datasets."""
+    register("digits", "vaeflow.datasets.digits:Digits")
+    register("mnist", "vaeflow.datasets.mnist:MNIST")
+    register("file", "vaeflow.datasets.file:File")
+
+
+@hookimpl
+def vaeflow_register_encoders(register: Register) -> None:
+    """Offer the built-in encoders."""
+    register("mlp", "vaeflow.encoders.mlp:MLP")
+
+
+@hookimpl
+def vaeflow_register_posteriors(register: Register) -> None:
+    """Offer the built-in posteriors."""
+    register("identity", "vaeflow.posteriors.identity:Identity")
+    register("planar", "vaeflow.posteriors.planar:Planar")
+    register("iaf", "vaeflow.posteriors.iaf:IAF")
+
+
+@hookimpl
+def vaeflow_register_priors(register: Register) -> None:
+    """Offer the built-in priors."""
+    register("normal", "vaeflow.priors.normal:Normal")
+
+
+@hookimpl
+def vaeflow_register_decoders(register: Register) -> None:
+    """Offer the built-in decoders."""
+    register("mlp", "vaeflow.decoders.mlp:MLP")
+
+
+@hookimpl
+def vaeflow_register_likelihoods(register: Register) -> None:
+    """Offer the built-in likelihoods."""
+    register("bernoulli", "vaeflow.likelihoods.bernoulli:Bernoulli")
+    register("gaussian", "vaeflow.likelihoods.gaussian:Gaussian")
+
+
+@hookimpl
+def vaeflow_register_objectives(register: Register) -> None:
+    """Offer the built-in objectives."""
+    register("elbo", "vaeflow.objectives:ELBO")

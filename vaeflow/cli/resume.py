@@ -1,0 +1,48 @@
+"""`vaeflow resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("resume")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--epochs", type=click.IntRange(1), help="Train to this many epochs in all.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
+def command(run: Path, epochs: int | None, data_root: Path | None) -> int:
+    """Continue the run directory RUN from its newest checkpoint.
+
+    With the same torch, device and number of threads, the run ends with the same bits as one that
+    was never interrupted.
+    """
+    from vaeflow.cli.running import finish, interruptible, observers
+    from vaeflow.errors import ConfigError
+    from vaeflow.experiment import prepare, resume
+    from vaeflow.plugins import load_plugins
+    from vaeflow.runs import Run
+
+    plugins = load_plugins()
+    opened = Run.open(run)
+    config = opened.config(plugins)
+    update: dict[str, Any] = {}
+    if data_root is not None:
+        update["data_root"] = data_root.absolute()
+    if epochs is not None and epochs != config.epochs:
+        if config.schedule == "cosine":
+            raise ConfigError(
+                f"--epochs {epochs}: the cosine schedule of {run} was laid out for "
+                f"{config.epochs} epochs; train a new run instead"
+            )
+        update["epochs"] = epochs
+    config = config.model_copy(update=update)
+    status = opened.status()
+    if status.get("state") == "completed" and (status.get("epoch") or 0) >= config.epochs:
+        click.echo(f"{run} is complete after {status['epoch']} epochs: nothing to do.")
+        return 0
+    experiment = prepare(config, plugins)
+    with interruptible() as stop:
+        result = resume(opened, experiment, lambda r: observers(r, experiment), stop)
+    return finish(opened, experiment, result, stop.code)

@@ -1,0 +1,207 @@
+"""What `train` and `resume` share: observers, signals, and the report at the end."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vaeflow.evaluation import Bounds
+from vaeflow.experiment import Experiment, evaluate_split, images_of, load_weights
+from vaeflow.model import VAE
+from vaeflow.runs import Run
+from vaeflow.training import Fit, Observer
+from vaeflow.training.observers import Record
+
+
+def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
+    """Return what watches a training that a person started."""
+    config = experiment.config
+    crew: list[Observer] = [Bar() if sys.stdout.isatty() else Lines(), Hooks(run, experiment)]
+    if config.tensorboard:
+        from vaeflow.training.tensorboard import TensorBoard
+
+        images = images_of(experiment.splits, "validation", config)
+        crew.append(TensorBoard(run.path, config.to_toml(), images, config.image_every))
+    sizes = " / ".join(f"{len(x):,}" for _, x in experiment.splits)
+    names = ", ".join(
+        f"{kind} {part.name.removeprefix('vaeflow/')}" for kind, part in config.parts().items()
+    )
+    count = sum(p.numel() for p in experiment.model.parameters())
+    click.echo(f"{names}; {count:,} parameters on {experiment.trainer.device}")
+    click.echo(f"{sizes} train / validation / test examples, binarization {config.binarization}")
+    click.echo(f"run directory {run.path}")
+    return crew
+
+
+def line(record: Record, epochs: int) -> str:
+    """Return an epoch's record as one line of text."""
+    words = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
+    words.append(f"loss {record['train/loss']:.2f}")
+    words.append(f"train ELBO {record['train/elbo']:.2f}")
+    if "validation/elbo" in record:
+        words.append(f"validation ELBO {record['validation/elbo']:.2f}")
+        words.append(f"KL {record['validation/kl']:.2f}")
+    if record["beta"] != 1:
+        words.append(f"β {record['beta']:.2f}")
+    words.append(f"{record['images_per_second']:,.0f} images/s")
+    return "  ".join(words)
+
+
+class Lines(Observer):
+    """One plain line per epoch, for logs."""
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
+        self.epochs = epochs
+
+    def epoch(self, record: Record, model: VAE) -> None:  # noqa: D102
+        click.echo(line(record, self.epochs))
+
+
+class Bar(Observer):
+    """A progress bar over all steps, with the newest figures."""
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
+        self.epochs = epochs
+        self.due = 0.0
+        self.bar = Progress(
+            BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn()
+        )
+        total = epochs * steps_per_epoch
+        self.task = self.bar.add_task(f"epoch 0/{epochs}", total=total, completed=step)
+        self.bar.start()
+
+    def step(self, step: int) -> None:  # noqa: D102
+        if (now := time.monotonic()) >= self.due:  # ten times a second is enough for an eye
+            self.due = now + 0.1
+            self.bar.update(self.task, completed=step)
+
+    def epoch(self, record: Record, model: VAE) -> None:  # noqa: D102
+        text = line(record, self.epochs)
+        self.bar.update(self.task, completed=record["step"], description=text)
+
+    def end(self, status: str) -> None:  # noqa: D102
+        self.bar.stop()
+
+
+class Hooks(Observer):
+    """Calls the behaviour hooks of the plugins."""
+
+    def __init__(self, run: Run, experiment: Experiment) -> None:
+        self.hook = experiment.plugins.hooks.hook
+        self.run = run
+        self.config = experiment.config.to_toml()
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
+        self.hook.vaeflow_train_start(run_dir=self.run.path, config=self.config)
+
+    def epoch(self, record: Record, model: VAE) -> None:  # noqa: D102
+        self.hook.vaeflow_epoch_end(run_dir=self.run.path, record=record)
+
+    def end(self, status: str) -> None:  # noqa: D102
+        self.hook.vaeflow_train_end(run_dir=self.run.path, status=status)
+
+
+class Stop:
+    """Becomes true at the first signal; `code` is then the exit code, 128 + its number."""
+
+    code = 0
+
+    def __call__(self) -> bool:  # noqa: D102
+        return self.code != 0
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once."""
+    stop = Stop()
+    numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: Any) -> None:
+        stop.code = 128 + number
+        restore()
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+def finish(run: Run, experiment: Experiment, result: Fit, code: int) -> int:
+    """Evaluate the best weights on the test data, print the report, return the exit code."""
+    path = shlex.quote(str(run.path))
+    if result.status == "interrupted":
+        click.echo(
+            f"Interrupted after step {result.progress.step:,}; go on with: vaeflow resume {path}",
+            err=True,
+        )
+        return code
+    config, model = experiment.config, experiment.model
+    load_weights(model, run.checkpoint(), "best")
+    images = images_of(experiment.splits, "test", config)
+    with counting(len(images), "test images") as progress:
+        bounds = evaluate_split(
+            model, images, config, samples=config.test_samples, progress=progress
+        )
+    run.set_summary(
+        {
+            "dataset": config.dataset.name,
+            "split": "test",
+            "binarization": config.binarization,
+            "weights": "best",
+            "best_epoch": result.progress.best_epoch,
+            "seconds": result.progress.seconds,
+            **bounds.as_dict(),
+        }
+    )
+    print_bounds(bounds, f"test data, binarization {config.binarization}")
+    best = result.progress.best_epoch
+    click.echo(f"weights of epoch {best}, the best validation ELBO; all results in {run.path}")
+    click.echo("\nNext:")
+    for next_command in (
+        f"vaeflow evaluate {path} --importance-samples 1000",
+        f"vaeflow sample {path} -n 64 --out samples.png",
+        f"tensorboard --logdir {path}",
+    ):
+        click.echo(f"  {next_command}")
+    return 0
+
+
+def print_bounds(bounds: Bounds, title: str) -> None:
+    """Print the estimates as a table."""
+    table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
+    for heading, justify in (("nats per image", "left"), ("mean ± standard error", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_row("ELBO", str(bounds.elbo))
+    table.add_row("  log p(x|z)", str(bounds.log_px))
+    table.add_row("  − KL(q‖p)", f"{-bounds.kl.mean:.2f} ± {bounds.kl.standard_error:.2f}")
+    table.add_row(f"NLL, {bounds.samples:,} importance samples", str(bounds.nll))
+    Console().print(table)
+
+
+@contextmanager
+def counting(total: int, what: str) -> Iterator[Any]:
+    """Show progress over `total` items on a terminal; nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda done: None
+        return
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)

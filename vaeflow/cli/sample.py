@@ -1,0 +1,37 @@
+"""`vaeflow sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("sample")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="samples.png",
+    show_default=True,
+    help="A .png picture, or .npz with the values.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
+@click.option("--binary", is_flag=True, help="Draw x ~ p(x|z) instead of showing its mean.")
+def command(run: Path, count: int, out: Path, seed: int, binary: bool) -> None:
+    """Draw z from the prior of the model in RUN and show the mean of p(x|z)."""
+    import torch
+
+    from vaeflow import load
+    from vaeflow.cli.writing import new_file, write_values
+
+    with new_file(out):
+        model = load(run)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            p = model.generate(model.latent_prior().sample((count, 1)))
+            x = (p.sample() if binary else p.mean)[:, 0]
+        write_values(out, samples=x)

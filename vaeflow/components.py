@@ -1,0 +1,103 @@
+"""The five abstract parts of a VAE: modules whose forward returns a distribution or a tensor.
+
+Shapes: K importance samples, B batch, F features, L latent size, data_shape such as (1, 28, 28).
+A part's options are the keyword-only parameters of its constructor: their types, defaults and the
+docstring section "Options:" are all that the command line and the configuration file need.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+Shape = tuple[int, ...]
+Infer = Callable[[Tensor], Distribution]
+
+
+class Encoder(nn.Module, ABC):
+    """A network from data to features, `Encoder(data_shape, **options)`.
+
+    A subclass sets `features`, the size F of its output.
+    """
+
+    features: int
+
+    def __init__(self, data_shape: Shape) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, *data_shape) to features (B, F)."""
+
+
+class Posterior(nn.Module, ABC):
+    """The approximate posterior q(z|x), `Posterior(latent, features, **options)`."""
+
+    def __init__(self, latent: int, features: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.features = features
+
+    @abstractmethod
+    def forward(self, h: Tensor) -> Distribution:
+        """Return q(z|x) with batch (B,) and event (L,) for features h (B, F)."""
+
+
+class Prior(nn.Module, ABC):
+    """The prior p(z), `Prior(latent, data_shape, **options)`."""
+
+    def __init__(self, latent: int, data_shape: Shape) -> None:
+        super().__init__()
+        self.latent = latent
+        self.data_shape = tuple(data_shape)
+
+    @abstractmethod
+    def forward(self, infer: Infer) -> Distribution:
+        """Return p(z) with batch () and event (L,).
+
+        `infer` maps data (N, *data_shape) to q(z|x). Most priors ignore it; a prior made of
+        posteriors, such as the VampPrior (Tomczak & Welling 2018), calls it on its pseudo-inputs.
+        """
+
+
+class Decoder(nn.Module, ABC):
+    """A network from z to the likelihood's parameters.
+
+    `Decoder(latent, output_shape, **options)`.
+    """
+
+    def __init__(self, latent: int, output_shape: Shape) -> None:
+        super().__init__()
+        self.latent = latent
+        self.output_shape = tuple(output_shape)
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """Map z (K, B, L) to (K, B, *output_shape)."""
+
+
+class Likelihood(nn.Module, ABC):
+    """The observation model p(x|z), `Likelihood(data_shape, **options)`.
+
+    A subclass sets `output_shape`, what the decoder must emit, and `support`, the values it can
+    score. `log_peak` is the largest value that log p(x|z) can take, in nats, where that is known
+    and finite: the loss that the trainer reports is `log_peak − objective`, so that a Gaussian of
+    fixed scale reports the scaled squared error plus KL, as papers print it.
+    """
+
+    output_shape: Shape
+    support: constraints.Constraint
+    log_peak: float = 0.0
+
+    def __init__(self, data_shape: Shape) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+        self.output_shape = self.data_shape
+
+    @abstractmethod
+    def forward(self, output: Tensor) -> Distribution:
+        """Return p(x|z) with batch (K, B) and event data_shape for decoder output (K, B, …)."""

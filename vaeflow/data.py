@@ -1,0 +1,145 @@
+"""Data sets in memory: their splits, their binarization and the check of their values."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from vaeflow.errors import DataError
+
+Binarization = Literal["none", "dynamic", "threshold"]
+
+# The evaluation splits of dynamically binarized data are drawn once, with this seed, for every
+# run: a bound on the test set must not depend on the run that reports it.
+EVALUATION_SEED = 777
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test data, each float32 (N, *data_shape)."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example."""
+        return tuple(self.train.shape[1:])
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        yield from (("train", self.train), ("validation", self.validation), ("test", self.test))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all values and shapes, to recognize the data on resume."""
+        digest = hashlib.sha256()
+        for name, x in self:
+            digest.update(f"{name}{tuple(x.shape)}".encode())
+            digest.update(x.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+class Dataset(ABC):
+    """A source of data, `Dataset(root, **options)`; `root` is the directory of its files."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Return the splits.
+
+        Raises:
+            DataError: if a file is missing, corrupt or of an unexpected format.
+        """
+
+
+def resolve_binarization(
+    wanted: Literal["auto"] | Binarization, x: Tensor, support: constraints.Constraint
+) -> Binarization:
+    """Choose "dynamic" for grey data under a likelihood of binary data, "none" otherwise.
+
+    Raises:
+        DataError: if a binarization is asked for and the data is not within [0, 1].
+    """
+    unit = bool(((x >= 0) & (x <= 1)).all())
+    if wanted == "auto":
+        grey = unit and not bool(((x == 0) | (x == 1)).all())
+        return "dynamic" if support is constraints.boolean and grey else "none"
+    if wanted != "none" and not unit:
+        raise DataError(
+            f"binarization {wanted!r} needs grey values in [0, 1], but the data lies in "
+            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale) or use "
+            "--binarization none"
+        )
+    return wanted
+
+
+def binarize(x: Tensor, how: Binarization) -> Tensor:
+    """Return x as an evaluation sees it: the same numbers in every run.
+
+    threshold: 1 where x ≥ ½. dynamic: one draw x ~ Bernoulli(grey value) with `EVALUATION_SEED`.
+    (During training, dynamic binarization is drawn anew at each visit, by the training step.)
+    """
+    if how == "none":
+        return x
+    if how == "threshold":
+        return (x >= 0.5).to(x.dtype)
+    generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
+    return torch.bernoulli(x, generator=generator)
+
+
+def check_values(
+    name: str, x: Tensor, data_shape: tuple[int, ...], support: constraints.Constraint
+) -> None:
+    """Check that a split is not empty and that the likelihood can score every value.
+
+    Raises:
+        DataError: naming the split, the index, the value and the cure.
+    """
+    if len(x) == 0:
+        raise DataError(f"the {name} split is empty: at least one example is needed")
+    if tuple(x.shape[1:]) != data_shape:
+        raise DataError(
+            f"{name} examples have shape {tuple(x.shape[1:])}, but the model takes {data_shape}: "
+            "reshape the data or build the model for it"
+        )
+    finite = torch.isfinite(x)
+    if not finite.all():
+        where = (~finite).nonzero()[0].tolist()
+        raise DataError(
+            f"{name} example {where[0]} has the value {x[tuple(where)].item()} at "
+            f"{tuple(where[1:])}: replace or drop what is not finite"
+        )
+    inside = support.check(x)
+    if not inside.all():
+        where = (~inside).nonzero()[0].tolist()
+        raise DataError(
+            f"{name} example {where[0]} has the value {x[tuple(where)].item():g}, which the "
+            f"likelihood cannot score: it needs {_describe(support)}, and the data lies in "
+            f"[{x.min().item():g}, {x.max().item():g}]; {_cure(x)}"
+        )
+
+
+def _describe(support: constraints.Constraint) -> str:
+    if support is constraints.boolean:
+        return "values 0 and 1"
+    if support is constraints.unit_interval:
+        return "values in [0, 1]"
+    return f"values in {support}"
+
+
+def _cure(x: Tensor) -> str:
+    if x.min() >= 0 and x.max() <= 1:
+        return "use --binarization dynamic, or --likelihood gaussian"
+    if x.min() >= 0:
+        return f"divide with --dataset.scale {x.max().item():g}, or use --likelihood gaussian"
+    return "use --likelihood gaussian"

@@ -1,0 +1,113 @@
+"""Arrays from a NumPy file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+from vaeflow.data import Dataset, Splits
+from vaeflow.errors import DataError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+_LIMIT = 8 << 30  # bytes an .npz may unpack to
+
+
+class File(Dataset):
+    """The first axis of an array in a .npy or .npz file counts the examples.
+
+    An .npz with arrays named train, validation and test is taken as split; one with a single array,
+    or a .npy, is shuffled with a fixed seed and split by the fractions below.
+
+    Options:
+        path: the file; relative to --data-root if that is given.
+        scale: values are divided by it; 255 brings grey levels into [0, 1].
+        validation: fraction of the examples for validation.
+        test: fraction of the examples for the test.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        path: Path,
+        scale: PositiveFloat = 1.0,
+        validation: Fraction = 0.1,
+        test: Fraction = 0.1,
+    ) -> None:
+        super().__init__(root)
+        if validation + test >= 1:
+            raise DataError(
+                f"validation {validation:g} and test {test:g} leave no training data: their sum "
+                "must be below 1"
+            )
+        self.path = root / path if root else path
+        self.scale = scale
+        self.fractions = (validation, test)
+
+    def load(self) -> Splits:  # noqa: D102
+        arrays = _read(self.path)
+        if len(arrays) == 1:
+            return self._split(self._tensor(*arrays.items()))
+        if set(arrays) != {"train", "validation", "test"}:
+            raise DataError(
+                f"{self.path} holds the arrays {', '.join(sorted(arrays))}: name them train, "
+                "validation and test, or keep one only"
+            )
+        splits = Splits(*(self._tensor((k, arrays[k])) for k in ("train", "validation", "test")))
+        for name, x in splits:
+            if x.shape[1:] != splits.train.shape[1:]:
+                raise DataError(
+                    f"{self.path}: {name} examples have shape {tuple(x.shape[1:])}, training ones "
+                    f"{splits.data_shape}: give all splits the same shape"
+                )
+        return splits
+
+    def _tensor(self, item: tuple[str, np.ndarray]) -> Tensor:
+        name, array = item
+        if array.dtype.kind not in "buif":
+            raise DataError(
+                f"{self.path}: array {name!r} has type {array.dtype}, but numbers are needed: "
+                "store it as float32 or uint8"
+            )
+        if array.ndim < 2 or array[:1].size == 0:
+            raise DataError(
+                f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
+                "with at least one of each is needed"
+            )
+        return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
+
+    def _split(self, x: Tensor) -> Splits:
+        n_validation, n_test = (max(1, round(f * len(x))) for f in self.fractions)
+        if len(x) < 3:
+            raise DataError(
+                f"{self.path} holds {len(x)} examples: at least 3 are needed, one for each split"
+            )
+        order = torch.from_numpy(np.random.RandomState(0).permutation(len(x)))
+        n_train = len(x) - n_validation - n_test
+        return Splits(*x[order].split([n_train, n_validation, n_test]))
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path} is no file: check --dataset.path and --data-root")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as z:
+                size = sum(member.file_size for member in z.infolist())
+            if size > _LIMIT:
+                raise DataError(f"{path} unpacks to {size:,} bytes: at most {_LIMIT:,} are read")
+            with np.load(path, allow_pickle=False) as npz:
+                return {name: npz[name] for name in npz.files}
+        # Mapped, so that a header that promises more than the file holds fails before allocation.
+        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is not a readable .npy or .npz file of numbers ({error}): write it with "
+            "numpy.save or numpy.savez"
+        ) from None

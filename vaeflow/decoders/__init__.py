@@ -1,0 +1,1 @@
+"""Built-in decoders, one file per family."""

@@ -1,0 +1,38 @@
+"""The multi-layer perceptron decoder."""
+
+from __future__ import annotations
+
+from math import prod
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from vaeflow.components import Decoder, Shape
+from vaeflow.nn import Activation, Init, initialize, mlp
+
+
+class MLP(Decoder):
+    """Fully connected layers from z to the likelihood's parameters; the last layer is linear.
+
+    Options:
+        hidden: sizes of the hidden layers.
+        activation: nonlinearity after each hidden layer.
+        init: how the weights are drawn.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        output_shape: Shape,
+        *,
+        hidden: tuple[PositiveInt, ...] = (500, 500),
+        activation: Activation = "relu",
+        init: Init = "torch",
+    ) -> None:
+        super().__init__(latent, output_shape)
+        self.layers = mlp((latent, *hidden, prod(output_shape)), activation, last=False)
+        initialize(self.layers, init)
+
+    def forward(self, z: Tensor) -> Tensor:  # noqa: D102
+        output: Tensor = self.layers(z)
+        return output.unflatten(-1, self.output_shape)

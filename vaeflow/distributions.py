@@ -1,0 +1,164 @@
+"""Sampling and scoring in one forward pass: the only way that vaeflow draws from q(z|x).
+
+Shapes: K samples, B batch, L latent size. Densities are in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import (
+    Distribution,
+    Independent,
+    Normal,
+    TransformedDistribution,
+    constraints,
+)
+from torch.distributions.utils import _sum_rightmost
+
+
+class Draw(NamedTuple):
+    """A sample and its own density, log q(z) = log q0(z0) − log|det ∂z/∂z0|."""
+
+    z: Tensor  # (K, B, L)
+    log_base: Tensor  # (K, B): log q0(z0)
+    log_det: Tensor  # (K, B): log|det ∂z/∂z0|, zero where there is no flow
+
+    @property
+    def log_prob(self) -> Tensor:
+        """Return log q(z), shape (K, B)."""
+        return self.log_base - self.log_det
+
+
+class Map(Protocol):
+    """An invertible map of the latent space: z0 -> (z, log|det ∂z/∂z0|).
+
+    Shapes (*, L) -> (*, L), (*). A map that knows its inverse may offer
+    ``inverse(z) -> (z0, log|det ∂z/∂z0|)``, the log-determinant still that of the forward map.
+    """
+
+    def __call__(self, z: Tensor, /) -> tuple[Tensor, Tensor]:  # noqa: D102
+        ...
+
+
+class Flow(Distribution):
+    r"""The law of :math:`z = f_T ∘ … ∘ f_1(z_0)` with :math:`z_0 \sim q_0`.
+
+    .. math:: \log q(z) = \log q_0(z_0) - \sum_t \log|\det ∂f_t/∂z_{t-1}|
+
+    Each map is applied once, forward; its log-determinant comes with it, so that no inverse and no
+    cache is needed to score a draw (Rezende & Mohamed 2015, eq. 7).
+
+    Arguments:
+        base: q0, batch (B,), event (L,).
+        maps: callables z -> (z, log|det|), applied in order.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (torch's own spelling)
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, base: Distribution, maps: Sequence[Map]) -> None:
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+        self.base = base
+        self.maps = tuple(maps)
+
+    def draw(self, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
+        """Draw z and score it in the same pass."""
+        z = self.base.rsample(Size(sample_shape))
+        log_base = self.base.log_prob(z)
+        log_det = torch.zeros_like(log_base)
+        for f in self.maps:
+            z, term = f(z)
+            log_det = log_det + term
+        return Draw(z, log_base, log_det)
+
+    def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw z, differentiable in the parameters of the base and of the maps."""
+        return self.draw(tuple(sample_shape)).z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Score any z by the maps' inverses.
+
+        Raises:
+            NotImplementedError: where a map has no inverse; score draws with `draw` instead.
+        """
+        log_det = value.new_zeros(value.shape[:-1])
+        for f in reversed(self.maps):
+            inverse = getattr(f, "inverse", None)
+            if inverse is None:
+                raise NotImplementedError(
+                    f"{type(f).__name__} has no inverse, so log q(z) is known only for a draw of "
+                    "its own: use vaeflow.distributions.draw(q, shape), which scores as it draws"
+                )
+            value, term = inverse(value)
+            log_det = log_det + term
+        return self.base.log_prob(value) - log_det
+
+
+def draw(q: Distribution, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
+    """Draw from any distribution and score the draw in one forward pass.
+
+    A distribution's own one-pass method is used where it has one: `draw` (`Flow`) or
+    `rsample_and_log_prob` (zuko's flows, which do not tell the log-determinant apart). torch's and
+    Pyro's `TransformedDistribution` is walked forward. Anything else draws, then scores.
+    """
+    shape = Size(sample_shape)
+    if hasattr(q, "draw"):
+        return Draw(*q.draw(shape))
+    if hasattr(q, "rsample_and_log_prob"):
+        z, log_prob = q.rsample_and_log_prob(shape)
+        return Draw(z, log_prob, torch.zeros_like(log_prob))
+    if isinstance(q, TransformedDistribution):
+        return _walk(q, shape)
+    z = q.rsample(shape)
+    log_prob = q.log_prob(z)
+    return Draw(z, log_prob, torch.zeros_like(log_prob))
+
+
+def rsample_and_log_prob(
+    q: Distribution, sample_shape: Size | tuple[int, ...] = ()
+) -> tuple[Tensor, Tensor]:
+    """Return z (K, B, L) and log q(z) (K, B): `draw` without the split."""
+    sample = draw(q, sample_shape)
+    return sample.z, sample.log_prob
+
+
+def _walk(q: TransformedDistribution, shape: Size) -> Draw:
+    """Push a base sample through q's transforms, each transform and log-determinant once.
+
+    Calling `q.log_prob(q.rsample())` would invert each transform; planar-like transforms have no
+    inverse, and a cache of the last sample answers for that sample only.
+    """
+    # Event dimensions may grow or shrink along the chain; count them as torch's log_prob does.
+    event_dim = len(q.event_shape)
+    for t in reversed(q.transforms):
+        event_dim += t.domain.event_dim - t.codomain.event_dim
+    z = q.base_dist.rsample(shape)
+    log_base = _sum_rightmost(q.base_dist.log_prob(z), event_dim - len(q.base_dist.event_shape))
+    log_det = torch.zeros_like(log_base)
+    for t in q.transforms:
+        y = t(z)
+        term = t.log_abs_det_jacobian(z, y)
+        log_det = log_det + _sum_rightmost(term, event_dim - t.domain.event_dim)
+        event_dim += t.codomain.event_dim - t.domain.event_dim
+        z = y
+    return Draw(z, log_base, log_det)
+
+
+def diagonal_normal(loc: Tensor, log_variance: Tensor) -> Independent:
+    """Return N(loc, diag(exp(log_variance))) with the last dimension as its event.
+
+    In float32 or wider even under autocast: a density in bfloat16 is off by tenths of a nat.
+    """
+    loc, log_variance = at_least_float32(loc), at_least_float32(log_variance)
+    scale = torch.exp(0.5 * log_variance)
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return x in float32 if it came in a half precision, as it is otherwise."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,105 @@
+"""The ELBO and the importance-sampled NLL of a data set, with standard errors.
+
+Shapes: K importance samples, B batch. All figures are in nats per image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from vaeflow.model import VAE
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images and its standard error, s/√N."""
+
+    mean: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> Estimate:
+        """Return the estimate of per-image values (N,)."""
+        values = values.double()
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return cls(values.mean().item(), error)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.standard_error:.2f}"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds on log p(x) of N images, each the mean over K draws of q(z|x)."""
+
+    images: int
+    samples: int
+    elbo: Estimate  # E_q[log w]
+    log_px: Estimate  # E_q[log p(x|z)]
+    kl: Estimate  # E_q[log q(z|x) − log p(z)], from the same draws: elbo = log_px − kl
+    nll: Estimate  # −log (1/K) Σ_k w_k, the IWAE bound with its sign changed
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain numbers, for JSON."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: VAE,
+    x: Tensor,
+    *,
+    samples: int = 100,
+    batch: int = 100,
+    chunk: int = 100,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Bounds:
+    r"""Estimate the bounds on the images x (N, *data_shape).
+
+    .. math:: \log p(x) ≥ E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)} ≥ \mathrm{ELBO}
+
+    (Burda et al. 2016, eq. 8.) The encoder runs once per image; at most `chunk` draws of `batch`
+    images are in memory at a time, whatever K is.
+
+    Arguments:
+        model: evaluated on the device where it is, in evaluation mode.
+        x: values that the likelihood can score, binarized before if it is binary.
+        samples: K.
+        batch: images at a time.
+        chunk: draws at a time.
+        progress: called with the number of images done.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    sums: list[Tensor] = []  # each (3, B): of log w, log p(x|z) and log q − log p(z) over K
+    bound: list[Tensor] = []
+    for images in x.split(batch):
+        images = images.to(device)
+        q = model.infer(images)
+        total = torch.zeros(3, len(images), dtype=torch.float64)
+        log_sum = torch.full((len(images),), -torch.inf, dtype=torch.float64)
+        for done in range(0, samples, chunk):
+            terms = model.terms(images, q, min(chunk, samples - done))
+            pieces = (terms.log_weight, terms.log_px, terms.log_qz - terms.log_pz)
+            total += torch.stack([piece.double().sum(0) for piece in pieces]).cpu()
+            log_w = terms.log_weight.double().logsumexp(0).cpu()
+            log_sum = torch.logaddexp(log_sum, log_w)
+        sums.append(total)
+        bound.append(log_sum - math.log(samples))
+        progress(len(images))
+    model.train(was_training)
+    elbo, log_px, kl = torch.cat(sums, 1) / samples
+    return Bounds(
+        images=len(x),
+        samples=samples,
+        elbo=Estimate.of(elbo),
+        log_px=Estimate.of(log_px),
+        kl=Estimate.of(kl),
+        nll=Estimate.of(-torch.cat(bound)),
+    )

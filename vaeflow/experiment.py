@@ -1,0 +1,232 @@
+"""From a configuration to a trained run, and from a run directory back to a model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaeflow.config import Config
+from vaeflow.data import Splits, binarize, resolve_binarization
+from vaeflow.errors import DataError, PluginError, VaeflowError
+from vaeflow.evaluation import Bounds, evaluate
+from vaeflow.model import VAE
+from vaeflow.plugins import Plugins, load_plugins
+from vaeflow.runs import Run, new_name
+from vaeflow.training import Fit, Observer, Trainer
+from vaeflow.training.checkpoints import Checkpoint
+from vaeflow.training.checks import check_fit
+from vaeflow.training.devices import choose_device
+from vaeflow.training.noise import Noise
+from vaeflow.training.observers import MetricsFile
+
+log = logging.getLogger("vaeflow")
+
+
+@dataclass
+class Experiment:
+    """A configuration with its data loaded and its model built; nothing on disk yet."""
+
+    config: Config
+    plugins: Plugins
+    splits: Splits
+    trainer: Trainer
+
+    @property
+    def model(self) -> VAE:
+        """Return the model."""
+        return self.trainer.model
+
+
+def prepare(config: Config, plugins: Plugins) -> Experiment:
+    """Load the data, build the model and check both, before anything is written.
+
+    Raises:
+        ConfigError, DataError, PluginError: as the parts and the data call for.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    splits = load_data(config, plugins)
+    with Noise(config.seed, torch.device("cpu")).private("weights"):
+        model = build(config, plugins, splits.data_shape)
+        objective = _make(config, plugins, "objective")
+    wanted = config.binarization
+    how = resolve_binarization(wanted, splits.train, model.likelihood.support)
+    config = config.model_copy(update={"binarization": how})
+    trainer = Trainer(
+        model,
+        splits.train,
+        splits.validation,
+        objective=objective,
+        binarization=how,
+        settings=config,
+    )
+    return Experiment(config, plugins, splits, trainer)
+
+
+def load_data(config: Config, plugins: Plugins) -> Splits:
+    """Load the dataset that the configuration names.
+
+    Raises:
+        DataError: if it cannot be had.
+    """
+    splits: Splits = _make(config, plugins, "dataset", config.data_root).load()
+    if len(splits.test) == 0:
+        raise DataError(f"dataset {config.dataset.name!r} has an empty test split")
+    return splits
+
+
+def build(config: Config, plugins: Plugins, data_shape: tuple[int, ...]) -> VAE:
+    """Build the model that the configuration describes, for data of one shape."""
+    likelihood = _make(config, plugins, "likelihood", data_shape)
+    encoder = _make(config, plugins, "encoder", data_shape)
+    return VAE(
+        encoder=encoder,
+        posterior=_make(config, plugins, "posterior", config.latent, encoder.features),
+        prior=_make(config, plugins, "prior", config.latent, data_shape),
+        decoder=_make(config, plugins, "decoder", config.latent, likelihood.output_shape),
+        likelihood=likelihood,
+    )
+
+
+def train(
+    experiment: Experiment,
+    path: Path | None = None,
+    observers: Callable[[Run], Sequence[Observer]] = lambda run: (),
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Run, Fit]:
+    """Train in a new run directory, by default below runs/."""
+    config = experiment.config
+    if path is None:
+        path = Path("runs") / new_name(config)
+    facts = {
+        "threads": torch.get_num_threads(),
+        "data_shape": experiment.splits.data_shape,
+        "data_sizes": {name: len(x) for name, x in experiment.splits},
+        "data_sha256": experiment.splits.fingerprint(),
+    }
+    run = Run.create(path, config, experiment.plugins, facts)
+    return run, _train(run, experiment, observers(run), stop)
+
+
+def resume(
+    run: Run,
+    experiment: Experiment,
+    observers: Callable[[Run], Sequence[Observer]] = lambda run: (),
+    stop: Callable[[], bool] = lambda: False,
+) -> Fit:
+    """Continue a run from its newest checkpoint, or from the beginning if it has none.
+
+    Raises:
+        DataError: if the data is not what the run began with.
+        CheckpointError: if no checkpoint is whole.
+    """
+    before = run.environment()
+    if before.get("data_sha256") != experiment.splits.fingerprint():
+        raise DataError(
+            f"{run.path} was trained on other data than dataset "
+            f"{experiment.config.dataset.name!r} holds now: restore the files, or train a new run"
+        )
+    for what, now in (("torch", torch.__version__), ("threads", torch.get_num_threads())):
+        if before.get(what) != now:
+            log.warning(
+                "%s is %s now and was %s: the run goes on, but not bit for bit",
+                what, now, before.get(what),
+            )  # fmt: skip
+    return _train(run, experiment, observers(run), stop, resuming=True)
+
+
+def load(path: str | Path, *, device: str = "cpu", weights: str = "best") -> VAE:
+    """Load the model of a run directory, ready to evaluate.
+
+    Arguments:
+        path: the run directory.
+        device: "cpu", "cuda", …
+        weights: "best" of the validation ELBO, or "last".
+
+    Raises:
+        CheckpointError: if the directory holds no whole checkpoint.
+        PluginError: if a part that it needs is not installed.
+    """
+    plugins = load_plugins()
+    run = Run.open(Path(path))
+    config = run.config(plugins)
+    model = build(config, plugins, tuple(run.environment()["data_shape"]))
+    load_weights(model, run.checkpoint(), weights)
+    return model.to(choose_device(device)).eval()
+
+
+def load_weights(model: VAE, checkpoint: Checkpoint, weights: str) -> None:
+    """Put the best or the last weights of a checkpoint into a model."""
+    tensors = checkpoint.tensors
+    chosen = tensors["best"] if weights == "best" and "best" in tensors else tensors["model"]
+    check_fit(model, chosen)
+    model.load_state_dict(chosen)
+
+
+def images_of(splits: Splits, split: str, config: Config) -> Tensor:
+    """Return one split as the run's likelihood scores it, binarized if the run is."""
+    assert config.binarization != "auto", "prepare() resolves it, a run directory holds it so"
+    return binarize(dict(splits)[split], config.binarization)
+
+
+def evaluate_split(
+    model: VAE,
+    x: Tensor,
+    config: Config,
+    *,
+    samples: int,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Bounds:
+    """Evaluate images with noise of the run's seed: the same figures at each call."""
+    device = next(model.parameters()).device
+    with Noise(config.seed, device).private("evaluation"):
+        return evaluate(model, x, samples=samples, progress=progress)
+
+
+def _train(
+    run: Run,
+    experiment: Experiment,
+    observers: Sequence[Observer],
+    stop: Callable[[], bool],
+    *,
+    resuming: bool = False,
+) -> Fit:
+    with run.locked():
+        trainer = experiment.trainer
+        if resuming and (checkpoint := run.store.latest()) is not None:
+            trainer.restore(checkpoint)
+        run.set_status("running")
+        try:
+            result = trainer.run(
+                [MetricsFile(run.path / "metrics.jsonl"), *observers], run.store, stop
+            )
+        except VaeflowError as error:
+            run.set_status("failed", exit_code=error.exit_code, error=str(error))
+            raise
+        except BaseException as error:
+            run.set_status("failed", exit_code=1, error=f"{type(error).__name__}: {error}")
+            raise
+        done = result.progress
+        run.set_status(result.status, epoch=done.epoch, step=done.step)
+        return result
+
+
+def _make(config: Config, plugins: Plugins, kind: str, *args: Any) -> Any:
+    """Build one part from its class, positional arguments and options."""
+    chosen = config.parts()[kind]
+    part = plugins.require(kind, chosen.name)
+    try:
+        return part.load()(*args, **chosen.options)
+    except VaeflowError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{kind} {part.qualified!r} ({part.distribution} {part.version}) cannot be built "
+            f"({type(error).__name__}: {error}): see --debug for where"
+        ) from error

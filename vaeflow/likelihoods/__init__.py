@@ -1,0 +1,1 @@
+"""Built-in likelihoods, one file per family."""

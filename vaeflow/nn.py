@@ -1,0 +1,115 @@
+"""Layers that several families of parts share: multi-layer perceptrons and masked layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Literal[
+    "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky-relu", "identity"
+]
+Init = Literal["torch", "glorot", "truncated-normal"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "leaky-relu": nn.LeakyReLU,
+    "identity": nn.Identity,
+}
+assert set(_ACTIVATIONS) == set(get_args(Activation))
+
+
+def activation(name: Activation) -> nn.Module:
+    """Return a new activation module by name."""
+    return _ACTIVATIONS[name]()
+
+
+def mlp(sizes: Sequence[int], act: Activation, *, last: bool) -> nn.Sequential:
+    """Return Linear layers of the given sizes with `act` between them, and at the end if `last`."""
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        layers.append(nn.Linear(n_in, n_out))
+        if last or i < len(sizes) - 2:
+            layers.append(activation(act))
+    return nn.Sequential(*layers)
+
+
+def initialize(module: nn.Module, init: Init) -> None:
+    """Re-draw the weights of every Linear layer below `module`.
+
+    torch: leave torch's default, U(±1/√n_in). glorot: U(±√(6/(n_in + n_out))), biases 0 (Glorot &
+    Bengio 2010, eq. 16). truncated-normal: N(0, 0.1²) cut at two standard deviations, biases 0.1.
+    """
+    if init == "torch":
+        return
+    for layer in module.modules():
+        if not isinstance(layer, nn.Linear):
+            continue
+        if init == "glorot":
+            nn.init.xavier_uniform_(layer.weight)
+        else:
+            nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+        if layer.bias is not None:
+            nn.init.constant_(layer.bias, 0.0 if init == "glorot" else 0.1)
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer whose weight is multiplied by a fixed 0/1 mask of shape (out, in)."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        n_out, n_in = mask.shape
+        super().__init__(n_in, n_out)
+        # The mask follows from the sizes, so it is no part of a checkpoint.
+        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+
+class MADE(nn.Module):
+    r"""Masked autoregressive network with context: out_i depends on z_1 … z_{i−1} and h only.
+
+    Hidden unit j carries a degree m_j in 0 … L−1 and sees z_i where i ≤ m_j; output i sees hidden
+    units with m_j < i (Germain et al. 2015, eqs. 8-9). Units of degree 0 see the context alone, so
+    that the first output is not a constant.
+
+    Arguments:
+        latent: L, the number of inputs.
+        features: size of the context h.
+        width: hidden units of each layer.
+        depth: number of hidden layers, at least 1.
+        outputs: numbers per input; the result has shape (*, L·outputs), one block per kind.
+    """
+
+    def __init__(
+        self, latent: int, features: int, *, width: int, depth: int, outputs: int, act: Activation
+    ) -> None:
+        super().__init__()
+        inputs = torch.arange(1, latent + 1)
+        degrees = torch.arange(width) % latent
+        self.context = nn.Linear(features, width, bias=False)
+        self.first = MaskedLinear(degrees[:, None] >= inputs[None, :])
+        hidden = degrees[:, None] >= degrees[None, :]
+        self.middle = nn.ModuleList(MaskedLinear(hidden) for _ in range(depth - 1))
+        self.last = MaskedLinear((inputs[:, None] > degrees[None, :]).repeat(outputs, 1))
+        self.act = activation(act)
+
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
+        """Map z (K, B, L) and context (B, width), made by `self.context`, to (K, B, L·outputs)."""
+        y = self.act(self.first(z) + context)
+        for layer in self.middle:
+            y = self.act(layer(y))
+        out: Tensor = self.last(y)
+        return out

@@ -1,0 +1,1 @@
+"""Built-in posteriors, one file per family."""

@@ -1,0 +1,28 @@
+"""The diagonal Gaussian posterior: the flow of no maps."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaeflow.components import Posterior
+from vaeflow.distributions import diagonal_normal
+from vaeflow.nn import Init, initialize
+
+
+class Identity(Posterior):
+    r"""q(z|x) = N(μ(h), diag(σ²(h))), mean and log-variance linear in the features.
+
+    Kingma & Welling 2014, eq. 9.
+
+    Options:
+        init: how the weights of the linear head are drawn.
+    """
+
+    def __init__(self, latent: int, features: int, *, init: Init = "torch") -> None:
+        super().__init__(latent, features)
+        self.head = nn.Linear(features, 2 * latent)
+        initialize(self.head, init)
+
+    def forward(self, h: Tensor) -> Distribution:  # noqa: D102
+        return diagonal_normal(*self.head(h).chunk(2, dim=-1))

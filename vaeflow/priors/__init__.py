@@ -1,0 +1,1 @@
+"""Built-in priors, one file per family."""

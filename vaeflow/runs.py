@@ -1,0 +1,199 @@
+"""A run directory: its files, its lock and its status.
+
+config.toml (resolved), environment.json (versions, parts, data), status.json, metrics.jsonl (one
+line per epoch), summary.json (the final evaluation), checkpoints/, images/ and TensorBoard events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from vaeflow import __version__
+from vaeflow.config import Config, Layers, read_toml
+from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
+from vaeflow.plugins import Plugins
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
+from vaeflow.training.observers import read_metrics
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
+
+class Run:
+    """An existing run directory. Nothing in it names the place where it lies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = CheckpointStore(path / "checkpoints")
+
+    @classmethod
+    def create(cls, path: Path, config: Config, plugins: Plugins, facts: Mapping[str, Any]) -> Run:
+        """Make the directory, which must not exist, and write what is known before training.
+
+        `facts` join the versions in environment.json: the data's shape and checksum, threads.
+
+        Raises:
+            ConfigError: if the directory exists.
+            StorageError: if it cannot be written.
+        """
+        run = cls(path)
+        try:
+            path.mkdir(parents=True)
+            text = tomli_w.dumps(config.to_toml())
+            (path / "config.toml").write_text(text, encoding="utf-8")
+            run._write("environment.json", {**_environment(config, plugins), **facts})
+        except FileExistsError:
+            raise ConfigError(
+                f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or "
+                f"continue it with `vaeflow resume {path}`"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written ({error.strerror})") from None
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open a run directory.
+
+        Raises:
+            CheckpointError: if it is none.
+        """
+        if not (path / "config.toml").is_file():
+            raise CheckpointError(
+                f"{path} is no run directory (it has no config.toml): give the directory that "
+                "`vaeflow train` printed"
+            )
+        return cls(path)
+
+    def config(self, plugins: Plugins) -> Config:
+        """Read the configuration, once the parts that it names are installed.
+
+        Raises:
+            PluginError: if a part's distribution is missing, naming what to install.
+            ConfigError: if the file was changed into something invalid.
+        """
+        raw = read_toml(self.path / "config.toml")
+        owners = self.environment().get("parts", {})
+        for kind, owner in owners.items():
+            known = {p.qualified for p in plugins.registry.parts(kind)}
+            if owner["name"] not in known:
+                raise PluginError(
+                    f"{self.path} needs {kind} {owner['name']!r} of {owner['distribution']} "
+                    f"{owner['version']}, which is not installed: pip install "
+                    f"{owner['distribution']}"
+                )
+        layers = Layers()
+        layers.add(raw, str(self.path / "config.toml"))
+        return layers.resolve(plugins)
+
+    def environment(self) -> dict[str, Any]:
+        """Return environment.json."""
+        return self._read("environment.json")
+
+    def status(self) -> dict[str, Any]:
+        """Return status.json: state, epoch, step and exit code."""
+        return self._read("status.json")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the newest whole checkpoint.
+
+        Raises:
+            CheckpointError: if there is none.
+        """
+        found = self.store.latest()
+        if found is None:
+            raise CheckpointError(
+                f"{self.path} has no checkpoint yet: `vaeflow resume {self.path}` trains it"
+            )
+        return found
+
+    def set_status(self, state: str, **more: Any) -> None:
+        """Write status.json."""
+        self._write("status.json", {"state": state, **more})
+
+    def set_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json."""
+        self._write("summary.json", summary)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing. The lock ends with the process, however that ends.
+
+        Raises:
+            RunLockedError: if another process holds it.
+        """
+        if fcntl is None:
+            yield
+            return
+        with open(self.path / "lock", "a+", encoding="utf-8") as f:
+            try:
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                f.seek(0)
+                raise RunLockedError(
+                    f"{self.path} is being written by another process ({f.read().strip()}): wait "
+                    "for it or stop it"
+                ) from None
+            f.truncate(0)
+            f.write(f"pid {os.getpid()} on {platform.node()}\n")
+            f.flush()
+            yield
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}): restore the file") from None
+        return content
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Replace a JSON file in one motion."""
+        temporary = self.path / f".{name}.tmp"
+        try:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            os.replace(temporary, self.path / name)
+        except OSError as error:
+            raise StorageError(f"{self.path / name} cannot be written ({error.strerror})") from None
+
+
+def new_name(config: Config) -> str:
+    """Return a name such as 20261122-1530-planar-digits-s0."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    posterior, dataset = (part.name.split("/")[-1] for part in (config.posterior, config.dataset))
+    return f"{stamp}-{posterior}-{dataset}-s{config.seed}"
+
+
+def _environment(config: Config, plugins: Plugins) -> dict[str, Any]:
+    """Return what the numbers of a run depend on besides its configuration."""
+    import torch
+
+    parts = {kind: plugins.registry.get(kind, p.name) for kind, p in config.parts().items()}
+    return {
+        "vaeflow": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "parts": {
+            kind: {"name": p.qualified, "distribution": p.distribution, "version": p.version}
+            for kind, p in parts.items()
+        },
+    }

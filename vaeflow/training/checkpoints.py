@@ -1,0 +1,183 @@
+"""Checkpoints on disk: written durably, verified on reading, never executable.
+
+A checkpoint is a directory ``step-00000123`` of safetensors files, one ``state.json`` and a
+``manifest.json`` with the SHA-256 of each. It is written under a temporary name, flushed to the
+disk file by file, the manifest last, and only then renamed: whatever has the final name is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from vaeflow.errors import CheckpointError, StorageError
+
+FORMAT = 1
+_NAME = re.compile(r"step-\d{8}")
+log = logging.getLogger("vaeflow")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: groups of named tensors, and plain numbers."""
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one run, the newest `keep` of them.
+
+    Arguments:
+        root: their directory, made at the first save.
+        keep: how many to keep, at least 1; an older one goes only after a newer one is whole.
+    """
+
+    def __init__(self, root: Path, keep: int = 2) -> None:
+        self.root = root
+        self.keep = keep
+
+    def save(
+        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    ) -> Path:
+        """Write a checkpoint and return its directory, durable when this returns.
+
+        Raises:
+            StorageError: if the file system refuses; older checkpoints stay.
+        """
+        final = self.root / f"step-{step:08d}"
+        temporary = self.root / f".tmp-{final.name}"
+        try:
+            self.root.mkdir(exist_ok=True)
+            self._sweep()
+            temporary.mkdir()
+            files = {f"{group}.safetensors": _packed(named) for group, named in tensors.items()}
+            files["state.json"] = _json(state)
+            for name, content in files.items():
+                _write(temporary / name, content)
+            manifest = {
+                "format": FORMAT,
+                "step": step,
+                "sha256": {n: hashlib.sha256(c).hexdigest() for n, c in files.items()},
+            }
+            _write(temporary / "manifest.json", _json(manifest))
+            _flush(temporary)
+            if final.exists():  # the same step, saved again by a resumed run
+                final.rename(self.root / f".dead-{final.name}")
+            temporary.rename(final)
+            _flush(self.root)
+            for old in self._directories()[: -self.keep]:
+                old.rename(self.root / f".dead-{old.name}")
+            self._sweep()
+        except OSError as error:
+            raise StorageError(
+                f"checkpoint {final} cannot be written ({error.strerror}): free some space; "
+                "older checkpoints are untouched"
+            ) from None
+        return final
+
+    def latest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole, or None if there is none at all.
+
+        A damaged one is passed over with a warning.
+
+        Raises:
+            CheckpointError: if there are checkpoints, and all are damaged.
+        """
+        directories = self._directories()
+        failures = []
+        for path in reversed(directories):
+            try:
+                return read(path)
+            except CheckpointError as error:
+                log.warning("%s; trying the one before it", error)
+                failures.append(str(error))
+        if failures:
+            raise CheckpointError(f"{self.root} holds no whole checkpoint: {failures[0]}")
+        return None
+
+    def _directories(self) -> list[Path]:
+        if not self.root.is_dir():
+            return []
+        return sorted(p for p in self.root.iterdir() if _NAME.fullmatch(p.name) and p.is_dir())
+
+    def _sweep(self) -> None:
+        """Remove what an interrupted save or removal left behind."""
+        for path in self.root.iterdir():
+            if re.fullmatch(rf"\.(tmp|dead)-{_NAME.pattern}", path.name):
+                shutil.rmtree(path)
+
+
+def read(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint directory.
+
+    Raises:
+        CheckpointError: if a file is missing, changed or of a newer format.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] > FORMAT:
+            raise CheckpointError(
+                f"checkpoint {path} has format {manifest['format']}, but this vaeflow reads up to "
+                f"{FORMAT}: update vaeflow"
+            )
+        for name, expected in manifest["sha256"].items():
+            if Path(name).name != name:
+                raise CheckpointError(f"checkpoint {path} names a file outside itself: {name!r}")
+            with open(path / name, "rb") as f:
+                seen = hashlib.file_digest(f, "sha256").hexdigest()
+            if seen != expected:
+                raise CheckpointError(
+                    f"checkpoint {path}: {name} has SHA-256 {seen[:12]}…, its manifest says "
+                    f"{expected[:12]}…: the file was changed"
+                )
+        tensors = {
+            name.removesuffix(".safetensors"): load_file(path / name)
+            for name in manifest["sha256"]
+            if name.endswith(".safetensors")
+        }
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        return Checkpoint(manifest["step"], tensors, state)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path} lacks {Path(error.filename).name}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _packed(named: Mapping[str, Tensor]) -> bytes:
+    return save({k: v.detach().cpu().contiguous() for k, v in named.items()})
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _flush(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,328 @@
+"""The one training loop.
+
+Everything random is a function of the seed: the order of the images of (seed, epoch), the noise of
+torch's generator, whose state a checkpoint holds. Validation and observers run inside a forked
+generator, so that watching a run does not change it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from vaeflow.config import Settings, settings_from
+from vaeflow.data import Binarization, binarize, check_values
+from vaeflow.errors import NonFiniteError
+from vaeflow.model import VAE
+from vaeflow.objectives import ELBO, Objective
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
+from vaeflow.training.checks import check_contract, check_fit, no_validation
+from vaeflow.training.devices import choose_device
+from vaeflow.training.noise import Noise
+from vaeflow.training.observers import Crew, Observer, Record
+from vaeflow.training.optimizers import (
+    load_optimizer_tensors,
+    make_optimizer,
+    make_schedule,
+    optimizer_tensors,
+)
+from vaeflow.training.step import TERMS, Step
+from vaeflow.training.validation import active_units, validate
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """Where a training stands."""
+
+    epoch: int = 0  # completed epochs
+    batch: int = 0  # steps taken in the epoch after them
+    step: int = 0  # steps in all
+    best_epoch: int = 0
+    best_elbo: float | None = None  # of the validation data
+    seconds: float = 0.0  # spent in earlier processes
+
+
+@dataclass
+class Fit:
+    """The outcome of a training."""
+
+    status: str  # "completed" or "interrupted"
+    progress: Progress
+    best: Weights  # of the epoch with the best validation ELBO; the last without validation
+    records: list[Record] = field(default_factory=list)  # one per epoch of this process
+
+
+class Trainer:
+    """A model, its data and its settings, checked and ready to train.
+
+    Arguments:
+        model: it is moved to the device and trained in place.
+        train: training data (N, *data_shape), grey values if the binarization is dynamic.
+        validation: held-out data, or None.
+        objective: what is maximized; by default the ELBO with one sample.
+        binarization: "dynamic" draws x ~ Bernoulli(grey value) at each visit.
+        settings: epochs, batch size, optimizer, …
+
+    Raises:
+        ConfigError: if a device or an objective cannot be had.
+        DataError: if the likelihood cannot score the data.
+        PluginError: if a part breaks its contract, found by a first pass over two images.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        train: Tensor,
+        validation: Tensor | None = None,
+        *,
+        objective: Objective | None = None,
+        binarization: Binarization = "none",
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.device = choose_device(self.settings.device)
+        self.objective = objective or ELBO()
+        self.model = model.to(self.device)
+        self.noise = Noise(self.settings.seed, self.device)
+        support = model.likelihood.support
+        self.resample = binarization == "dynamic"
+        if not self.resample:
+            train = binarize(train, binarization)
+        grey = constraints.unit_interval if self.resample else support
+        check_values("training", train, model.data_shape, grey)
+        self.train = train.to(self.device)
+        self.validation: Tensor | None = None
+        if validation is not None:
+            validation = binarize(validation, binarization)
+            check_values("validation", validation, model.data_shape, support)
+            self.validation = validation.to(self.device)
+        self.optimizer = make_optimizer(model.parameters(), self.settings)
+        self.step = Step(
+            model,
+            self.objective,
+            self.optimizer,
+            self.train,
+            resample=self.resample,
+            clip=self.settings.clip,
+        )
+        self.names = [name for name, _ in model.named_parameters()]
+        self.progress = Progress()
+        self.best: Weights = {}
+        self._restored: Checkpoint | None = None
+        with self.noise.private("check"), no_validation():
+            check_contract(model, self.objective, binarize(train[:2], binarization).to(self.device))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of batches, a smaller last one included."""
+        return -(-len(self.train) // self.settings.batch_size)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint instead of from the beginning.
+
+        Raises:
+            CheckpointError: if it is of another model; nothing is loaded then.
+        """
+        check_fit(self.model, checkpoint.tensors["model"])
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        load_optimizer_tensors(self.optimizer, self.names, checkpoint.tensors["optimizer"])
+        self.best = {k: v.to(self.device) for k, v in checkpoint.tensors.get("best", {}).items()}
+        self.step.totals.copy_(checkpoint.tensors["loop"]["totals"])
+        self.progress = Progress(**checkpoint.state["progress"])
+        self._restored = checkpoint
+
+    def run(
+        self,
+        observers: Sequence[Observer] = (),
+        store: CheckpointStore | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Fit:
+        """Train to the end, or until `stop()` says so between two steps.
+
+        Raises:
+            NonFiniteError: if the loss is NaN or infinite.
+            StorageError: if a checkpoint or the metrics cannot be written.
+        """
+        crew = Crew(observers)
+        done = self.progress
+        result = Fit("completed", done, self.best)
+        started = saved = time.monotonic()
+        seconds_before = done.seconds
+        states = self._restored.tensors["loop"] if self._restored else None
+        with self.noise.owned(states), no_validation():
+            schedule = make_schedule(self.optimizer, self.settings, done.epoch)
+            with self.noise.private("observers"):
+                crew.start(done.epoch, done.step, self.settings.epochs, self.steps_per_epoch)
+            status = "failed"
+            try:
+                while not self._finished():
+                    if not self._epoch(crew, stop):
+                        result.status = "interrupted"
+                        break
+                    rate = float(schedule.get_last_lr()[0])
+                    schedule.step()
+                    record = self._close_epoch(rate, started, seconds_before)
+                    result.records.append(record)
+                    with self.noise.private("observers"):
+                        crew.epoch(record, self.model)
+                    due = time.monotonic() - saved >= self.settings.checkpoint_seconds
+                    if store and due and not self._finished():
+                        self._save(store)
+                        saved = time.monotonic()
+                done.seconds = seconds_before + time.monotonic() - started
+                if store:
+                    self._save(store)
+                status = result.status
+            finally:
+                with self.noise.private("observers"):
+                    crew.end(status)
+        result.best = self.best or self._weights()
+        return result
+
+    def _epoch(self, crew: Crew, stop: Callable[[], bool]) -> bool:
+        """Take the epoch's remaining steps; False if stopped before its end."""
+        done, size = self.progress, self.settings.batch_size
+        self.model.train()
+        batches = self.noise.order(done.epoch, len(self.train)).split(size)
+        self._clock = time.monotonic()
+        self._images = 0
+        for i in range(done.batch, len(batches)):
+            if stop():
+                return False
+            beta = self.objective.weight(done.epoch + (i + 1) / len(batches))
+            loss = self.step(
+                batches[i],
+                torch.tensor(beta, device=self.device),
+                measure=i == len(batches) - 1,
+            )
+            # Reading a number is free on the CPU and a wait elsewhere, where the epoch's end tells.
+            if self.device.type == "cpu" and not torch.isfinite(loss):
+                raise self._non_finite(f"step {done.step + 1}")
+            done.batch += 1
+            done.step += 1
+            self._images += len(batches[i])
+            crew.step(done.step)
+        return True
+
+    def _close_epoch(self, rate: float, started: float, seconds_before: float) -> Record:
+        """Turn the accumulated sums into a record, validate, and remember the best weights."""
+        done = self.progress
+        means = (self.step.totals / len(self.train)).tolist()  # waits for the device, once
+        spent = time.monotonic() - self._clock
+        train = dict(zip(TERMS, means, strict=True))
+        if not all(map(math.isfinite, means)):
+            raise self._non_finite(f"epoch {done.epoch + 1}")
+        self.step.totals.zero_()
+        done.epoch += 1
+        done.batch = 0
+        record: dict[str, Any] = {
+            "epoch": done.epoch,
+            "step": done.step,
+            "beta": self.objective.weight(float(done.epoch)),
+            "lr": rate,
+            "grad_norm": self.step.grad_norm.item(),
+            **_named("train", train, self.model.likelihood.log_peak),
+        }
+        if self.validation is not None:
+            self.model.eval()
+            with self.noise.private("validation"):
+                held_out = validate(self.model, self.validation)
+                record |= _named("validation", held_out, self.model.likelihood.log_peak)
+                record["active_units"] = active_units(self.model, self.validation)
+            self._remember(record["validation/elbo"])
+        done.seconds = seconds_before + time.monotonic() - started
+        record["images_per_second"] = self._images / spent if spent else 0.0
+        record["seconds"] = done.seconds
+        return record
+
+    def _remember(self, elbo: float) -> None:
+        """Keep a copy of the weights if the validation ELBO is the best so far.
+
+        Weights from within the warm-up do not count: their objective is not yet the bound.
+        """
+        done = self.progress
+        warm = done.epoch >= self.objective.warmup
+        if warm and (done.best_elbo is None or elbo > done.best_elbo):
+            done.best_elbo, done.best_epoch = elbo, done.epoch
+            self.best = {k: v.clone() for k, v in self._weights().items()}
+
+    def _finished(self) -> bool:
+        done, patience = self.progress, self.settings.early_stopping
+        if done.epoch >= self.settings.epochs:
+            return True
+        waited = done.epoch - max(done.best_epoch, self.objective.warmup)
+        return patience is not None and done.best_elbo is not None and waited >= patience
+
+    def _weights(self) -> Weights:
+        return {k: v.detach() for k, v in self.model.state_dict().items()}
+
+    def _save(self, store: CheckpointStore) -> None:
+        for name, weight in self._weights().items():
+            if not torch.isfinite(weight).all():
+                raise self._non_finite(f"epoch {self.progress.epoch}, in {name}")
+        tensors = {
+            "model": self._weights(),
+            "optimizer": optimizer_tensors(self.optimizer, self.names),
+            "loop": {"totals": self.step.totals, **self.noise.states()},
+        }
+        if self.best:
+            tensors["best"] = self.best
+        store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
+
+    def _non_finite(self, where: str) -> NonFiniteError:
+        return NonFiniteError(
+            f"the loss or a weight is not finite at {where}: lower --lr (it is "
+            f"{self.settings.lr:g}), set --clip, or warm up; checkpoints before it are kept"
+        )
+
+
+def fit(
+    model: VAE,
+    train: Tensor,
+    validation: Tensor | None = None,
+    *,
+    objective: Objective | None = None,
+    binarization: Binarization = "none",
+    observers: Sequence[Observer] = (),
+    **settings: Any,
+) -> Fit:
+    """Train a model on tensors; `settings` are those of `vaeflow train`, such as `epochs=5`.
+
+    The model ends with the weights of the last epoch; `Fit.best` holds those of the epoch with the
+    best validation ELBO, ready for `model.load_state_dict`.
+
+    Raises:
+        ConfigError, DataError, PluginError, NonFiniteError: as `Trainer` and `Trainer.run`.
+    """
+    trainer = Trainer(
+        model,
+        train,
+        validation,
+        objective=objective,
+        binarization=binarization,
+        settings=settings_from(Settings, settings),
+    )
+    return trainer.run(observers)
+
+
+def _named(split: str, terms: dict[str, float], log_peak: float) -> dict[str, float]:
+    log_qz = terms["log_q0"] - terms["log_det"]
+    kl = log_qz - terms["log_pz"]
+    return {
+        f"{split}/loss": log_peak - terms["objective"],
+        f"{split}/elbo": terms["log_px"] - kl,
+        f"{split}/log_px": terms["log_px"],
+        f"{split}/kl": kl,
+        f"{split}/log_pz": terms["log_pz"],
+        f"{split}/log_q0": terms["log_q0"],
+        f"{split}/log_det": terms["log_det"],
+    }

@@ -1,0 +1,61 @@
+"""The randomness of a run: every stream is a function of the seed, or saved with the run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+def derived_seed(seed: int, *purpose: object) -> int:
+    """Return a 63-bit seed for one purpose, unrelated to those of other purposes."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Noise:
+    """The streams of one run on one device.
+
+    torch's distributions draw from the global generator, so the run owns it while it lasts and
+    gives it back as it was. The order of the images has a stream of its own for each epoch.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.seed = seed
+        self.device = device
+        self._cuda = [device] if device.type == "cuda" else []
+
+    @contextmanager
+    def owned(self, states: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+        """Own the global generator: seeded, or as `states` left it."""
+        with torch.random.fork_rng(self._cuda):
+            torch.manual_seed(derived_seed(self.seed, "noise"))
+            if states is not None:
+                torch.set_rng_state(states["cpu"])
+                for device in self._cuda:
+                    if "cuda" in states:  # absent if the run was saved on another device
+                        torch.cuda.set_rng_state(states["cuda"], device)
+            yield
+
+    @contextmanager
+    def private(self, purpose: str) -> Iterator[None]:
+        """Draw from a stream that is the same at each use, leaving the run's untouched."""
+        with torch.random.fork_rng(self._cuda):
+            torch.manual_seed(derived_seed(self.seed, purpose))
+            yield
+
+    def states(self) -> dict[str, Tensor]:
+        """Return the state of the global generator, for a checkpoint."""
+        states = {"cpu": torch.get_rng_state()}
+        for device in self._cuda:
+            states["cuda"] = torch.cuda.get_rng_state(device)
+        return states
+
+    def order(self, epoch: int, n: int) -> Tensor:
+        """Return the order of n images in an epoch, on the device."""
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derived_seed(self.seed, "order", epoch))
+        return torch.randperm(n, generator=generator, device=self.device)

@@ -1,0 +1,70 @@
+"""One training step: gather, binarize, terms, objective, backward, clip, update, accumulate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vaeflow.model import VAE
+from vaeflow.objectives import Objective
+
+# Summed over the images of an epoch, in this order.
+TERMS = ("log_px", "log_pz", "log_q0", "log_det", "objective")
+
+
+class Step:
+    """The step in eager mode; it never waits for the device.
+
+    Arguments:
+        data: the training data (N, *data_shape), on the model's device.
+        resample: draw each batch x ~ Bernoulli(grey value) anew (dynamic binarization).
+        clip: largest norm of the gradient, or None.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        objective: Objective,
+        optimizer: Optimizer,
+        data: Tensor,
+        *,
+        resample: bool,
+        clip: float | None,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.optimizer = optimizer
+        self.parameters = list(model.parameters())
+        self.data = data
+        self.resample = resample
+        self.clip = clip
+        # Sums over an epoch need more than float32's 24 bits, which is all that MPS has.
+        dtype = torch.float32 if data.device.type == "mps" else torch.float64
+        self.totals = torch.zeros(len(TERMS), dtype=dtype, device=data.device)
+        self.grad_norm = torch.zeros((), device=data.device)
+
+    def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
+        """Take one step on the images `index` at KL weight `beta`; return the loss, a tensor.
+
+        `measure` records the norm of the gradient (before clipping, which records it anyway).
+        """
+        x = self.data.index_select(0, index)
+        if self.resample:
+            x = torch.bernoulli(x)
+        terms = self.model(x, self.objective.samples)
+        value = self.objective(terms, beta)
+        loss = -value.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.clip is not None:
+            self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        elif measure:
+            gradients = [p.grad for p in self.parameters if p.grad is not None]
+            self.grad_norm = nn.utils.get_total_norm(gradients)
+        self.optimizer.step()
+        with torch.no_grad():
+            per_image = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
+            sums = [t.sum() / self.objective.samples for t in per_image]
+            self.totals += torch.stack([*sums, value.sum()])
+        return loss.detach()

@@ -1,0 +1,46 @@
+"""The bound on held-out data after an epoch, and the active units."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaeflow.distributions import draw
+from vaeflow.model import VAE
+from vaeflow.training.step import TERMS
+
+BATCH = 500
+_DRAWS = 32
+_IMAGES = 1000
+_ACTIVE = 0.01  # nats-free threshold of Burda et al.
+
+
+@torch.no_grad()
+def validate(model: VAE, x: Tensor) -> dict[str, float]:
+    """Return the mean terms per image, one draw each, always at β = 1."""
+    dtype = torch.float32 if x.device.type == "mps" else torch.float64
+    totals = torch.zeros(len(TERMS), dtype=dtype, device=x.device)
+    for batch in x.split(BATCH):
+        t = model(batch)
+        parts = (t.log_px, t.log_pz, t.log_base, t.log_det, t.log_weight)
+        totals += torch.stack([p.sum() for p in parts])
+    return dict(zip(TERMS, (totals / len(x)).tolist(), strict=True))
+
+
+@torch.no_grad()
+def active_units(model: VAE, x: Tensor) -> int:
+    r"""Count the latent dimensions with :math:`\mathrm{Var}_x(E_{q(z|x)}[z_i]) > 0.01`.
+
+    Burda et al. 2016, section 5.2. The mean of q is estimated from draws, as a flow's is not known
+    in closed form; the variance that the draws add to their mean is subtracted.
+    """
+    x = x[:_IMAGES]
+    if len(x) < 2:
+        return 0
+    means, noises = [], []
+    for batch in x.split(BATCH):
+        z = draw(model.infer(batch), (_DRAWS,)).z
+        means.append(z.mean(0))
+        noises.append(z.var(0) / _DRAWS)
+    variance = torch.cat(means).var(0) - torch.cat(noises).mean(0)
+    return int((variance > _ACTIVE).sum())
