@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import Flow, at_least_float32, diagonal_normal
+from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
 from vaeflow.nn import MADE, Activation
 
 
@@ -48,7 +48,7 @@ class IAF(Posterior):
         )
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = diagonal_normal(*self.head(h).chunk(2, dim=-1))
+        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
         maps = [IAFMap(net, h, reverse=i > 0) for i, net in enumerate(self.nets)]
         return Flow(base, maps)
 

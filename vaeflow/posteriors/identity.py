@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import diagonal_normal
+from vaeflow.distributions import DiagonalNormal
 from vaeflow.nn import Init, initialize
 
 
@@ -25,4 +25,4 @@ class Identity(Posterior):
         initialize(self.head, init)
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        return diagonal_normal(*self.head(h).chunk(2, dim=-1))
+        return DiagonalNormal(*self.head(h).chunk(2, dim=-1))

@@ -13,7 +13,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import Flow, at_least_float32, diagonal_normal
+from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
 
 
 class Planar(Posterior):
@@ -61,7 +61,7 @@ class Planar(Posterior):
             [2 * self.latent, parameters.shape[-1] - 2 * self.latent], dim=-1
         )
         maps = [PlanarMaps(*self._split(flat))] if self.steps else []
-        return Flow(diagonal_normal(*base.chunk(2, dim=-1)), maps)
+        return Flow(DiagonalNormal(*base.chunk(2, dim=-1)), maps)
 
 
 class PlanarMaps:
