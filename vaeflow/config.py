@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -18,10 +17,12 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from vaeflow.errors import ConfigError, did_you_mean
-from vaeflow.options import explain, split_list, validate
+from vaeflow.options import explain, read, validate
 from vaeflow.plugins import Plugins
 from vaeflow.registry import KINDS
 
@@ -29,26 +30,20 @@ S = TypeVar("S", bound="Settings")
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
-def _none(value: Any) -> Any:
-    return None if isinstance(value, str) and value.lower() == "none" else value
-
-
-_OrNone = BeforeValidator(_none)
-_Listed = BeforeValidator(split_list)
-
-
 class Settings(BaseModel):
     """How a model is trained: everything but its parts and its data."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     epochs: PositiveInt = Field(100, description="passes over the training data")
-    batch_size: PositiveInt = Field(100, description="images per step")
+    batch_size: int = Field(100, gt=0, le=10**9, description="images per step")
     optimizer: Literal["adam", "adamw", "adamax", "rmsprop"] = Field(
         "adam", description="the optimizer, torch's own"
     )
     lr: PositiveFloat = Field(1e-3, description="learning rate at the start")
-    eps: Annotated[PositiveFloat | None, _OrNone] = Field(
+    eps: PositiveFloat | None = Field(
         None, description="the optimizer's ε; none is torch's default"
     )
     weight_decay: NonNegativeFloat = Field(0.0, description="the optimizer's weight decay")
@@ -58,23 +53,29 @@ class Settings(BaseModel):
     lr_gamma: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="factor of the exponential (per epoch) and milestones schedules"
     )
-    lr_milestones: Annotated[tuple[PositiveInt, ...], _Listed] = Field(
+    lr_milestones: tuple[PositiveInt, ...] = Field(
         (), description="epochs after which the rate is multiplied"
     )
-    clip: Annotated[PositiveFloat | None, _OrNone] = Field(
+    clip: PositiveFloat | None = Field(
         None, description="largest norm of the gradient; none leaves it alone"
     )
-    early_stopping: Annotated[PositiveInt | None, _OrNone] = Field(
+    early_stopping: PositiveInt | None = Field(
         None, description="stop after so many epochs without a better validation ELBO"
     )
     seed: NonNegativeInt = Field(0, description="of the weights, the batch order and the noise")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:i or mps")
-    threads: Annotated[PositiveInt | None, _OrNone] = Field(
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
         None, description="CPU threads; none is torch's choice"
     )
     checkpoint_seconds: NonNegativeFloat = Field(
         10.0, description="least time between checkpoints; the last epoch is always saved"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take values as a command line writes them, for example "none" or "50,80"."""
+        return read(cls.model_fields[str(info.field_name)].annotation, value)
 
 
 class PartConfig(BaseModel):
@@ -97,9 +98,7 @@ class Config(Settings):
     likelihood: PartConfig = PartConfig(name="bernoulli")
     objective: PartConfig = PartConfig(name="elbo")
     latent: PositiveInt = Field(20, description="size of z")
-    data_root: Annotated[Path | None, _OrNone] = Field(
-        None, description="directory that holds the dataset's files"
-    )
+    data_root: Path | None = Field(None, description="directory that holds the dataset's files")
     binarization: Literal["auto", "none", "dynamic", "threshold"] = Field(
         "auto", description="auto is dynamic for grey data under a binary likelihood, else none"
     )
@@ -158,6 +157,11 @@ class Layers:
                     raise ConfigError(
                         f"{source}: {key} is {value!r}, but a name or a table [{key}] is expected"
                     )
+                if not isinstance(table.get("name", ""), str):
+                    raise ConfigError(
+                        f"{source}: the name of {key} is {table['name']!r}, but text is expected; "
+                        f"`vaeflow list {key}` shows the names"
+                    )
                 self._part(key, table, source)
             else:
                 self.settings[key] = value
@@ -196,6 +200,8 @@ class Layers:
                     options[key] = value.absolute()
             values[kind] = PartConfig(name=part.qualified, options=options)
         config = settings_from(Config, values)
+        if config.schedule == "milestones" and not config.lr_milestones:
+            raise ConfigError("--schedule milestones needs --lr-milestones, such as 50,80")
         if config.data_root is not None:
             config = config.model_copy(update={"data_root": config.data_root.absolute()})
         return config

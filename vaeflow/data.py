@@ -88,9 +88,20 @@ def binarize(x: Tensor, how: Binarization) -> Tensor:
 
     threshold: 1 where x ≥ ½. dynamic: one draw x ~ Bernoulli(grey value) with `EVALUATION_SEED`.
     (During training, dynamic binarization is drawn anew at each visit, by the training step.)
+
+    Raises:
+        DataError: if a value is no grey value in [0, 1].
     """
     if how == "none":
         return x
+    grey = (x >= 0) & (x <= 1)
+    if not grey.all():
+        where = (~grey).nonzero()[0].tolist()
+        raise DataError(
+            f"binarization {how!r} needs grey values in [0, 1], but example {where[0]} has "
+            f"{x[tuple(where)].item():g} at {tuple(where[1:])}: correct or drop it, or use "
+            "--binarization none"
+        )
     if how == "threshold":
         return (x >= 0.5).to(x.dtype)
     generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from vaeflow.config import Config
-from vaeflow.data import Splits, binarize, resolve_binarization
+from vaeflow.data import Splits, binarize, check_values, resolve_binarization
 from vaeflow.errors import DataError, PluginError, VaeflowError
 from vaeflow.evaluation import Bounds, evaluate
 from vaeflow.model import VAE
 from vaeflow.plugins import Plugins, load_plugins
-from vaeflow.runs import Run, new_name
+from vaeflow.runs import Run, new_path
 from vaeflow.training import Fit, Observer, Trainer
 from vaeflow.training.checkpoints import Checkpoint
 from vaeflow.training.checks import check_fit
@@ -66,6 +66,8 @@ def prepare(config: Config, plugins: Plugins) -> Experiment:
         binarization=how,
         settings=config,
     )
+    test = images_of(splits, "test", config)
+    check_values("test", test, splits.data_shape, model.likelihood.support)
     return Experiment(config, plugins, splits, trainer)
 
 
@@ -76,8 +78,6 @@ def load_data(config: Config, plugins: Plugins) -> Splits:
         DataError: if it cannot be had.
     """
     splits: Splits = _make(config, plugins, "dataset", config.data_root).load()
-    if len(splits.test) == 0:
-        raise DataError(f"dataset {config.dataset.name!r} has an empty test split")
     return splits
 
 
@@ -103,7 +103,7 @@ def train(
     """Train in a new run directory, by default below runs/."""
     config = experiment.config
     if path is None:
-        path = Path("runs") / new_name(config)
+        path = new_path(Path("runs"), config)
     facts = {
         "threads": torch.get_num_threads(),
         "data_shape": experiment.splits.data_shape,
@@ -121,6 +121,8 @@ def resume(
     stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Continue a run from its newest checkpoint, or from the beginning if it has none.
+
+    The experiment's configuration, which may ask for more epochs, becomes the run's.
 
     Raises:
         DataError: if the data is not what the run began with.
@@ -199,8 +201,10 @@ def _train(
 ) -> Fit:
     with run.locked():
         trainer = experiment.trainer
-        if resuming and (checkpoint := run.store.latest()) is not None:
-            trainer.restore(checkpoint)
+        if resuming:
+            run.set_config(experiment.config)
+            if (checkpoint := run.store.latest()) is not None:
+                trainer.restore(checkpoint)
         run.set_status("running")
         try:
             result = trainer.run(

@@ -12,15 +12,16 @@ import re
 import tomllib
 import types
 import typing
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticCustomError, PydanticUndefined
 
-from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.errors import ConfigError, PluginError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,41 @@ class Option:
         return self.default == ""
 
 
+_CONFIG = ConfigDict(
+    extra="forbid",
+    validate_default=True,
+    arbitrary_types_allowed=True,
+    allow_inf_nan=False,
+    protected_namespaces=(),
+)
+
+
 @cache
 def options_model(part: type) -> type[BaseModel]:
-    """Return a pydantic model of the keyword-only parameters of `part`'s constructor."""
-    hints = typing.get_type_hints(part.__init__, include_extras=True)  # type: ignore[misc]
-    meanings = _meanings(part)
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(part).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        annotation = from_text(hints.get(name, Any))
-        fields[name] = (annotation, Field(default, description=meanings.get(name, "")))
-    config = ConfigDict(extra="forbid", validate_default=True, arbitrary_types_allowed=True)
-    return create_model(part.__name__, __config__=config, **fields)
+    """Return a pydantic model of the keyword-only parameters of `part`'s constructor.
+
+    Raises:
+        PluginError: if the signature names types that do not exist.
+    """
+    try:
+        hints = typing.get_type_hints(part.__init__, include_extras=True)  # type: ignore[misc]
+        meanings = _meanings(part)
+        fields: dict[str, Any] = {}
+        for name, parameter in inspect.signature(part).parameters.items():
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                continue
+            default = ... if parameter.default is parameter.empty else parameter.default
+            annotation = from_text(hints.get(name, Any))
+            fields[name] = (annotation, Field(default, description=meanings.get(name, "")))
+        with warnings.catch_warnings():
+            # An option may be called like a method of pydantic's models, such as "copy".
+            warnings.simplefilter("ignore", UserWarning)
+            return create_model(part.__name__, __config__=_CONFIG, **fields)
+    except Exception as error:
+        raise PluginError(
+            f"the options of {part.__module__}.{part.__qualname__} cannot be read off its "
+            f"constructor ({type(error).__name__}: {error}): correct the types in its signature"
+        ) from error
 
 
 def describe(part: type) -> list[Option]:
@@ -95,12 +117,14 @@ def explain(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
     flag = f"--{prefix}{name}".replace("_", "-")
     known = list(model.model_fields)
     if first["type"] == "extra_forbidden":
-        has = f"its options are {', '.join(known)}" if known else "it has no options"
-        return f"{flag}: unknown option{did_you_mean(name, known)}; {has}"
+        has = f"the options {', '.join(known)}" if known else "no options"
+        return f"{flag}: unknown option{did_you_mean(name, known)}; {model.__name__} has {has}"
     if first["type"] == "missing":
         meaning = model.model_fields[name].description
         return f"{flag} is required: {meaning or 'give it a value'}"
     field = model.model_fields.get(name)
+    if field and first["type"] == "string_pattern_mismatch":  # a regular expression helps nobody
+        return f"{flag}: got {show(first['input'])}, expected {field.description}"
     expected = type_name(field.annotation, field.metadata) if field else "another value"
     reason = first["msg"][0].lower() + first["msg"][1:]
     return f"{flag}: got {show(first['input'])}, expected {expected} ({reason})"
@@ -108,21 +132,25 @@ def explain(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
 
 def from_text(annotation: Any) -> Any:
     """Let a field accept the text that a command line gives it: "500,500", "none", "[1, 2]"."""
-    takes_none = _is_union(annotation) and type(None) in get_args(annotation)
-    takes_text = annotation is str or str in get_args(annotation)
+    return Annotated[annotation, BeforeValidator(partial(read, annotation))]
 
-    def parse(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if takes_none and value.lower() == "none":
-            return None
-        if _is_sequence(annotation):
-            return split_list(value)
-        if not takes_text and _is_literal(annotation):
-            return _toml_value(value)
+
+def read(annotation: Any, value: Any) -> Any:
+    """Turn a text into what pydantic can convert to `annotation`; other values pass."""
+    arms = _arms(annotation)
+    if isinstance(value, bool) and bool not in arms and {int, float} & {*arms}:
+        # pydantic would take true for 1, the number of epochs, say.
+        raise PydanticCustomError("number", "true and false are no numbers")
+    if not isinstance(value, str):
         return value
-
-    return Annotated[annotation, BeforeValidator(parse)]
+    if type(None) in arms and value.lower() == "none":
+        return None
+    if any(_is_sequence(arm) for arm in arms):
+        return split_list(value)
+    literals = [v for arm in arms if get_origin(arm) is typing.Literal for v in get_args(arm)]
+    if literals and value not in literals and str not in arms:
+        return _toml_value(value)
+    return value
 
 
 def split_list(value: Any) -> Any:
@@ -140,17 +168,16 @@ def _toml_value(text: str) -> Any:
     return value
 
 
-def _is_literal(annotation: Any) -> bool:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return get_origin(annotation) is typing.Literal
-
-
-def _is_sequence(annotation: Any) -> bool:
+def _arms(annotation: Any) -> tuple[Any, ...]:
+    """Return the types that an annotation admits, without their constraints."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if _is_union(annotation):
-        return any(_is_sequence(arm) for arm in get_args(annotation))
+        return tuple(bare for arm in get_args(annotation) for bare in _arms(arm))
+    return (annotation,)
+
+
+def _is_sequence(annotation: Any) -> bool:
     return get_origin(annotation) in (tuple, list) or annotation in (tuple, list)
 
 
@@ -165,7 +192,9 @@ def type_name(annotation: Any, metadata: typing.Iterable[Any] = ()) -> str:
     """Return a type as a person would write it: "integer ≥ 1", "one of fixed | shared"."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
-        return type_name(inner, [*more, *metadata])
+        # A Field within a union keeps its bounds to itself.
+        bounds = [b for m in more for b in getattr(m, "metadata", [m])]
+        return type_name(inner, [*bounds, *metadata])
     if get_origin(annotation) is typing.Literal:
         return "one of " + " | ".join(str(v) for v in get_args(annotation))
     if _is_union(annotation):
@@ -195,7 +224,8 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(show(v) for v in value) or "[]"
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     return repr(value) if isinstance(value, str) and not value else str(value)
 
 

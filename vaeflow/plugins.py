@@ -6,6 +6,7 @@ error and brings nothing; everything else goes on.
 
 from __future__ import annotations
 
+import logging
 import traceback
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,10 +15,11 @@ from typing import Any
 import pluggy
 
 from vaeflow import __version__, builtins, hookspecs
-from vaeflow.errors import PluginError
+from vaeflow.errors import ConfigError, PluginError
 from vaeflow.registry import BUILTIN, KINDS, Part, Registry
 
 GROUP = "vaeflow"
+log = logging.getLogger("vaeflow")
 
 
 @dataclass
@@ -47,25 +49,44 @@ class Plugins:
     found: list[Plugin]
 
     def require(self, kind: str, name: str) -> Part:
-        """Return a part by name; an unknown name mentions the plugins that failed."""
+        """Return a part by name; where it is unknown, mention the plugins that failed.
+
+        Raises:
+            ConfigError: if there is none, or several distributions offer it.
+            PluginError: if it is "distribution/name" and that distribution's plugin failed.
+        """
         try:
             return self.registry.get(kind, name)
-        except Exception as error:
+        except ConfigError as error:
             failed = [p for p in self.found if p.error]
             if not failed:
                 raise
-            told = "; ".join(f"{p.distribution} failed to load ({p.error})" for p in failed)
-            raise type(error)(f"{error}. Perhaps a plugin brings it: {told}") from None
+            told = "; ".join(f"{p.distribution} {p.version} ({p.error})" for p in failed)
+            if name.partition("/")[0] in {p.distribution for p in failed}:
+                raise PluginError(
+                    f"--{kind} {name}: a plugin failed to load, {told}: repair or reinstall it"
+                ) from None
+            raise ConfigError(
+                f"{error}; should a plugin bring it, repair what failed to load: {told}"
+            ) from None
 
 
 def installed() -> list[tuple[Plugin, metadata.EntryPoint]]:
     """Return the plugins that installed distributions name, importing none of them."""
     found = []
+    seen = set()
     for dist in metadata.distributions():
-        for point in dist.entry_points:
-            if point.group == GROUP:
-                name, version = dist.metadata["Name"], dist.version
-                found.append((Plugin(point.name, name, version, point.value), point))
+        try:
+            points = dist.entry_points.select(group=GROUP)
+            name, version = (dist.metadata["Name"], dist.version) if points else ("", "")
+        except Exception as error:  # the remains of some uninstallation, no concern of ours
+            log.debug("an installed distribution cannot be read: %s", error)
+            continue
+        if not name or name in seen:  # as for imports, the first on the path hides the others
+            continue
+        seen.add(name)
+        for point in points:
+            found.append((Plugin(point.name, name, version, point.value), point))
     return sorted(found, key=lambda pair: (pair[0].distribution, pair[0].name))
 
 
@@ -83,8 +104,10 @@ def load_plugins() -> Plugins:
         plugins.found.append(plugin)
         try:
             _offer(plugins, plugin, point.load())
-        except (Exception, SystemExit) as error:
-            plugin.error = f"{type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may even call sys.exit()
+            plugin.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
             plugin.traceback = traceback.format_exc()
     return plugins
 
@@ -93,8 +116,9 @@ def _offer(plugins: Plugins, plugin: Plugin, module: Any) -> None:
     """Register a plugin's hooks and parts: all of them, or, if one fails, none."""
     hooks = plugins.hooks
     offered: list[Part] = []
-    hooks.register(module, name=f"{plugin.distribution}:{plugin.name}")
+    name = f"{plugin.distribution}:{plugin.name}"
     try:
+        hooks.register(module, name=name)
         hooks.check_pending()  # a misspelt hook would never be called
         for kind in KINDS:
 
@@ -105,10 +129,10 @@ def _offer(plugins: Plugins, plugin: Plugin, module: Any) -> None:
             hook = getattr(module, f"vaeflow_register_{kind}s", None)
             if hook is not None:
                 hook(register)
-        for part in offered:
-            plugins.registry.add(part)
+        plugins.registry.add(*offered)
     except BaseException:
-        hooks.unregister(module)
+        if hooks.get_plugin(name) is module:
+            hooks.unregister(module)
         raise
     plugin.parts = offered
 

@@ -49,7 +49,9 @@ class Part:
         if isinstance(self.target, str):
             try:
                 loaded = _import(self.target)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a part may even call sys.exit()
                 raise PluginError(
                     f"{who} cannot be imported from {self.target} "
                     f"({type(error).__name__}: {error}): repair or reinstall {self.distribution}"
@@ -69,18 +71,21 @@ class Registry:
     def __init__(self) -> None:
         self._parts: dict[str, dict[str, list[Part]]] = {kind: {} for kind in KINDS}
 
-    def add(self, part: Part) -> None:
-        """Register a part.
+    def add(self, *parts: Part) -> None:
+        """Register parts: all of them or, if one fails, none.
 
         Raises:
-            PluginError: if its distribution registered the name before.
+            PluginError: if a distribution registers a name twice.
         """
-        owners = self._parts[part.kind].setdefault(part.name, [])
-        if any(p.distribution == part.distribution for p in owners):
-            raise PluginError(
-                f"{part.distribution} registers {part.kind} {part.name!r} twice: rename one"
-            )
-        owners.append(part)
+        taken = {(p.kind, p.qualified) for kind in KINDS for p in self.parts(kind)}
+        for part in parts:
+            if (part.kind, part.qualified) in taken:
+                raise PluginError(
+                    f"{part.distribution} registers {part.kind} {part.name!r} twice: rename one"
+                )
+            taken.add((part.kind, part.qualified))
+        for part in parts:
+            self._parts[part.kind].setdefault(part.name, []).append(part)
 
     def parts(self, kind: str) -> list[Part]:
         """Return all parts of a kind, sorted by name, then by owner (built-ins first)."""
@@ -100,7 +105,8 @@ class Registry:
         if not owners:
             names = sorted({p.name for p in parts})
             raise ConfigError(
-                f"--{kind} {name}: unknown {kind}{did_you_mean(name, names)}; "
+                f"--{kind} {name}: unknown {kind}"
+                f"{did_you_mean(name, names + [p.qualified for p in parts])}; "
                 f"there are {', '.join(names)}"
             )
         if len(owners) > 1 and owners[0].distribution != BUILTIN:

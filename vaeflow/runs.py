@@ -6,9 +6,11 @@ line per epoch), summary.json (the final evaluation), checkpoints/, images/ and 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -51,16 +53,21 @@ class Run:
         run = cls(path)
         try:
             path.mkdir(parents=True)
-            text = tomli_w.dumps(config.to_toml())
-            (path / "config.toml").write_text(text, encoding="utf-8")
-            run._write("environment.json", {**_environment(config, plugins), **facts})
         except FileExistsError:
             raise ConfigError(
                 f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or "
                 f"continue it with `vaeflow resume {path}`"
             ) from None
         except OSError as error:
-            raise StorageError(f"{path} cannot be written ({error.strerror})") from None
+            raise _refused(path, error) from None
+        try:
+            run.set_config(config)
+            run._write("environment.json", {**_environment(config, plugins), **facts})
+        except BaseException as error:
+            shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
+            if isinstance(error, OSError):
+                raise _refused(path, error) from None
+            raise
         return run
 
     @classmethod
@@ -85,26 +92,47 @@ class Run:
             ConfigError: if the file was changed into something invalid.
         """
         raw = read_toml(self.path / "config.toml")
-        owners = self.environment().get("parts", {})
+        owners = self.environment()["parts"]
         for kind, owner in owners.items():
             known = {p.qualified for p in plugins.registry.parts(kind)}
             if owner["name"] not in known:
+                distribution = owner["distribution"]
+                needs = f"{self.path} needs {kind} {owner['name']!r} of {distribution}"
+                for plugin in plugins.found:
+                    if plugin.distribution == distribution and plugin.error:
+                        raise PluginError(
+                            f"{needs}, which failed to load ({plugin.error}): repair or reinstall "
+                            f"{distribution}"
+                        )
                 raise PluginError(
-                    f"{self.path} needs {kind} {owner['name']!r} of {owner['distribution']} "
-                    f"{owner['version']}, which is not installed: pip install "
-                    f"{owner['distribution']}"
+                    f"{needs} {owner['version']}, which is not installed: pip install "
+                    f"{distribution}"
                 )
         layers = Layers()
         layers.add(raw, str(self.path / "config.toml"))
         return layers.resolve(plugins)
 
     def environment(self) -> dict[str, Any]:
-        """Return environment.json."""
-        return self._read("environment.json")
+        """Return environment.json.
+
+        Raises:
+            CheckpointError: if it is missing or damaged.
+        """
+        content = self._read("environment.json")
+        if not {"parts", "data_shape"} <= content.keys():
+            raise CheckpointError(
+                f"{self.path / 'environment.json'} lacks the run's parts or its data's shape: "
+                "restore the file, or train again"
+            )
+        return content
 
     def status(self) -> dict[str, Any]:
         """Return status.json: state, epoch, step and exit code."""
         return self._read("status.json")
+
+    def summary(self) -> dict[str, Any]:
+        """Return summary.json, empty until the final evaluation is done."""
+        return self._read("summary.json")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
@@ -122,6 +150,11 @@ class Run:
                 f"{self.path} has no checkpoint yet: `vaeflow resume {self.path}` trains it"
             )
         return found
+
+    def set_config(self, config: Config) -> None:
+        """Write config.toml, and drop the summary of what was configured before."""
+        self._replace("config.toml", tomli_w.dumps(config.to_toml()))
+        (self.path / "summary.json").unlink(missing_ok=True)
 
     def set_status(self, state: str, **more: Any) -> None:
         """Write status.json."""
@@ -141,14 +174,23 @@ class Run:
         if fcntl is None:
             yield
             return
-        with open(self.path / "lock", "a+", encoding="utf-8") as f:
+        try:
+            f = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115, closed below
+        except OSError as error:
+            raise _refused(self.path / "lock", error) from None
+        with f:
             try:
                 fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except (BlockingIOError, PermissionError):  # POSIX leaves the choice to the system
                 f.seek(0)
                 raise RunLockedError(
                     f"{self.path} is being written by another process ({f.read().strip()}): wait "
                     "for it or stop it"
+                ) from None
+            except OSError as error:  # such as a network file system without locks
+                raise StorageError(
+                    f"{self.path / 'lock'} cannot be locked ({error.strerror}): keep the run on "
+                    "a local file system"
                 ) from None
             f.truncate(0)
             f.write(f"pid {os.getpid()} on {platform.node()}\n")
@@ -163,20 +205,38 @@ class Run:
             return {}
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}): restore the file") from None
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path} holds no JSON object: restore the file")
         return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Replace a JSON file in one motion."""
+        self._replace(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        """Replace a file in one motion."""
         temporary = self.path / f".{name}.tmp"
         try:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, self.path / name)
         except OSError as error:
-            raise StorageError(f"{self.path / name} cannot be written ({error.strerror})") from None
+            raise _refused(self.path / name, error) from None
 
 
-def new_name(config: Config) -> str:
-    """Return a name such as 20261122-1530-planar-digits-s0."""
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written ({error.strerror}): check the path, its permissions and the "
+        "free space"
+    )
+
+
+def new_path(parent: Path, config: Config) -> Path:
+    """Return a path like parent/20261122-153000-planar-digits-s0 that does not exist yet."""
+    name = _name(config)
+    names = (f"{name}-{i}" if i > 1 else name for i in itertools.count(1))
+    return next(path for n in names if not (path := parent / n).exists())
+
+
+def _name(config: Config) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     posterior, dataset = (part.name.split("/")[-1] for part in (config.posterior, config.dataset))
     return f"{stamp}-{posterior}-{dataset}-s{config.seed}"

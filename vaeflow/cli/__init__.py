@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from vaeflow import __version__
-from vaeflow.errors import VaeflowError
+from vaeflow.errors import VaeflowError, did_you_mean
 
 # Each command lives in a module of its name and is imported only when it is asked for.
 _COMMANDS = {
@@ -20,13 +20,16 @@ _COMMANDS = {
     "reconstruct": "Encode and decode held-out data.",
     "list": "List the parts that can be chosen by name.",
     "info": "Explain one part and its options.",
-    "plugins": "List installed plugins and their state.",
+    "plugins": "List the installed plugins.",
 }
+
+
+# No code below may call `list`: importing the command of that name binds its module to it here.
 
 
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*_COMMANDS]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
@@ -34,9 +37,19 @@ class _Lazy(click.Group):
         command: click.Command = import_module(f"vaeflow.cli.{name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0][:1].isalnum() and args[0] not in _COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(
+                f"{args[0]}: unknown command{did_you_mean(args[0], _COMMANDS)}; "
+                f"there are {', '.join(_COMMANDS)}"
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([*_COMMANDS.items()])
 
 
 @click.group(
@@ -52,7 +65,7 @@ def cli(debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, or the `exit_code` of the error."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
     # --debug is understood anywhere on the line.
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]

@@ -8,7 +8,7 @@ from vaeflow.registry import KINDS
 
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.argument("kind", required=False, metavar="[KIND]", type=click.Choice(KINDS))
 def command(kind: str | None) -> None:
     """List the parts of every KIND, or of one: their names and who brings them."""
     from vaeflow.config import Config, recipes

@@ -104,13 +104,16 @@ def command_line_layer(ctx: click.Context, params: dict[str, Any]) -> dict[str, 
     }
     dotted: dict[str, dict[str, Any]] = ctx.meta["vaeflow.dotted"]
     for kind in KINDS:
-        table = {**({"name": params[kind]} if params.get(kind) else {}), **dotted.get(kind, {})}
+        table = {
+            **({"name": params[kind]} if params.get(kind) is not None else {}),
+            **dotted.get(kind, {}),
+        }
         if table:
             layer[kind] = table
     for item in params.get("assignments") or ():
         key, equals, value = item.partition("=")
         kind, dot, option = key.strip().partition(".")
-        if not equals or (dot and kind not in KINDS):
+        if not (key and equals) or (dot and kind not in KINDS):
             raise click.UsageError(
                 f"--set {item}: write KEY=VALUE or KIND.OPTION=VALUE, as in --set posterior.steps=8"
             )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vaeflow.cli.writing import seed_option
+
 
 @click.command("reconstruct")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -19,7 +21,7 @@ import click
     show_default=True,
     help="A .png picture of pairs, or .npz with the values.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
+@seed_option
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
 def command(run: Path, count: int, out: Path, seed: int, data_root: Path | None) -> None:
     """Draw z from q(z|x) for test data, through the whole flow, and show x beside E[x|z]."""

@@ -39,8 +39,11 @@ def command(run: Path, epochs: int | None, data_root: Path | None) -> int:
         update["epochs"] = epochs
     config = config.model_copy(update=update)
     status = opened.status()
-    if status.get("state") == "completed" and (status.get("epoch") or 0) >= config.epochs:
-        click.echo(f"{run} is complete after {status['epoch']} epochs: nothing to do.")
+    done = status.get("epoch") or 0
+    enough = epochs is None or done >= epochs  # early stopping may have ended it before its time
+    complete = status.get("state") == "completed" and enough and opened.summary()
+    if complete and opened.store.latest() is not None:
+        click.echo(f"{run} is complete after {done} epochs: nothing to do.")
         return 0
     experiment = prepare(config, plugins)
     with interruptible() as stop:

@@ -190,7 +190,7 @@ def print_bounds(bounds: Bounds, title: str) -> None:
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     table.add_row("ELBO", str(bounds.elbo))
     table.add_row("  log p(x|z)", str(bounds.log_px))
-    table.add_row("  − KL(q‖p)", f"{-bounds.kl.mean:.2f} ± {bounds.kl.standard_error:.2f}")
+    table.add_row("  − KL(q‖p)", str(-bounds.kl))
     table.add_row(f"NLL, {bounds.samples:,} importance samples", str(bounds.nll))
     Console().print(table)
 

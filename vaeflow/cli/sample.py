@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from vaeflow.cli.writing import seed_option
+
 
 @click.command("sample")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many."
+    "-n", "count", type=click.IntRange(1, 100_000), default=64, show_default=True, help="How many."
 )
 @click.option(
     "--out",
@@ -19,7 +21,7 @@ import click
     show_default=True,
     help="A .png picture, or .npz with the values.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
+@seed_option
 @click.option("--binary", is_flag=True, help="Draw x ~ p(x|z) instead of showing its mean.")
 def command(run: Path, count: int, out: Path, seed: int, binary: bool) -> None:
     """Draw z from the prior of the model in RUN and show the mean of p(x|z)."""

@@ -40,9 +40,9 @@ def command(
     from vaeflow.plugins import load_plugins
 
     layers = Layers()
-    if recipe:
+    if recipe is not None:
         layers.add(read_recipe(recipe), f"recipe {recipe}")
-    if config:
+    if config is not None:
         layers.add(read_toml(config), str(config))
     layers.add(command_line_layer(ctx, params), "the command line")
     for notice in layers.dropped:

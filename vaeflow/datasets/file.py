@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from vaeflow.data import Dataset, Splits
-from vaeflow.errors import DataError
+from vaeflow.errors import ConfigError, DataError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 _LIMIT = 8 << 30  # bytes an .npz may unpack to
@@ -25,7 +25,7 @@ class File(Dataset):
     or a .npy, is shuffled with a fixed seed and split by the fractions below.
 
     Options:
-        path: the file; relative to --data-root if that is given.
+        path: the file; below --data-root if that is given.
         scale: values are divided by it; 255 brings grey levels into [0, 1].
         validation: fraction of the examples for validation.
         test: fraction of the examples for the test.
@@ -42,11 +42,14 @@ class File(Dataset):
     ) -> None:
         super().__init__(root)
         if validation + test >= 1:
-            raise DataError(
-                f"validation {validation:g} and test {test:g} leave no training data: their sum "
-                "must be below 1"
+            raise ConfigError(
+                f"--dataset.validation {validation:g} and --dataset.test {test:g} leave no "
+                "training data: their sum must be below 1"
             )
-        self.path = root / path if root else path
+        if root is not None:
+            # Of an absolute path the name is kept, so that a run finds data that has moved.
+            path = root / (path.name if path.is_absolute() else path)
+        self.path = path
         self.scale = scale
         self.fractions = (validation, test)
 
@@ -55,9 +58,9 @@ class File(Dataset):
         if len(arrays) == 1:
             return self._split(self._tensor(*arrays.items()))
         if set(arrays) != {"train", "validation", "test"}:
+            names = f"the arrays {', '.join(sorted(arrays))}" if arrays else "no array"
             raise DataError(
-                f"{self.path} holds the arrays {', '.join(sorted(arrays))}: name them train, "
-                "validation and test, or keep one only"
+                f"{self.path} holds {names}: store train, validation and test, or one array only"
             )
         splits = Splits(*(self._tensor((k, arrays[k])) for k in ("train", "validation", "test")))
         for name, x in splits:
@@ -80,16 +83,18 @@ class File(Dataset):
                 f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
                 "with at least one of each is needed"
             )
-        return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
+        with np.errstate(all="ignore"):  # what is not finite then, the check of the values tells
+            return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
 
     def _split(self, x: Tensor) -> Splits:
         n_validation, n_test = (max(1, round(f * len(x))) for f in self.fractions)
-        if len(x) < 3:
+        n_train = len(x) - n_validation - n_test
+        if n_train < 1:
             raise DataError(
-                f"{self.path} holds {len(x)} examples: at least 3 are needed, one for each split"
+                f"{self.path} holds {len(x)} examples, of which {n_validation} go to validation "
+                f"and {n_test} to the test: at least one more is needed for training"
             )
         order = torch.from_numpy(np.random.RandomState(0).permutation(len(x)))
-        n_train = len(x) - n_validation - n_test
         return Splits(*x[order].split([n_train, n_validation, n_test]))
 
 
@@ -97,17 +102,35 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path} is no file: check --dataset.path and --data-root")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as z:
-                size = sum(member.file_size for member in z.infolist())
-            if size > _LIMIT:
-                raise DataError(f"{path} unpacks to {size:,} bytes: at most {_LIMIT:,} are read")
-            with np.load(path, allow_pickle=False) as npz:
-                return {name: npz[name] for name in npz.files}
-        # Mapped, so that a header that promises more than the file holds fails before allocation.
-        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        with open(path, "rb") as f:
+            magic = f.read(6)
+        if magic == b"\x93NUMPY":
+            # Mapped, so that a header that promises more than the file holds fails at once.
+            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+        if magic[:4] not in (b"PK\3\4", b"PK\5\6"):  # an archive, and an empty one
+            raise ValueError(f"it starts with {magic!r}" if magic else "it is empty")
+        return _read_npz(path)
+    except DataError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file
+        reason = " ".join(str(error).split(". ")[0].split()).rstrip(".") or type(error).__name__
         raise DataError(
-            f"{path} is not a readable .npy or .npz file of numbers ({error}): write it with "
+            f"{path} is not a readable .npy or .npz file of numbers ({reason}): write it with "
             "numpy.save or numpy.savez"
         ) from None
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as z:
+        size = sum(member.file_size for member in z.infolist())
+    if size > _LIMIT:
+        raise DataError(
+            f"{path} unpacks to {size:,} bytes, but at most {_LIMIT:,} are read: store float32 or "
+            "uint8, or fewer examples"
+        )
+    with np.load(path, allow_pickle=False) as npz:
+        arrays = {name: npz[name] for name in npz.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"its member {name!r} is no array")
+    return arrays

@@ -20,17 +20,22 @@ class Estimate:
     """A mean over images and its standard error, s/√N."""
 
     mean: float
-    standard_error: float
+    standard_error: float | None  # of a single image there is none
 
     @classmethod
     def of(cls, values: Tensor) -> Estimate:
         """Return the estimate of per-image values (N,)."""
         values = values.double()
-        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
         return cls(values.mean().item(), error)
 
     def __str__(self) -> str:
+        if self.standard_error is None:
+            return f"{self.mean:.2f}"
         return f"{self.mean:.2f} ± {self.standard_error:.2f}"
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.mean, self.standard_error)
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,9 @@ def evaluate(
         for done in range(0, samples, chunk):
             terms = model.terms(images, q, min(chunk, samples - done))
             pieces = (terms.log_weight, terms.log_px, terms.log_qz - terms.log_pz)
-            total += torch.stack([piece.double().sum(0) for piece in pieces]).cpu()
-            log_w = terms.log_weight.double().logsumexp(0).cpu()
-            log_sum = torch.logaddexp(log_sum, log_w)
+            pieces64 = torch.stack(pieces).cpu().double()  # (3, K, B); MPS has no float64
+            total += pieces64.sum(1)
+            log_sum = torch.logaddexp(log_sum, pieces64[0].logsumexp(0))
         sums.append(total)
         bound.append(log_sum - math.log(samples))
         progress(len(images))
@@ -101,5 +106,5 @@ def evaluate(
         elbo=Estimate.of(elbo),
         log_px=Estimate.of(log_px),
         kl=Estimate.of(kl),
-        nll=Estimate.of(-torch.cat(bound)),
+        nll=-Estimate.of(torch.cat(bound)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log, pi, prod
+from math import expm1, log, pi, prod
 from typing import Literal
 
 import torch
@@ -44,8 +44,9 @@ class Gaussian(Likelihood):
         self.link = link
         if scale == "fixed":
             self.log_peak = -prod(self.data_shape) * log(sigma * (2 * pi) ** 0.5)
-        # softplus(raw) + floor = sigma at the start
-        start = log(torch.expm1(torch.tensor(max(sigma - floor, 1e-6))).item())
+        # softplus(raw) + floor = sigma at the start: raw = log(e^gap − 1), without overflow
+        gap = max(sigma - floor, 1e-6)
+        start = gap + log(-expm1(-gap))
         if scale == "shared":
             self.raw = nn.Parameter(torch.tensor(start))
         elif scale == "pixel":

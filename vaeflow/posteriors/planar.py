@@ -35,15 +35,17 @@ class Planar(Posterior):
         self.steps = steps
         # One matrix product for all parameters: mean, log-variance, then w, u and b of each map.
         self.head = nn.Linear(features, 2 * latent + steps * (2 * latent + 1))
-        with torch.no_grad():
-            self._start(self.head.bias[2 * latent :])
+        self._start()
 
-    def _start(self, bias: Tensor) -> None:
-        """Start near the identity: random directions w of norm 1, and û = 0.
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Start at the identity, the same for every image: random directions w, and û = 0.
 
-        û is 0 where u = log(e − 1)·w, as softplus(log(e − 1)) = 1.
+        û is 0 where u = log(e − 1)·w and ‖w‖ = 1, as softplus(log(e − 1)) = 1.
         """
-        w, u, b = self._split(bias)
+        flow = slice(2 * self.latent, None)
+        self.head.weight[flow] = 0
+        w, u, b = self._split(self.head.bias[flow])
         w.copy_(F.normalize(torch.randn_like(w), dim=-1))
         u.copy_(math.log(math.e - 1) * w)
         b.zero_()

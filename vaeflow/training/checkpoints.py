@@ -103,10 +103,13 @@ class CheckpointStore:
             try:
                 return read(path)
             except CheckpointError as error:
-                log.warning("%s; trying the one before it", error)
+                log.warning("%s", error)
                 failures.append(str(error))
         if failures:
-            raise CheckpointError(f"{self.root} holds no whole checkpoint: {failures[0]}")
+            raise CheckpointError(
+                f"{self.root} holds no whole checkpoint ({failures[0]}): restore its files, or "
+                "remove the directory to train from the beginning"
+            )
         return None
 
     def _directories(self) -> list[Path]:

@@ -16,7 +16,10 @@ def choose_device(name: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         name = "cuda" if cuda else "mps" if mps else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device {name}: give auto, cpu, cuda, cuda:i or mps") from None
     here = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count()}
     if not here.get(device.type, mps):
         raise ConfigError(f"--device {name}: this machine has none; use --device auto or cpu")

@@ -115,6 +115,7 @@ class Trainer:
             clip=self.settings.clip,
         )
         self.names = [name for name, _ in model.named_parameters()]
+        self.beta = torch.zeros((), device=self.device)
         self.progress = Progress()
         self.best: Weights = {}
         self._restored: Checkpoint | None = None
@@ -198,12 +199,9 @@ class Trainer:
         for i in range(done.batch, len(batches)):
             if stop():
                 return False
-            beta = self.objective.weight(done.epoch + (i + 1) / len(batches))
-            loss = self.step(
-                batches[i],
-                torch.tensor(beta, device=self.device),
-                measure=i == len(batches) - 1,
-            )
+            # Filled in place: making a tensor from a number would wait for the device.
+            self.beta.fill_(self.objective.weight(done.epoch + (i + 1) / len(batches)))
+            loss = self.step(batches[i], self.beta, measure=i == len(batches) - 1)
             # Reading a number is free on the CPU and a wait elsewhere, where the epoch's end tells.
             if self.device.type == "cpu" and not torch.isfinite(loss):
                 raise self._non_finite(f"step {done.step + 1}")

@@ -51,7 +51,7 @@ class Step:
         """
         x = self.data.index_select(0, index)
         if self.resample:
-            x = torch.bernoulli(x)
+            x = torch.lt(torch.rand_like(x), x).to(x.dtype)  # torch.bernoulli takes thrice the time
         terms = self.model(x, self.objective.samples)
         value = self.objective(terms, beta)
         loss = -value.mean()
