@@ -1,0 +1,51 @@
+"""`vaeflow info`: a part's docstring and its options."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import vaeflow
+from vaeflow.plugins import load_plugins
+from vaeflow.registry import KINDS
+
+PARTS = [
+    (kind, part.qualified)
+    for kind in KINDS
+    for part in load_plugins().registry.parts(kind)
+    if part.distribution == "vaeflow"
+]
+
+
+def test_a_part_is_explained_with_its_options(cli):
+    done = cli("info", "posterior", "planar")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"posterior planar, from vaeflow {vaeflow.__version__}\n\n")
+    assert "Rezende" in done.out
+    assert "--posterior.steps  integer" in done.out
+    assert "Options:" not in done.out
+
+
+def test_json_lists_the_options(cli):
+    found = json.loads(cli("info", "dataset", "file", "--json").out)
+    assert (found["kind"], found["name"]) == ("dataset", "vaeflow/file")
+    options = {o["name"]: o for o in found["options"]}
+    assert list(options) == ["path", "scale", "validation", "test"]
+    assert options["path"]["default"] == ""  # required
+    assert options["scale"] == {
+        "name": "scale",
+        "type": "number > 0",
+        "default": "1",
+        "meaning": "values are divided by it; 255 brings grey levels into [0, 1].",
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_every_option_of_every_part_says_what_it_means(cli, kind, name):
+    done = cli("info", kind, name, "--json")
+    assert done.code == 0, done.err
+    for option in json.loads(done.out)["options"]:
+        assert option["meaning"], option["name"]
+        assert option["type"]
+    assert cli("info", kind, name).code == 0
