@@ -1,0 +1,73 @@
+"""The code in README and docs runs, and their figures are those that a script measured."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vaeflow.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def first_command(page):
+    lines = "".join(blocks(page, "sh")).splitlines()
+    return next(line.split()[1:] for line in lines if line.startswith("vaeflow train"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if page.name == "README.md":  # its last example loads the run that its first command makes
+        with pytest.raises(SystemExit) as ended:
+            main([*first_command(page), "--epochs", "1", "--no-tensorboard"])
+        assert ended.value.code == 0
+    namespace = {"__name__": "example"}
+    for code in blocks(page, "python"):
+        exec(compile(code, page.name, "exec"), namespace)  # our own page
+
+
+def test_every_command_in_the_readme_is_understood():
+    """Each `vaeflow` command line of the README parses: its command, flags and part names exist."""
+    from click import Context
+
+    from vaeflow.cli import cli
+    from vaeflow.cli.parts import command_line_layer
+    from vaeflow.config import Layers, read_recipe
+    from vaeflow.plugins import load_plugins
+
+    lines = [
+        line.split("#")[0].replace("$ ", "").strip()
+        for code in blocks(PAGES[0], "sh")
+        for line in code.splitlines()
+    ]
+    commands = [line.split()[1:] for line in lines if line.startswith("vaeflow ")]
+    assert len(commands) >= 8
+    for name, *args in commands:
+        command = cli.get_command(Context(cli), name)
+        context = command.make_context(name, list(args))
+        if name == "train":
+            layers = Layers()
+            if recipe := context.params.get("recipe"):
+                layers.add(read_recipe(recipe), "recipe")
+            layers.add(command_line_layer(context, context.params), "line")
+            layers.resolve(load_plugins())
+
+
+def test_tables_of_figures_are_copied_from_results():
+    measured = "".join(p.read_text("utf-8") for p in (ROOT / "benchmarks/results").glob("*.md"))
+    rows = re.findall(r"^\|.*±.*\|$", PAGES[0].read_text("utf-8"), re.M)
+    assert rows
+    for row in rows:
+        assert row in measured, f"no result holds the row {row}"
+
+
+def test_links_and_pictures_exist():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
