@@ -1,0 +1,1 @@
+"""Sylvester-flow posteriors for vaeflow."""

@@ -1,0 +1,13 @@
+"""What this distribution offers vaeflow, by name; torch is imported with the part, on its use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vaeflow import hookimpl
+
+
+@hookimpl
+def vaeflow_register_posteriors(register: Callable[[str, str], None]) -> None:
+    """Offer the posterior `sylvester`."""
+    register("sylvester", "vaeflow_sylvester.posterior:Sylvester")
