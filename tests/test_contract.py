@@ -100,14 +100,11 @@ class UnconstrainedPlanar(PlanarMaps):
 
 
 class OnePlanar(Planar):
-    maps = UnconstrainedPlanar
-
     def __init__(self, latent, features):
         super().__init__(latent, features, steps=1)
 
-    def forward(self, h):
-        base, flat = self.head(h).split([2 * self.latent, 2 * self.latent + 1], -1)
-        return Flow(DiagonalNormal(*base.chunk(2, -1)), [self.maps(*self._split(flat))])
+    def maps(self, h):
+        return UnconstrainedPlanar(*self._split(self.flow(h)))
 
 
 class SharedNoise(Posterior):

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
 from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
-from vaeflow.nn import MADE, Activation
+from vaeflow.nn import MADE, Activation, Init, initialize
 
 
 class IAF(Posterior):
@@ -28,6 +28,7 @@ class IAF(Posterior):
         width: hidden units of each masked network.
         depth: hidden layers of each masked network.
         activation: nonlinearity of the masked networks.
+        init: how the weights of the Gaussian's linear head are drawn.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class IAF(Posterior):
         width: PositiveInt = 320,
         depth: PositiveInt = 1,
         activation: Activation = "elu",
+        init: Init = "torch",
     ) -> None:
         super().__init__(latent, features)
         self.head = nn.Linear(features, 2 * latent)
+        initialize(self.head, init)
         self.nets = nn.ModuleList(
             MADE(latent, features, width=width, depth=depth, outputs=2, act=activation)
             for _ in range(steps)

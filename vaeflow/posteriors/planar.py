@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
 from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
+from vaeflow.nn import Init, initialize
 
 
 class Planar(Posterior):
@@ -28,14 +29,19 @@ class Planar(Posterior):
 
     Options:
         steps: number of planar maps.
+        init: how the weights of the Gaussian's linear head are drawn.
     """
 
-    def __init__(self, latent: int, features: int, *, steps: NonNegativeInt = 16) -> None:
+    def __init__(
+        self, latent: int, features: int, *, steps: NonNegativeInt = 16, init: Init = "torch"
+    ) -> None:
         super().__init__(latent, features)
         self.steps = steps
-        # One matrix product for all parameters: mean, log-variance, then w, u and b of each map.
-        self.head = nn.Linear(features, 2 * latent + steps * (2 * latent + 1))
-        self._start()
+        self.head = nn.Linear(features, 2 * latent)
+        initialize(self.head, init)
+        if steps:
+            self.flow = nn.Linear(features, steps * (2 * latent + 1))
+            self._start()
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -43,9 +49,8 @@ class Planar(Posterior):
 
         û is 0 where u = log(e − 1)·w and ‖w‖ = 1, as softplus(log(e − 1)) = 1.
         """
-        flow = slice(2 * self.latent, None)
-        self.head.weight[flow] = 0
-        w, u, b = self._split(self.head.bias[flow])
+        self.flow.weight.zero_()
+        w, u, b = self._split(self.flow.bias)
         w.copy_(F.normalize(torch.randn_like(w), dim=-1))
         u.copy_(math.log(math.e - 1) * w)
         b.zero_()
@@ -57,13 +62,16 @@ class Planar(Posterior):
         shape = (self.steps, self.latent)
         return w.unflatten(-1, shape), u.unflatten(-1, shape), b
 
+    def maps(self, h: Tensor) -> PlanarMaps:
+        """Return the maps of each image for features h (B, F)."""
+        # Adam moves every weight by the learning rate, whatever its gradient, and F weights with
+        # it each number that they add up to. The maps cannot follow such jumps; 1/√F tames them.
+        flat = self.flow(h * self.features**-0.5)
+        return PlanarMaps(*self._split(at_least_float32(flat)))
+
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        parameters = at_least_float32(self.head(h))
-        base, flat = parameters.split(
-            [2 * self.latent, parameters.shape[-1] - 2 * self.latent], dim=-1
-        )
-        maps = [PlanarMaps(*self._split(flat))] if self.steps else []
-        return Flow(DiagonalNormal(*base.chunk(2, dim=-1)), maps)
+        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        return Flow(base, [self.maps(h)] if self.steps else [])
 
 
 class PlanarMaps:
