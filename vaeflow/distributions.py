@@ -177,6 +177,13 @@ class DiagonalNormal(Independent):
         log_prob = self._score(noise)
         return Draw(self.loc + normal.scale * noise, log_prob, torch.zeros_like(log_prob))
 
+    def expand(
+        self, batch_shape: Size | Sequence[int], _instance: Distribution | None = None
+    ) -> DiagonalNormal:
+        """Return the same law for a larger batch, as Pyro's plates ask for."""
+        shape = Size((*batch_shape, self.event_shape[0]))
+        return DiagonalNormal(self.loc.expand(shape), 2 * self.log_scale.expand(shape))
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Score any z (*, L)."""
         return self._score((value - self.loc) / self.base_dist.scale)

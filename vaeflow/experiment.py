@@ -186,8 +186,7 @@ def evaluate_split(
     progress: Callable[[int], None] = lambda images: None,
 ) -> Bounds:
     """Evaluate images with noise of the run's seed: the same figures at each call."""
-    device = next(model.parameters()).device
-    with Noise(config.seed, device).private("evaluation"):
+    with Noise(config.seed, model.device).private("evaluation"):
         return evaluate(model, x, samples=samples, progress=progress)
 
 

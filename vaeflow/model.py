@@ -6,7 +6,9 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
@@ -93,6 +95,12 @@ class VAE(nn.Module):
     def data_shape(self) -> tuple[int, ...]:
         """Return the shape of one image."""
         return self.likelihood.data_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of the parameters."""
+        tensors = chain(self.parameters(), self.buffers())
+        return next((t.device for t in tensors), torch.device("cpu"))
 
     def infer(self, x: Tensor) -> Distribution:
         """Return q(z|x), batch (B,), event (L,), for x (B, *data_shape)."""

@@ -81,11 +81,10 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
     sums: list[Tensor] = []  # each (3, B): of log w, log p(x|z) and log q − log p(z) over K
     bound: list[Tensor] = []
     for images in x.split(batch):
-        images = images.to(device)
+        images = images.to(model.device)
         q = model.infer(images)
         total = torch.zeros(3, len(images), dtype=torch.float64)
         log_sum = torch.full((len(images),), -torch.inf, dtype=torch.float64)

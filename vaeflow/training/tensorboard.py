@@ -54,9 +54,8 @@ class TensorBoard(Observer):
                 self.writer.add_scalar(_tag(name), value, step)
         self.last = record
         if self.every and (record["epoch"] == 1 or record["epoch"] % self.every == 0):
-            device = next(model.parameters()).device
             with torch.no_grad():
-                x = self.images.to(device)
+                x = self.images.to(model.device)
                 z = model.infer(x).rsample((1,))
                 pairs = torch.stack([x, model.generate(z).mean[0]], 1).flatten(0, 1)
                 z = model.latent_prior().sample((_SAMPLES, 1))
