@@ -63,8 +63,8 @@ def write_results(name: str, figures: Mapping[str, Any], markdown: str) -> None:
     print(markdown)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(headings: Sequence[object], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table."""
-    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines = ["| " + " | ".join(map(str, headings)) + " |", "|" + "---|" * len(headings)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"

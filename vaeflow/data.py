@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from vaeflow.errors import DataError
+from vaeflow.errors import ConfigError, DataError
 
 Binarization = Literal["none", "dynamic", "threshold"]
 
@@ -90,10 +90,15 @@ def binarize(x: Tensor, how: Binarization) -> Tensor:
     (During training, dynamic binarization is drawn anew at each visit, by the training step.)
 
     Raises:
+        ConfigError: if there is no such binarization.
         DataError: if a value is no grey value in [0, 1].
     """
     if how == "none":
         return x
+    if how not in get_args(Binarization):
+        raise ConfigError(
+            f"binarization {how!r} is unknown; give {', '.join(get_args(Binarization))}"
+        )
     grey = (x >= 0) & (x <= 1)
     if not grey.all():
         where = (~grey).nonzero()[0].tolist()

@@ -212,6 +212,9 @@ def _train(
         except VaeflowError as error:
             run.set_status("failed", exit_code=error.exit_code, error=str(error))
             raise
+        except KeyboardInterrupt:  # a second one, which does not wait for the checkpoint
+            run.set_status("interrupted", exit_code=130)
+            raise
         except BaseException as error:
             run.set_status("failed", exit_code=1, error=f"{type(error).__name__}: {error}")
             raise

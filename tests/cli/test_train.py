@@ -79,7 +79,7 @@ def test_a_run_makes_its_directory_and_says_what_is_in_it(train, here):
     assert lines[lines.index("Next:") + 1 :] == [
         f"  vaeflow evaluate {path} --importance-samples 1000",
         f"  vaeflow sample {path} -n 64 --out samples.png",
-        f"  tensorboard --logdir {path}",
+        f"  vaeflow reconstruct {path} --out reconstructions.png",
     ]
 
 

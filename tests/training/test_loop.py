@@ -291,3 +291,56 @@ def test_the_public_names():
     assert vaeflow.fit is fit
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vaeflow.nothing
+
+
+def test_a_binarization_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match="'dynamc' is unknown; give none, dynamic, threshold"):
+        fit(model(), images(10), binarization="dynamc", device="cpu")
+
+
+def test_validation_that_is_not_finite_stops_the_run():
+    vae = model(likelihood=Gaussian(SHAPE))
+    with pytest.raises(NonFiniteError, match="on the validation data"):
+        fit(vae, images(20), images(5) * 3e38, epochs=1, device="cpu")
+
+
+def test_weights_that_the_last_update_lost_are_told():
+    settings = {"epochs": 1, "optimizer": "rmsprop", "lr": 1e38, "eps": 1e-30, "device": "cpu"}
+    with pytest.raises(NonFiniteError, match=r"epoch 1, in \w+\."):
+        fit(model(), images(20), binarization="dynamic", **settings)
+
+
+def test_early_stopping_needs_validation_data():
+    with pytest.raises(ConfigError, match="needs validation data"):
+        fit(model(), images(10), binarization="dynamic", early_stopping=2, device="cpu")
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.uint8, torch.bool])
+def test_data_of_another_type_than_the_weights_is_told(kind):
+    with pytest.raises(DataError, match=f"is {kind}, but the model's weights are torch.float32"):
+        fit(model(), images(10).to(kind), device="cpu")
+
+
+def test_the_outcome_is_a_snapshot():
+    vae = model()
+    x = (images(20) > 0.5).float()
+    best = fit(vae, x, epochs=1, device="cpu").best
+    before = {k: v.clone() for k, v in best.items()}
+    fit(vae, x, epochs=2, device="cpu")
+    assert all(torch.equal(before[k], v) for k, v in best.items())
+
+
+class Unpathed(Posterior):
+    """A mixture, which torch cannot draw from with gradients."""
+
+    def forward(self, h):
+        from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+        weights = Categorical(logits=torch.zeros(len(h), 2))
+        parts = Independent(Normal(torch.zeros(len(h), 2, self.latent), 1.0), 1)
+        return MixtureSameFamily(weights, parts)
+
+
+def test_a_distribution_without_rsample_is_named():
+    with pytest.raises(PluginError, match="posterior Unpathed: its MixtureSameFamily cannot"):
+        run(model(Unpathed))

@@ -149,7 +149,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     trainer("identity").run(store=CheckpointStore(tmp_path / "c"))
     other = trainer("planar")
     before = {k: v.clone() for k, v in other.model.state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"posterior.head.weight: \(4, 8\) in the file"):
+    with pytest.raises(CheckpointError, match=r"posterior.flow.weight: missing in the file"):
         other.restore(CheckpointStore(tmp_path / "c").latest())
     assert all(torch.equal(before[k], v) for k, v in other.model.state_dict().items())
 
@@ -263,3 +263,17 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name, code):
     assert status["state"] == "interrupted"
     latest = CheckpointStore(run / "checkpoints").latest()
     assert latest.step == status["step"]
+
+
+def test_an_ignored_hangup_stays_ignored():
+    """Under nohup, a run outlives its terminal."""
+    from vaeflow.cli.running import interruptible
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -88,4 +88,9 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # | head
         sys.stderr.close()
         code = 0
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(f"Error: the output cannot be written ({error.strerror or error})", err=True)
+        code = 8
     sys.exit(code if isinstance(code, int) else 0)

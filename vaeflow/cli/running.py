@@ -18,6 +18,7 @@ from rich.table import Table
 from vaeflow.evaluation import Bounds
 from vaeflow.experiment import Experiment, evaluate_split, images_of, load_weights
 from vaeflow.model import VAE
+from vaeflow.pictures import is_image
 from vaeflow.runs import Run
 from vaeflow.training import Fit, Observer
 from vaeflow.training.observers import Record
@@ -26,7 +27,7 @@ from vaeflow.training.observers import Record
 def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
     """Return what watches a training that a person started."""
     config = experiment.config
-    crew: list[Observer] = [Bar() if sys.stdout.isatty() else Lines(), Hooks(run, experiment)]
+    crew: list[Observer] = [Bar() if _terminal() else Lines(), Hooks(run, experiment)]
     if config.tensorboard:
         from vaeflow.training.tensorboard import TensorBoard
 
@@ -125,7 +126,12 @@ def interruptible() -> Iterator[Stop]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once."""
     stop = Stop()
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-    before = {number: signal.getsignal(number) for number in numbers}
+    # What the parent ignores, as under nohup, stays ignored.
+    before = {
+        number: handler
+        for number in numbers
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
 
     def restore() -> None:
         for number, handler in before.items():
@@ -135,7 +141,7 @@ def interruptible() -> Iterator[Stop]:
         stop.code = 128 + number
         restore()
 
-    for number in numbers:
+    for number in before:
         signal.signal(number, handle)
     try:
         yield stop
@@ -164,23 +170,29 @@ def finish(run: Run, experiment: Experiment, result: Fit, code: int) -> int:
             "dataset": config.dataset.name,
             "split": "test",
             "binarization": config.binarization,
-            "weights": "best",
-            "best_epoch": result.progress.best_epoch,
+            "weights": "best" if result.progress.best_epoch else "last",
+            "best_epoch": result.progress.best_epoch or None,
             "seconds": result.progress.seconds,
             **bounds.as_dict(),
         }
     )
     print_bounds(bounds, f"test data, binarization {config.binarization}")
-    best = result.progress.best_epoch
-    click.echo(f"weights of epoch {best}, the best validation ELBO; all results in {run.path}")
+    done = result.progress
+    which = f"of epoch {done.best_epoch}, the best validation ELBO"
+    if not done.best_epoch:
+        which = f"of the last epoch, {done.epoch}: within the warm-up none counts as the best"
+    click.echo(f"weights {which}; all results in {run.path}")
+    out = "samples.png" if is_image(experiment.splits.data_shape) else "samples.npz"
     click.echo("\nNext:")
-    for next_command in (
-        f"vaeflow evaluate {path} --importance-samples 1000",
-        f"vaeflow sample {path} -n 64 --out samples.png",
-        f"tensorboard --logdir {path}",
-    ):
-        click.echo(f"  {next_command}")
+    click.echo(f"  vaeflow evaluate {path} --importance-samples 1000")
+    click.echo(f"  vaeflow sample {path} -n 64 --out {out}")
+    picture = f"vaeflow reconstruct {path} --out {out.replace('samples', 'reconstructions')}"
+    click.echo(f"  tensorboard --logdir {path}" if config.tensorboard else f"  {picture}")
     return 0
+
+
+def _terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_bounds(bounds: Bounds, title: str) -> None:
@@ -198,7 +210,7 @@ def print_bounds(bounds: Bounds, title: str) -> None:
 @contextmanager
 def counting(total: int, what: str) -> Iterator[Any]:
     """Show progress over `total` items on a terminal; nothing elsewhere."""
-    if not sys.stdout.isatty():
+    if not _terminal():
         yield lambda done: None
         return
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())

@@ -25,7 +25,7 @@ from torch import Tensor
 from vaeflow.errors import CheckpointError, StorageError
 
 FORMAT = 1
-_NAME = re.compile(r"step-\d{8}")
+_NAME = re.compile(r"step-(\d{8,})")
 log = logging.getLogger("vaeflow")
 
 
@@ -115,7 +115,8 @@ class CheckpointStore:
     def _directories(self) -> list[Path]:
         if not self.root.is_dir():
             return []
-        return sorted(p for p in self.root.iterdir() if _NAME.fullmatch(p.name) and p.is_dir())
+        found = [p for p in self.root.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()]
+        return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
 
     def _sweep(self) -> None:
         """Remove what an interrupted save or removal left behind."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.distributions import draw
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.objectives import Objective
@@ -42,7 +43,14 @@ def check_contract(model: VAE, objective: Objective, x: Tensor) -> None:
         _expect(model.posterior, "q(z|x)'s event shape", q.event_shape, (model.posterior.latent,))
         p = _called(model.prior, model.infer)
         _expect(model.prior, "p(z)'s event shape", p.event_shape, (model.posterior.latent,))
-        z = q.rsample((k,))
+        try:
+            z = draw(q, (k,)).z
+        except NotImplementedError as error:
+            raise PluginError(
+                f"posterior {type(model.posterior).__name__}: its {type(q).__name__} cannot be "
+                f"drawn with gradients or scored ({error or 'no rsample'}): return a distribution "
+                "that can"
+            ) from error
         output = _called(model.decoder, z)
         _expect(model.decoder, "output", output.shape, (k, batch, *model.decoder.output_shape))
         px = _called(model.likelihood, output)

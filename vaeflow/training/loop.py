@@ -19,7 +19,7 @@ from torch.distributions import constraints
 
 from vaeflow.config import Settings, settings_from
 from vaeflow.data import Binarization, binarize, check_values
-from vaeflow.errors import NonFiniteError
+from vaeflow.errors import ConfigError, DataError, NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.objectives import ELBO, Objective
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
@@ -95,6 +95,7 @@ class Trainer:
         self.noise = Noise(self.settings.seed, self.device)
         support = model.likelihood.support
         self.resample = binarization == "dynamic"
+        self._check_dtype(train)
         if not self.resample:
             train = binarize(train, binarization)
         grey = constraints.unit_interval if self.resample else support
@@ -105,6 +106,8 @@ class Trainer:
             validation = binarize(validation, binarization)
             check_values("validation", validation, model.data_shape, support)
             self.validation = validation.to(self.device)
+        if validation is None and self.settings.early_stopping is not None:
+            raise ConfigError("early_stopping needs validation data: give some, or leave it out")
         self.optimizer = make_optimizer(model.parameters(), self.settings)
         self.step = Step(
             model,
@@ -180,13 +183,14 @@ class Trainer:
                         self._save(store)
                         saved = time.monotonic()
                 done.seconds = seconds_before + time.monotonic() - started
+                self._check_weights()
                 if store:
                     self._save(store)
                 status = result.status
             finally:
                 with self.noise.private("observers"):
                     crew.end(status)
-        result.best = self.best or self._weights()
+        result.best = self.best or {k: v.clone() for k, v in self._weights().items()}
         return result
 
     def _epoch(self, crew: Crew, stop: Callable[[], bool]) -> bool:
@@ -234,6 +238,8 @@ class Trainer:
             self.model.eval()
             with self.noise.private("validation"):
                 held_out = validate(self.model, self.validation)
+                if not all(map(math.isfinite, held_out.values())):
+                    raise self._non_finite(f"epoch {done.epoch}, on the validation data")
                 record |= _named("validation", held_out, self.model.likelihood.log_peak)
                 record["active_units"] = active_units(self.model, self.validation)
             self._remember(record["validation/elbo"])
@@ -263,10 +269,13 @@ class Trainer:
     def _weights(self) -> Weights:
         return {k: v.detach() for k, v in self.model.state_dict().items()}
 
-    def _save(self, store: CheckpointStore) -> None:
+    def _check_weights(self) -> None:
         for name, weight in self._weights().items():
             if not torch.isfinite(weight).all():
                 raise self._non_finite(f"epoch {self.progress.epoch}, in {name}")
+
+    def _save(self, store: CheckpointStore) -> None:
+        self._check_weights()
         tensors = {
             "model": self._weights(),
             "optimizer": optimizer_tensors(self.optimizer, self.names),
@@ -276,10 +285,21 @@ class Trainer:
             tensors["best"] = self.best
         store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
 
+    def _check_dtype(self, x: Tensor) -> None:
+        wanted = next((p.dtype for p in self.model.parameters()), torch.float32)
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        if kind != wanted:
+            raise DataError(
+                f"the training data is {kind}, but the model's weights are {wanted}: convert the "
+                "data to a tensor of that type"
+            )
+
     def _non_finite(self, where: str) -> NonFiniteError:
+        low, high = self.train.min().item(), self.train.max().item()
         return NonFiniteError(
             f"the loss or a weight is not finite at {where}: lower --lr (it is "
-            f"{self.settings.lr:g}), set --clip, or warm up; checkpoints before it are kept"
+            f"{self.settings.lr:g}), set --clip, or bring the data, in [{low:g}, {high:g}], nearer "
+            "to unit scale; checkpoints before it are kept"
         )
 
 

@@ -89,7 +89,7 @@ class MetricsFile(Observer):
     def epoch(self, record: Record, model: VAE) -> None:  # noqa: D102
         try:
             with open(self.path, "a", encoding="utf-8") as f:
-                f.write(json.dumps(record) + "\n")
+                f.write(json.dumps(record, allow_nan=False) + "\n")
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be written ({error.strerror}): free some space, then "

@@ -62,10 +62,16 @@ class Sylvester(Posterior):
         self.shapes = [(columns, columns), (columns,), (columns,), (n, latent)]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.steps = steps
-        self.head = nn.Linear(features, 2 * latent + steps * sum(self.sizes))
+        self.head = nn.Linear(features, 2 * latent)
+        if steps:
+            self.flow = nn.Linear(features, steps * sum(self.sizes))
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base, flat = at_least_float32(self.head(h)).tensor_split([2 * self.latent], dim=-1)
+        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        if not self.steps:
+            return Flow(base, [])
+        # Adam moves F weights at once for each number that they add up to; 1/√F tames the jumps.
+        flat = at_least_float32(self.flow(h * self.features**-0.5))
         flat = flat.unflatten(-1, (self.steps, sum(self.sizes)))
         parts = zip(flat.split(self.sizes, dim=-1), self.shapes, strict=True)
         square, s2, b, vectors = (part.unflatten(-1, shape) for part, shape in parts)
@@ -73,7 +79,7 @@ class Sylvester(Posterior):
         with torch.autocast(h.device.type, enabled=False):
             stacks = (self.frames(vectors), *triangles(square, s2), b)
             maps = [SylvesterMap(*one) for one in zip(*(x.unbind(1) for x in stacks), strict=True)]
-        return Flow(DiagonalNormal(*base.chunk(2, dim=-1)), maps)
+        return Flow(base, maps)
 
 
 class SylvesterMap:
