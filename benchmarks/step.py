@@ -1,9 +1,8 @@
 """A training step against its bare matrix products and against a plain PyTorch loop.
 
-Claim: on the network of the recipe zoltowski-mnist (784-500-500-20-500-500-784) at batch 100, a
-step of vaeflow takes at most 1.7 times the time of its bare matrix products, is at least 1.3 times
-as fast as a plain hand-written PyTorch loop, and an epoch of training takes at most 1.1 times its
-steps. The measured figures are in results/step.md.
+The network of the recipe zoltowski-mnist (784-500-500-20-500-500-784) at batch 100. Targets: at
+most 1.7 times the time of the bare matrix products, at least 1.3 times as fast as the plain loop,
+and an epoch of training in at most 1.1 times its steps. What was measured is in results/step.md.
 
     python benchmarks/step.py [--rounds 15] [--epochs 3]
 """
