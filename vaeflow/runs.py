@@ -1,7 +1,7 @@
 """A run directory: its files, its lock and its status.
 
 config.toml (resolved), environment.json (versions, parts, data), status.json, metrics.jsonl (one
-line per epoch), summary.json (the final evaluation), checkpoints/, images/ and TensorBoard events.
+line per epoch), summary.json (the final evaluation), checkpoints/ and TensorBoard events.
 """
 
 from __future__ import annotations

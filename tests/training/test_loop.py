@@ -22,6 +22,7 @@ from vaeflow.posteriors.identity import Identity
 from vaeflow.posteriors.planar import Planar
 from vaeflow.priors.normal import Normal
 from vaeflow.training import Trainer, fit
+from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.optimizers import make_optimizer, make_schedule
 from vaeflow.training.validation import active_units, validate
 
@@ -200,11 +201,18 @@ class Exploding(Posterior):
         return Flow(DiagonalNormal(loc, log_variance), [])
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update():
-    vae = model(Exploding, after=4)
-    with pytest.raises(NonFiniteError, match=r"at step \d+: lower --lr"):
-        run(vae, epochs=5)
-    # The step that failed computed its gradients, so its weights may be lost; none is saved.
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path):
+    settings = Settings(epochs=5, batch_size=20, checkpoint_seconds=0, device="cpu")
+    store = CheckpointStore(tmp_path / "c")
+    trainer = Trainer(
+        model(Exploding, after=6), images(50), binarization="dynamic", settings=settings
+    )
+    with pytest.raises(NonFiniteError, match=r"at step 5: lower --lr"):
+        trainer.run(store=store)
+    # Two of the calls are the first pass; the checkpoint is that of the epoch before.
+    kept = store.latest()
+    assert kept.step == 3
+    assert all(torch.isfinite(v).all() for v in kept.tensors["model"].values())
 
 
 class Wrong(Identity):

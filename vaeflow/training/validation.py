@@ -12,7 +12,7 @@ from vaeflow.training.step import TERMS
 BATCH = 500
 _DRAWS = 32
 _IMAGES = 1000
-_ACTIVE = 0.01  # nats-free threshold of Burda et al.
+_ACTIVE = 0.01  # the threshold of Burda et al. on the variance
 
 
 @torch.no_grad()
