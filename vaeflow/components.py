@@ -8,7 +8,8 @@ docstring section "Options:" are all that the command line and the configuration
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
@@ -17,7 +18,19 @@ Shape = tuple[int, ...]
 Infer = Callable[[Tensor], Distribution]
 
 
-class Encoder(nn.Module, ABC):
+class Component:
+    """What every kind of part may declare about itself.
+
+    `api` is the version of the interface that the part is written for; a part of another version is
+    refused when it is loaded. `exemptions` maps a check of `vaeflow.testing` that does not apply to
+    the part to the reason why; the verdicts repeat it.
+    """
+
+    api: ClassVar[int] = 1
+    exemptions: ClassVar[Mapping[str, str]] = {}
+
+
+class Encoder(nn.Module, Component, ABC):
     """A network from data to features, `Encoder(data_shape, **options)`.
 
     A subclass sets `features`, the size F of its output.
@@ -34,8 +47,15 @@ class Encoder(nn.Module, ABC):
         """Map x (B, *data_shape) to features (B, F)."""
 
 
-class Posterior(nn.Module, ABC):
-    """The approximate posterior q(z|x), `Posterior(latent, features, **options)`."""
+class Posterior(nn.Module, Component, ABC):
+    """The approximate posterior q(z|x), `Posterior(latent, features, **options)`.
+
+    `tolerance` is the relative error that the part's own arithmetic leaves in z and log q, for one
+    that solves an equation instead of evaluating a formula; the checks of `vaeflow.testing` allow
+    for it.
+    """
+
+    tolerance: ClassVar[float] = 1e-9
 
     def __init__(self, latent: int, features: int) -> None:
         super().__init__()
@@ -47,7 +67,7 @@ class Posterior(nn.Module, ABC):
         """Return q(z|x) with batch (B,) and event (L,) for features h (B, F)."""
 
 
-class Prior(nn.Module, ABC):
+class Prior(nn.Module, Component, ABC):
     """The prior p(z), `Prior(latent, data_shape, **options)`."""
 
     def __init__(self, latent: int, data_shape: Shape) -> None:
@@ -64,7 +84,7 @@ class Prior(nn.Module, ABC):
         """
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(nn.Module, Component, ABC):
     """A network from z to the likelihood's parameters.
 
     `Decoder(latent, output_shape, **options)`.
@@ -80,7 +100,7 @@ class Decoder(nn.Module, ABC):
         """Map z (K, B, L) to (K, B, *output_shape)."""
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(nn.Module, Component, ABC):
     """The observation model p(x|z), `Likelihood(data_shape, **options)`.
 
     A subclass sets `output_shape`, what the decoder must emit, and `support`, the values it can

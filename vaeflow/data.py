@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from vaeflow.components import Component
 from vaeflow.errors import ConfigError, DataError
 
 Binarization = Literal["none", "dynamic", "threshold"]
@@ -47,7 +48,7 @@ class Splits:
         return digest.hexdigest()
 
 
-class Dataset(ABC):
+class Dataset(Component, ABC):
     """A source of data, `Dataset(root, **options)`; `root` is the directory of its files."""
 
     def __init__(self, root: Path | None = None) -> None:

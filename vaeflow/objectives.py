@@ -8,10 +8,11 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
+from vaeflow.components import Component
 from vaeflow.model import Terms
 
 
-class Objective(ABC):
+class Objective(Component, ABC):
     """What training maximizes, `Objective(**options)`.
 
     `samples` is K, the number of draws of q(z|x) it wants; `warmup` the number of epochs before
