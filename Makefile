@@ -33,5 +33,5 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"vaeflow needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.12 (or newer)")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(patsubst %/pyproject.toml,-e %,$(PLUGINS))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(patsubst %/pyproject.toml,-e %,$(PLUGINS))
 	@touch $(STAMP)

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
+from vaeflow.discovery import find_plugins
 from vaeflow.errors import ConfigError, PluginError
-from vaeflow.plugins import installed, load_plugins
+from vaeflow.plugins import load_plugins
 
 GOOD = """
 from vaeflow import hookimpl
@@ -22,7 +23,7 @@ def vaeflow_register_posteriors(register):
 
 
 def error_of(distribution: str) -> str:
-    return next(p.error for p in load_plugins().found if p.distribution == distribution)
+    return next(p.reason for p in load_plugins().found if p.distribution == distribution)
 
 
 def names(kind: str) -> list[str]:
@@ -61,8 +62,8 @@ def test_a_plugin_that_fails_to_import_costs_only_itself(plugin, code, told):
     plugin("vaeflow-twist", GOOD)
     loaded = load_plugins()
     bad, twist = loaded.found
-    assert told in bad.error
-    assert "\n" not in bad.error
+    assert told in bad.reason
+    assert "\n" not in bad.reason
     assert "Traceback" in bad.traceback
     assert (bad.state, bad.parts) == ("failed", [])
     assert twist.state == "ok"
@@ -192,7 +193,7 @@ def test_an_unknown_name_mentions_the_plugin_that_failed(plugin, one_sentence):
     message = str(caught.value)
     one_sentence(message)
     assert "--posterior twist: unknown posterior" in message
-    assert "repair what failed to load: vaeflow-bad 0.3 (ModuleNotFoundError" in message
+    assert "should a plugin bring it, vaeflow-bad 0.3 failed to load (ModuleNotFound" in message
 
 
 def test_a_part_of_a_plugin_that_failed_is_the_plugins_error(plugin, one_sentence):
@@ -200,19 +201,19 @@ def test_a_part_of_a_plugin_that_failed_is_the_plugins_error(plugin, one_sentenc
     with pytest.raises(PluginError) as caught:
         load_plugins().require("posterior", "vaeflow-bad/twist")
     one_sentence(str(caught.value))
-    assert "vaeflow-bad 0.3 (ModuleNotFoundError" in str(caught.value)
-    assert "repair or reinstall" in str(caught.value)
+    assert "vaeflow-bad 0.3 failed to load (ModuleNotFoundError" in str(caught.value)
+    assert "`vaeflow plugins info vaeflow-bad` says where" in str(caught.value)
 
 
 def test_installed_imports_nothing(plugin):
     plugin("vaeflow-twist", "raise AssertionError('imported')", version="2.5")
-    ((found, point),) = installed()
-    assert (found.distribution, found.version, found.module) == (
+    (found,) = find_plugins()
+    assert (found.distribution, found.version, found.target, found.state) == (
         "vaeflow-twist",
         "2.5",
         "vaeflow_twist_plugin",
+        "installed",
     )
-    assert point.group == "vaeflow"
     assert "vaeflow_twist_plugin" not in sys.modules
 
 

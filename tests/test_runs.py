@@ -250,7 +250,7 @@ def test_a_distribution_that_is_there_but_fails_is_not_to_be_installed(
         needing(run_copy, "vaeflow-twist/twist").config(load_plugins())
     one_sentence(str(caught.value))
     assert "failed to load (ModuleNotFoundError" in str(caught.value)
-    assert "repair or reinstall vaeflow-twist" in str(caught.value)
+    assert "`vaeflow plugins info vaeflow-twist` says where" in str(caught.value)
     assert "pip install" not in str(caught.value)
 
 

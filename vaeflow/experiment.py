@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaeflow import __version__
 from vaeflow.config import Config
 from vaeflow.data import Splits, binarize, check_values, resolve_binarization
 from vaeflow.errors import DataError, PluginError, VaeflowError
@@ -22,6 +23,7 @@ from vaeflow.training import Fit, Observer, Trainer
 from vaeflow.training.checkpoints import Checkpoint
 from vaeflow.training.checks import check_fit
 from vaeflow.training.devices import choose_device
+from vaeflow.training.hooks import hooks_of
 from vaeflow.training.noise import Noise
 from vaeflow.training.observers import MetricsFile
 
@@ -65,6 +67,7 @@ def prepare(config: Config, plugins: Plugins) -> Experiment:
         objective=objective,
         binarization=how,
         settings=config,
+        owners={kind: plugins.require(kind, p.name).owner for kind, p in config.parts().items()},
     )
     test = images_of(splits, "test", config)
     check_values("test", test, splits.data_shape, model.likelihood.support)
@@ -134,28 +137,39 @@ def resume(
             f"{run.path} was trained on other data than dataset "
             f"{experiment.config.dataset.name!r} holds now: restore the files, or train a new run"
         )
-    for what, now in (("torch", torch.__version__), ("threads", torch.get_num_threads())):
+    for what, now in (
+        ("vaeflow", __version__),
+        ("torch", torch.__version__),
+        ("threads", torch.get_num_threads()),
+    ):
         if before.get(what) != now:
             log.warning(
-                "%s is %s now and was %s: the run goes on, but not bit for bit",
+                "%s is %s now and was %s: the run goes on, but bit for bit only as it was",
                 what, now, before.get(what),
             )  # fmt: skip
     return _train(run, experiment, observers(run), stop, resuming=True)
 
 
-def load(path: str | Path, *, device: str = "cpu", weights: str = "best") -> VAE:
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    weights: str = "best",
+    plugins: Plugins | None = None,
+) -> VAE:
     """Load the model of a run directory, ready to evaluate.
 
     Arguments:
         path: the run directory.
         device: "cpu", "cuda", …
         weights: "best" of the validation ELBO, or "last".
+        plugins: where the run's parts are looked up; by default what the environment selects.
 
     Raises:
         CheckpointError: if the directory holds no whole checkpoint.
         PluginError: if a part that it needs is not installed.
     """
-    plugins = load_plugins()
+    plugins = plugins or load_plugins()
     run = Run.open(Path(path))
     config = run.config(plugins)
     model = build(config, plugins, tuple(run.environment()["data_shape"]))
@@ -205,10 +219,10 @@ def _train(
             if (checkpoint := run.store.latest()) is not None:
                 trainer.restore(checkpoint)
         run.set_status("running")
+        hooks = hooks_of(experiment.plugins, run.path, experiment.config.to_toml())
+        crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
         try:
-            result = trainer.run(
-                [MetricsFile(run.path / "metrics.jsonl"), *observers], run.store, stop
-            )
+            result = trainer.run(crew, run.store, stop)
         except VaeflowError as error:
             run.set_status("failed", exit_code=error.exit_code, error=str(error))
             raise
@@ -232,7 +246,5 @@ def _make(config: Config, plugins: Plugins, kind: str, *args: Any) -> Any:
     except VaeflowError:
         raise
     except Exception as error:
-        raise PluginError(
-            f"{kind} {part.qualified!r} ({part.distribution} {part.version}) cannot be built "
-            f"({type(error).__name__}: {error}): see --debug for where"
-        ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"{part.owner} cannot be built ({reason}): --debug says where") from error

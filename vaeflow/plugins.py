@@ -1,43 +1,29 @@
-"""Finding plugins and asking them for their parts.
+"""Loading plugins: asking each for its parts and its hooks.
 
 A plugin costs only itself: one that fails to import, or whose hooks raise, is recorded with its
-error and brings nothing; everything else goes on.
+error and brings nothing; everything else goes on. To install a plugin is to trust it, as its code
+runs in this process; nothing is loaded that was neither installed nor named by its path.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import logging
+import sys
 import traceback
 from dataclasses import dataclass, field
-from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from vaeflow import __version__, builtins, hookspecs
-from vaeflow.errors import ConfigError, PluginError
+from vaeflow.discovery import ALLOW, Plugin, Selection, find_plugins, normal
+from vaeflow.errors import ConfigError, PluginError, did_you_mean
 from vaeflow.registry import BUILTIN, KINDS, Part, Registry
 
-GROUP = "vaeflow"
 log = logging.getLogger("vaeflow")
-
-
-@dataclass
-class Plugin:
-    """An installed plugin and what became of it."""
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-    parts: list[Part] = field(default_factory=list)
-    error: str = ""  # one line; empty if it works
-    traceback: str = ""
-
-    @property
-    def state(self) -> str:
-        """Return "ok" or "failed"."""
-        return "failed" if self.error else "ok"
 
 
 @dataclass
@@ -46,95 +32,155 @@ class Plugins:
 
     registry: Registry
     hooks: pluggy.PluginManager
-    found: list[Plugin]
+    found: list[Plugin]  # the built-ins are none of them
+    selection: Selection = field(default_factory=Selection)
 
     def require(self, kind: str, name: str) -> Part:
-        """Return a part by name; where it is unknown, mention the plugins that failed.
+        """Return a part by name; where it is unknown, mention the plugins that are not loaded.
 
         Raises:
             ConfigError: if there is none, or several distributions offer it.
-            PluginError: if it is "distribution/name" and that distribution's plugin failed.
+            PluginError: if it is "distribution/name" and that distribution is not loaded.
         """
         try:
             return self.registry.get(kind, name)
         except ConfigError as error:
-            failed = [p for p in self.found if p.error]
-            if not failed:
+            left_out = [p for p in self.found if p.state != "ok"]
+            owner, slash, _ = name.partition("/")
+            for plugin in left_out:
+                if slash and plugin.called(owner):
+                    raise PluginError(f"--{kind} {name}: {plugin.trouble}") from None
+            if not left_out or any(p.name == name for p in self.registry.parts(kind)):
                 raise
-            told = "; ".join(f"{p.distribution} {p.version} ({p.error})" for p in failed)
-            if name.partition("/")[0] in {p.distribution for p in failed}:
-                raise PluginError(
-                    f"--{kind} {name}: a plugin failed to load, {told}: repair or reinstall it"
-                ) from None
-            raise ConfigError(
-                f"{error}; should a plugin bring it, repair what failed to load: {told}"
-            ) from None
+            told = "; ".join(plugin.trouble for plugin in left_out)
+            raise ConfigError(f"{error}; should a plugin bring it, {told}") from None
+
+    def named(self, name: str) -> list[Plugin]:
+        """Return the plugins of a distribution or of an entry point.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if matches := [plugin for plugin in self.found if plugin.called(name)]:
+            return matches
+        names = [p.distribution for p in self.found]
+        have = f"there are {', '.join(names)}" if names else "no plugins are installed"
+        raise ConfigError(f"{name}: unknown plugin{did_you_mean(name, names)}; {have}")
+
+    def conflicts(self) -> list[list[Part]]:
+        """Return the parts of one kind and name that several distributions offer.
+
+        The first of each is the built-in where there is one, which then has the name.
+        """
+        owners: dict[tuple[str, str], list[Part]] = {}
+        for kind in KINDS:
+            for part in self.registry.parts(kind):
+                owners.setdefault((kind, part.name), []).append(part)
+        return [parts for parts in owners.values() if len(parts) > 1]
+
+    def call(self, plugin: Plugin, hook: str, **arguments: Any) -> None:
+        """Call one hook of one plugin, with those of the arguments that it asks for."""
+        others = [module for module in self.hooks.get_plugins() if module is not plugin.module]
+        self.hooks.subset_hook_caller(hook, others)(**arguments)
 
 
-def installed() -> list[tuple[Plugin, metadata.EntryPoint]]:
-    """Return the plugins that installed distributions name, importing none of them."""
-    found = []
-    seen = set()
-    for dist in metadata.distributions():
-        try:
-            points = dist.entry_points.select(group=GROUP)
-            name, version = (dist.metadata["Name"], dist.version) if points else ("", "")
-        except Exception as error:  # the remains of some uninstallation, no concern of ours
-            log.debug("an installed distribution cannot be read: %s", error)
-            continue
-        if not name or name in seen:  # as for imports, the first on the path hides the others
-            continue
-        seen.add(name)
-        for point in points:
-            found.append((Plugin(point.name, name, version, point.value), point))
-    return sorted(found, key=lambda pair: (pair[0].distribution, pair[0].name))
-
-
-def load_plugins() -> Plugins:
-    """Load the built-ins and every installed plugin, each by itself.
+def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> Plugins:
+    """Load the built-ins and every plugin that is selected, each by itself.
 
     pluggy's own `load_setuptools_entrypoints` stops at the first plugin that fails and drops the
     second of two distributions that use one entry-point name.
+
+    Arguments:
+        selection: by default what the environment selects.
+        quiet: neither warn nor raise for a plugin that is not loaded; `found` tells about it.
+
+    Raises:
+        ConfigError: if a file that is selected cannot be read.
+        PluginError: if such a file fails, or, where the selection is strict, any plugin does, or
+            two plugins claim one name.
     """
+    selection = selection or Selection.from_environment()
     hooks = pluggy.PluginManager(hookspecs.PROJECT)
     hooks.add_hookspecs(hookspecs)
-    plugins = Plugins(Registry(), hooks, [])
-    _offer(plugins, Plugin(BUILTIN, BUILTIN, __version__, builtins.__name__), builtins)
-    for plugin, point in installed():
-        plugins.found.append(plugin)
-        try:
-            _offer(plugins, plugin, point.load())
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may even call sys.exit()
-            plugin.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            plugin.traceback = traceback.format_exc()
+    plugins = Plugins(Registry(), hooks, find_plugins(selection), selection)
+    own = Plugin(BUILTIN, BUILTIN, __version__, builtins.__name__, module=builtins)
+    _offer(plugins, own)
+    for plugin in plugins.found:
+        if plugin.state == "installed":
+            _load(plugins, plugin)
+    if not quiet:
+        _report(plugins)
     return plugins
 
 
-def _offer(plugins: Plugins, plugin: Plugin, module: Any) -> None:
-    """Register a plugin's hooks and parts: all of them, or, if one fails, none."""
-    hooks = plugins.hooks
+def _load(plugins: Plugins, plugin: Plugin) -> None:
+    try:
+        plugin.module = plugin.point.load() if plugin.point else _import_file(Path(plugin.target))
+        _offer(plugins, plugin)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may even call sys.exit()
+        plugin.state = "failed"
+        plugin.reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        plugin.traceback = traceback.format_exc()
+
+
+def _report(plugins: Plugins) -> None:
+    """Warn about what is not as the user would expect, or raise where the user asked for that."""
+    selection = plugins.selection
+    for plugin in plugins.found:
+        if plugin.state not in ("failed", "incompatible"):
+            continue
+        if plugin.point is None:  # a file, which was asked for by name
+            path, reason = plugin.target, plugin.reason
+            raise PluginError(f"--plugin {path} failed to load ({reason}): --debug says where")
+        if selection.strict:
+            raise PluginError(f"plugin {plugin.trouble}, or leave out --strict-plugins")
+        log.warning("plugin %s", plugin.trouble)
+    known = {normal(name) for p in plugins.found for name in (p.distribution, p.name)}
+    for name in sorted((selection.allowed or frozenset()) - known):
+        log.warning("$%s names %s, which is not installed: pip install %s", ALLOW, name, name)
+    for parts in plugins.conflicts():
+        if selection.strict and parts[0].distribution != BUILTIN:
+            owners = " and ".join(p.distribution for p in parts)
+            raise PluginError(
+                f"{parts[0].kind} {parts[0].name!r} is offered by {owners}: uninstall or disable "
+                "one, or leave out --strict-plugins"
+            )
+
+
+def _offer(plugins: Plugins, plugin: Plugin) -> None:
+    """Register a plugin's hooks and parts: all of them or, if one fails, none."""
+    hooks, module = plugins.hooks, plugin.module
     offered: list[Part] = []
     name = f"{plugin.distribution}:{plugin.name}"
     try:
         hooks.register(module, name=name)
         hooks.check_pending()  # a misspelt hook would never be called
+        plugin.hooks = sorted(caller.name for caller in hooks.get_hookcallers(module) or ())
+        _check_marked(module, plugin.hooks)
         for kind in KINDS:
 
             def register(name: str, target: str | type, kind: str = kind) -> None:
                 part = Part(kind, name, plugin.distribution, plugin.version, target)
                 offered.append(_checked(part))
 
-            hook = getattr(module, f"vaeflow_register_{kind}s", None)
-            if hook is not None:
-                hook(register)
+            if (hook := f"vaeflow_register_{kind}s") in plugin.hooks:
+                plugins.call(plugin, hook, register=register)
         plugins.registry.add(*offered)
     except BaseException:
         if hooks.get_plugin(name) is module:
             hooks.unregister(module)
         raise
-    plugin.parts = offered
+    plugin.state, plugin.parts = "ok", offered
+
+
+def _check_marked(module: Any, implemented: list[str]) -> None:
+    """Refuse a function that is named like a hook but would never be called."""
+    for name, value in vars(module).items():
+        own = inspect.isfunction(value) and value.__module__ == module.__name__
+        if own and name.startswith("vaeflow_") and name not in implemented:
+            raise PluginError(f"{name} is not marked as a hook: put @vaeflow.hookimpl above it")
 
 
 def _checked(part: Part) -> Part:
@@ -146,3 +192,14 @@ def _checked(part: Part) -> Part:
     if isinstance(part.target, str) and part.target.count(":") != 1:
         raise PluginError(f"{part.kind} {part.name!r}: {part.target!r} is not 'module:Class'")
     return part
+
+
+def _import_file(path: Path) -> Any:
+    name = f"vaeflow_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("its name does not end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and type hints look for their module
+    spec.loader.exec_module(module)
+    return module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -11,16 +12,18 @@ from vaeflow.errors import ConfigError, PluginError, did_you_mean
 KINDS = ("dataset", "encoder", "posterior", "prior", "decoder", "likelihood", "objective")
 BUILTIN = "vaeflow"  # the distribution that owns the built-in parts
 
-# Where the abstract class of each kind lives; imported only to check a loaded part.
-_BASES = {
-    "dataset": "vaeflow.data:Dataset",
-    "encoder": "vaeflow.components:Encoder",
-    "posterior": "vaeflow.components:Posterior",
-    "prior": "vaeflow.components:Prior",
-    "decoder": "vaeflow.components:Decoder",
-    "likelihood": "vaeflow.components:Likelihood",
-    "objective": "vaeflow.objectives:Objective",
+# Where the abstract class of each kind lives, imported only to check a loaded part, and what the
+# constructor is given by position.
+_CONTRACTS = {
+    "dataset": ("vaeflow.data:Dataset", ("root",)),
+    "encoder": ("vaeflow.components:Encoder", ("data_shape",)),
+    "posterior": ("vaeflow.components:Posterior", ("latent", "features")),
+    "prior": ("vaeflow.components:Prior", ("latent", "data_shape")),
+    "decoder": ("vaeflow.components:Decoder", ("latent", "output_shape")),
+    "likelihood": ("vaeflow.components:Likelihood", ("data_shape",)),
+    "objective": ("vaeflow.objectives:Objective", ()),
 }
+_APIS = (1,)  # versions of the parts' interface that this vaeflow can use
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,17 @@ class Part:
         """Return the name that no other distribution can claim, "distribution/name"."""
         return f"{self.distribution}/{self.name}"
 
+    @property
+    def owner(self) -> str:
+        """Return the part with who brought it, as messages name it."""
+        return f"{self.kind} {self.name!r} from {self.distribution} {self.version}"
+
     def load(self) -> type:
-        """Import the part's class.
+        """Import the part's class and check what can be checked without building it.
 
         Raises:
-            PluginError: if it cannot be imported or is no subclass of its kind.
+            PluginError: if it cannot be imported or does not keep the interface of its kind.
         """
-        who = f"{self.kind} {self.name!r} from {self.distribution} {self.version}"
         loaded: Any = self.target
         if isinstance(self.target, str):
             try:
@@ -52,17 +59,41 @@ class Part:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a part may even call sys.exit()
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
                 raise PluginError(
-                    f"{who} cannot be imported from {self.target} "
-                    f"({type(error).__name__}: {error}): repair or reinstall {self.distribution}"
+                    f"{self.owner} cannot be imported from {self.target} ({reason}): repair or "
+                    f"reinstall {self.distribution}"
                 ) from error
-        base = _import(_BASES[self.kind])
-        if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        if fault := _fault(self.kind, loaded):
+            raise PluginError(f"{self.owner} {fault}: tell the authors of {self.distribution}")
+        if loaded.api not in _APIS:
+            older = isinstance(loaded.api, int) and loaded.api < min(_APIS)
             raise PluginError(
-                f"{who} is {loaded!r}, but a subclass of {base.__module__}.{base.__name__} is "
-                f"expected: tell the authors of {self.distribution}"
+                f"{self.owner} is written for version {loaded.api} of the interface of parts, but "
+                f"this vaeflow has version {max(_APIS)}: pip install --upgrade "
+                f"{self.distribution if older else 'vaeflow'}"
             )
         return loaded
+
+
+def _fault(kind: str, loaded: Any) -> str:
+    """Return how a class breaks the interface of its kind, or an empty text."""
+    target, sizes = _CONTRACTS[kind]
+    base = _import(target)
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        return f"is {loaded!r}, but a subclass of {base.__module__}.{base.__name__} is expected"
+    if missing := sorted(getattr(loaded, "__abstractmethods__", ())):
+        return f"lacks the method {' and '.join(missing)}"
+    try:
+        signature = inspect.signature(loaded)
+        options = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        signature.bind(*sizes, **{option.name: None for option in options})
+    except TypeError as error:
+        wanted = ", ".join((*sizes, "*", "option=…"))
+        return f"has a constructor that cannot be called as {loaded.__name__}({wanted}) ({error})"
+    except ValueError:  # a constructor without a signature, such as one of an extension module
+        pass
+    return ""
 
 
 class Registry:
@@ -116,6 +147,12 @@ class Registry:
                 f"write {spellings}"
             )
         return owners[0]
+
+    def spelling(self, part: Part) -> str:
+        """Return the shortest name that means this part and no other."""
+        owners = [p for p in self.parts(part.kind) if p.name == part.name]
+        alone = len(owners) == 1 or part.distribution == BUILTIN
+        return part.name if alone else part.qualified
 
 
 def _import(target: str) -> Any:

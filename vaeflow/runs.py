@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ from vaeflow import __version__
 from vaeflow.config import Config, Layers, read_toml
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
 from vaeflow.plugins import Plugins
+from vaeflow.registry import BUILTIN
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.observers import read_metrics
 
@@ -31,6 +33,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no advisory locks of this kind
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("vaeflow")
 
 
 class Run:
@@ -92,25 +96,32 @@ class Run:
             ConfigError: if the file was changed into something invalid.
         """
         raw = read_toml(self.path / "config.toml")
-        owners = self.environment()["parts"]
-        for kind, owner in owners.items():
-            known = {p.qualified for p in plugins.registry.parts(kind)}
-            if owner["name"] not in known:
-                distribution = owner["distribution"]
-                needs = f"{self.path} needs {kind} {owner['name']!r} of {distribution}"
-                for plugin in plugins.found:
-                    if plugin.distribution == distribution and plugin.error:
-                        raise PluginError(
-                            f"{needs}, which failed to load ({plugin.error}): repair or reinstall "
-                            f"{distribution}"
-                        )
-                raise PluginError(
-                    f"{needs} {owner['version']}, which is not installed: pip install "
-                    f"{distribution}"
-                )
+        for kind, owner in self.environment()["parts"].items():
+            self._check_owner(kind, owner, plugins)
         layers = Layers()
         layers.add(raw, str(self.path / "config.toml"))
         return layers.resolve(plugins)
+
+    def _check_owner(self, kind: str, owner: Mapping[str, str], plugins: Plugins) -> None:
+        """Refuse a part that is not there, and warn of one that has changed."""
+        distribution, version = owner["distribution"], owner["version"]
+        needs = f"{self.path} needs {kind} {owner['name']!r} of {distribution} {version}"
+        for part in plugins.registry.parts(kind):
+            if part.qualified == owner["name"]:
+                if part.version != version and distribution != BUILTIN:
+                    log.warning("%s, and this is %s: results may differ", needs, part.version)
+                return
+        for plugin in plugins.found:
+            if plugin.distribution == distribution:
+                if plugin.state != "ok":
+                    raise PluginError(f"{needs}: {plugin.trouble}")
+                raise PluginError(
+                    f"{needs}, and {plugin.version} does not offer it: pip install "
+                    f"{distribution}=={version}"
+                )
+        if distribution.endswith(".py"):
+            raise PluginError(f"{needs}, a file: give its path with --plugin")
+        raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
 
     def environment(self) -> dict[str, Any]:
         """Return environment.json.

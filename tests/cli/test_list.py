@@ -47,7 +47,7 @@ def test_a_plugins_parts_are_told_from_the_built_ins(cli, plugin):
     plugin("vaeflow-other", code, version="3.1")
     rows = [line.split(maxsplit=1) for line in cli("list", "posterior").out.splitlines()[1:]]
     version = vaeflow.__version__
-    assert ["identity", "vaeflow-other 3.1"] in rows
+    assert ["vaeflow-other/identity", "vaeflow-other 3.1"] in rows
     assert ["identity", f"vaeflow {version}, default"] in rows
 
 
@@ -55,7 +55,10 @@ def test_a_plugin_that_failed_is_a_warning(cli, plugin):
     plugin("vaeflow-bad", "raise ImportError('gone')")
     done = cli("list")
     assert done.code == 0
-    assert done.err == "Warning: plugin vaeflow-bad failed to load (ImportError: gone)\n"
+    assert done.err == (
+        "Warning: plugin vaeflow-bad 1.0 failed to load (ImportError: gone): "
+        "`vaeflow plugins info vaeflow-bad` says where\n"
+    )
     assert "planar" in done.out
 
 

@@ -4,74 +4,69 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
+from pathlib import Path
 
 import click
 
 from vaeflow import __version__
-from vaeflow.errors import VaeflowError, did_you_mean
-
-# Each command lives in a module of its name and is imported only when it is asked for.
-_COMMANDS = {
-    "train": "Train a model and evaluate it.",
-    "resume": "Continue an interrupted run, bit for bit.",
-    "evaluate": "Estimate the ELBO and the NLL of a trained model.",
-    "sample": "Draw from a trained model.",
-    "reconstruct": "Encode and decode held-out data.",
-    "list": "List the parts that can be chosen by name.",
-    "info": "Explain one part and its options.",
-    "plugins": "List the installed plugins.",
-}
-
+from vaeflow.cli.lazy import LazyGroup
+from vaeflow.errors import VaeflowError
 
 # No code below may call `list`: importing the command of that name binds its module to it here.
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*_COMMANDS]
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        command: click.Command = import_module(f"vaeflow.cli.{name}").command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0][:1].isalnum() and args[0] not in _COMMANDS and not ctx.resilient_parsing:
-            ctx.fail(
-                f"{args[0]}: unknown command{did_you_mean(args[0], _COMMANDS)}; "
-                f"there are {', '.join(_COMMANDS)}"
-            )
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*_COMMANDS.items()])
-
-
 @click.group(
-    cls=_Lazy,
+    cls=LazyGroup,
+    package=__name__,
+    summaries={
+        "train": "Train a model and evaluate it.",
+        "resume": "Continue an interrupted run, bit for bit.",
+        "evaluate": "Estimate the ELBO and the NLL of a trained model.",
+        "sample": "Draw from a trained model.",
+        "reconstruct": "Encode and decode held-out data.",
+        "list": "List the parts that can be chosen by name.",
+        "info": "Explain one part and its options.",
+        "plugins": "List, explain, check and write plugins.",
+    },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: vaeflow train --posterior planar",
+    epilog="These options are understood anywhere on the line. $VAEFLOW_PLUGINS lists the only "
+    "plugins to load, $VAEFLOW_DISABLE_PLUGINS those to leave out. "
+    "Start with: vaeflow train --posterior planar",
 )
 @click.version_option(__version__, prog_name="vaeflow")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--no-plugins", is_flag=True, help="Load no installed plugin.")
+@click.option("--strict-plugins", is_flag=True, help="Stop if a plugin fails, instead of warning.")
+@click.option(
+    "--plugin",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Load a plugin from a file; can be given several times.",
+)
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    debug: bool,
+    no_plugins: bool,
+    strict_plugins: bool,
+    files: tuple[Path, ...],
+) -> None:
     """Variational autoencoders with normalizing-flow posteriors."""
+    from vaeflow.discovery import Selection
+
+    ctx.obj = Selection.from_environment(none=no_plugins, files=files, strict=strict_plugins)
+
+
+_FLAGS = ("--debug", "--no-plugins", "--strict-plugins")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, or the `exit_code` of the error."""
-    argv = sys.argv[1:] if argv is None else argv
-    # --debug is understood anywhere on the line.
+    argv = _options_first(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
-    argv = [word for word in argv if word != "--debug"]
-    logging.basicConfig(format="%(levelname)s: %(message)s", level="DEBUG" if debug else "WARNING")
-    logging.getLogger().setLevel("WARNING")
-    logging.getLogger("vaeflow").setLevel("DEBUG" if debug else "WARNING")
+    _log_to_stderr("DEBUG" if debug else "WARNING")
     try:
         code = cli.main(argv, prog_name="vaeflow", standalone_mode=False)
     except VaeflowError as error:
@@ -94,3 +89,34 @@ def main(argv: list[str] | None = None) -> None:
         click.echo(f"Error: the output cannot be written ({error.strerror or error})", err=True)
         code = 8
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _options_first(argv: list[str]) -> list[str]:
+    """Move the options of `vaeflow` itself before the command, wherever they stand."""
+    own: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in _FLAGS or word.startswith("--plugin="):
+            own.append(word)
+        elif word == "--plugin":
+            own += [word, *[value for value in [next(words, None)] if value is not None]]
+        else:
+            rest.append(word)
+    return own + rest
+
+
+class _Stderr(logging.Handler):
+    """Writes to what standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.capitalize()}: {self.format(record)}", err=True)
+
+
+def _log_to_stderr(level: str) -> None:
+    log = logging.getLogger("vaeflow")
+    log.setLevel(level)
+    if not any(isinstance(handler, _Stderr) for handler in log.handlers):
+        log.addHandler(_Stderr())

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from vaeflow.discovery import Selection
+
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -35,7 +37,9 @@ import click
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:i, mps.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_obj
 def command(
+    selection: Selection | None,
     run: Path,
     importance_samples: int,
     split: str,
@@ -55,11 +59,11 @@ def command(
     from vaeflow.plugins import load_plugins
     from vaeflow.runs import Run
 
-    plugins = load_plugins()
+    plugins = load_plugins(selection)
     config = Run.open(run).config(plugins)
     if data_root is not None:
         config = config.model_copy(update={"data_root": data_root.absolute()})
-    model = load(run, device=device, weights=weights)
+    model = load(run, device=device, weights=weights, plugins=plugins)
     images = images_of(load_data(config, plugins), split, config)
     with counting(0 if as_json else len(images), f"{split} images") as progress:
         bounds = evaluate_split(

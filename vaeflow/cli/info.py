@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from vaeflow.discovery import Selection
 from vaeflow.registry import KINDS
 
 
@@ -15,12 +16,13 @@ from vaeflow.registry import KINDS
 @click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(kind: str, name: str, as_json: bool) -> None:
+@click.pass_obj
+def command(selection: Selection | None, kind: str, name: str, as_json: bool) -> None:
     """Explain the part NAME of a KIND: what it computes, its options, who brings it."""
     from vaeflow.options import describe
     from vaeflow.plugins import load_plugins
 
-    part = load_plugins().require(kind, name)
+    part = load_plugins(selection).require(kind, name)
     loaded = part.load()
     options = describe(loaded)
     if as_json:

@@ -59,7 +59,7 @@ class PartsCommand(click.Command):
         from vaeflow.options import describe
         from vaeflow.plugins import load_plugins
 
-        part = load_plugins().require(kind, name)
+        part = load_plugins(click.get_current_context().obj).require(kind, name)
         rows = [
             (
                 f"--{kind}.{o.name.replace('_', '-')} {_metavar(o.type)}",

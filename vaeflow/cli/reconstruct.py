@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vaeflow.cli.writing import seed_option
+from vaeflow.discovery import Selection
 
 
 @click.command("reconstruct")
@@ -23,7 +24,15 @@ from vaeflow.cli.writing import seed_option
 )
 @seed_option
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
-def command(run: Path, count: int, out: Path, seed: int, data_root: Path | None) -> None:
+@click.pass_obj
+def command(
+    selection: Selection | None,
+    run: Path,
+    count: int,
+    out: Path,
+    seed: int,
+    data_root: Path | None,
+) -> None:
     """Draw z from q(z|x) for test data, through the whole flow, and show x beside E[x|z]."""
     import torch
 
@@ -34,11 +43,11 @@ def command(run: Path, count: int, out: Path, seed: int, data_root: Path | None)
     from vaeflow.runs import Run
 
     with new_file(out):
-        plugins = load_plugins()
+        plugins = load_plugins(selection)
         config = Run.open(run).config(plugins)
         if data_root is not None:
             config = config.model_copy(update={"data_root": data_root.absolute()})
-        model = load(run)
+        model = load(run, plugins=plugins)
         x = images_of(load_data(config, plugins), "test", config)[:count]
         torch.manual_seed(seed)
         with torch.no_grad():

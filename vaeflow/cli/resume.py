@@ -7,12 +7,17 @@ from typing import Any
 
 import click
 
+from vaeflow.discovery import Selection
+
 
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--epochs", type=click.IntRange(1), help="Train to this many epochs in all.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
-def command(run: Path, epochs: int | None, data_root: Path | None) -> int:
+@click.pass_obj
+def command(
+    selection: Selection | None, run: Path, epochs: int | None, data_root: Path | None
+) -> int:
     """Continue the run directory RUN from its newest checkpoint.
 
     With the same torch, device and number of threads, the run ends with the same bits as one that
@@ -24,7 +29,7 @@ def command(run: Path, epochs: int | None, data_root: Path | None) -> int:
     from vaeflow.plugins import load_plugins
     from vaeflow.runs import Run
 
-    plugins = load_plugins()
+    plugins = load_plugins(selection)
     opened = Run.open(run)
     config = opened.config(plugins)
     update: dict[str, Any] = {}

@@ -27,7 +27,7 @@ from vaeflow.training.observers import Record
 def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
     """Return what watches a training that a person started."""
     config = experiment.config
-    crew: list[Observer] = [Bar() if _terminal() else Lines(), Hooks(run, experiment)]
+    crew: list[Observer] = [Bar() if _terminal() else Lines()]
     if config.tensorboard:
         from vaeflow.training.tensorboard import TensorBoard
 
@@ -61,6 +61,8 @@ def line(record: Record, epochs: int) -> str:
 class Lines(Observer):
     """One plain line per epoch, for logs."""
 
+    name = "the line per epoch"
+
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
         self.epochs = epochs
 
@@ -70,6 +72,8 @@ class Lines(Observer):
 
 class Bar(Observer):
     """A progress bar over all steps, with the newest figures."""
+
+    name = "the progress bar"
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
         self.epochs = epochs
@@ -92,24 +96,6 @@ class Bar(Observer):
 
     def end(self, status: str) -> None:  # noqa: D102
         self.bar.stop()
-
-
-class Hooks(Observer):
-    """Calls the behaviour hooks of the plugins."""
-
-    def __init__(self, run: Run, experiment: Experiment) -> None:
-        self.hook = experiment.plugins.hooks.hook
-        self.run = run
-        self.config = experiment.config.to_toml()
-
-    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
-        self.hook.vaeflow_train_start(run_dir=self.run.path, config=self.config)
-
-    def epoch(self, record: Record, model: VAE) -> None:  # noqa: D102
-        self.hook.vaeflow_epoch_end(run_dir=self.run.path, record=record)
-
-    def end(self, status: str) -> None:  # noqa: D102
-        self.hook.vaeflow_train_end(run_dir=self.run.path, status=status)
 
 
 class Stop:

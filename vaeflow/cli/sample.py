@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vaeflow.cli.writing import seed_option
+from vaeflow.discovery import Selection
 
 
 @click.command("sample")
@@ -23,15 +24,19 @@ from vaeflow.cli.writing import seed_option
 )
 @seed_option
 @click.option("--binary", is_flag=True, help="Draw x ~ p(x|z) instead of showing its mean.")
-def command(run: Path, count: int, out: Path, seed: int, binary: bool) -> None:
+@click.pass_obj
+def command(
+    selection: Selection | None, run: Path, count: int, out: Path, seed: int, binary: bool
+) -> None:
     """Draw z from the prior of the model in RUN and show the mean of p(x|z)."""
     import torch
 
     from vaeflow import load
     from vaeflow.cli.writing import new_file, write_values
+    from vaeflow.plugins import load_plugins
 
     with new_file(out):
-        model = load(run)
+        model = load(run, plugins=load_plugins(selection))
         torch.manual_seed(seed)
         with torch.no_grad():
             p = model.generate(model.latent_prior().sample((count, 1)))

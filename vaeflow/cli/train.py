@@ -47,7 +47,7 @@ def command(
     layers.add(command_line_layer(ctx, params), "the command line")
     for notice in layers.dropped:
         click.echo(f"Note: {notice}.", err=True)
-    plugins = load_plugins()
+    plugins = load_plugins(ctx.obj)
     resolved = layers.resolve(plugins)
     if print_config:
         import tomli_w

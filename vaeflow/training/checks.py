@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.distributions import draw
-from vaeflow.errors import CheckpointError, ConfigError, PluginError, VaeflowError
+from vaeflow.errors import CheckpointError, ConfigError, PluginError
 from vaeflow.model import VAE
 from vaeflow.objectives import Objective
+from vaeflow.training.blame import Blame
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def no_validation() -> Iterator[None]:
         Distribution.set_default_validate_args(before)
 
 
-def check_contract(model: VAE, objective: Objective, x: Tensor) -> None:
+def check_contract(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
     """Pass a few images through the model, so that a broken part is named before the run begins.
 
     Raises:
@@ -35,34 +36,50 @@ def check_contract(model: VAE, objective: Objective, x: Tensor) -> None:
         PluginError: naming the part, what it returned and what is expected.
     """
     batch, k = len(x), objective.samples
-    with torch.no_grad():
-        h = _called(model.encoder, x)
-        _expect(model.encoder, "features", h.shape, (batch, model.encoder.features))
-        q = _called(model.posterior, h)
-        _expect(model.posterior, "q(z|x)'s batch shape", q.batch_shape, (batch,))
-        _expect(model.posterior, "q(z|x)'s event shape", q.event_shape, (model.posterior.latent,))
-        p = _called(model.prior, model.infer)
-        _expect(model.prior, "p(z)'s event shape", p.event_shape, (model.posterior.latent,))
+
+    def expect(part: object, what: str, seen: Sequence[int], wanted: Sequence[int]) -> None:
+        if tuple(seen) != tuple(wanted):
+            raise PluginError(
+                f"{blame.owner(part)}: {what} has shape {tuple(seen)}, but {tuple(wanted)} is "
+                "expected: correct its forward"
+            )
+
+    def called(part: nn.Module, argument: object, kind: type) -> Any:
+        value = part(argument)
+        if not isinstance(value, kind):
+            raise PluginError(
+                f"{blame.owner(part)}: its forward returned {type(value).__name__}, but a "
+                f"{kind.__module__}.{kind.__name__} is expected: correct it"
+            )
+        return value
+
+    with torch.no_grad(), blame.at(lambda: "on a first batch"):
+        h = called(model.encoder, x, Tensor)
+        expect(model.encoder, "features", h.shape, (batch, model.encoder.features))
+        q = called(model.posterior, h, Distribution)
+        expect(model.posterior, "q(z|x)'s batch shape", q.batch_shape, (batch,))
+        expect(model.posterior, "q(z|x)'s event shape", q.event_shape, (model.posterior.latent,))
+        p = called(model.prior, model.infer, Distribution)
+        expect(model.prior, "p(z)'s event shape", p.event_shape, (model.posterior.latent,))
         try:
             z = draw(q, (k,)).z
         except NotImplementedError as error:
             raise PluginError(
-                f"posterior {type(model.posterior).__name__}: its {type(q).__name__} cannot be "
-                f"drawn with gradients or scored ({error or 'no rsample'}): return a distribution "
-                "that can"
+                f"{blame.owner(model.posterior)}: its {type(q).__name__} cannot be drawn with "
+                f"gradients or scored ({error or 'no rsample'}): return a distribution that can"
             ) from error
-        output = _called(model.decoder, z)
-        _expect(model.decoder, "output", output.shape, (k, batch, *model.decoder.output_shape))
-        px = _called(model.likelihood, output)
-        _expect(model.likelihood, "p(x|z)'s batch shape", px.batch_shape, (k, batch))
-        _expect(model.likelihood, "p(x|z)'s event shape", px.event_shape, model.data_shape)
+        output = called(model.decoder, z, Tensor)
+        expect(model.decoder, "output", output.shape, (k, batch, *model.decoder.output_shape))
+        px = called(model.likelihood, output, Distribution)
+        expect(model.likelihood, "p(x|z)'s batch shape", px.batch_shape, (k, batch))
+        expect(model.likelihood, "p(x|z)'s event shape", px.event_shape, model.data_shape)
         terms = model(x, k)
         for part, name in (
             (model.likelihood, "log_px"),
             (model.prior, "log_pz"),
             (model.posterior, "log_qz"),
         ):
-            _expect(part, name, getattr(terms, name).shape, (k, batch))
+            expect(part, name, getattr(terms, name).shape, (k, batch))
         try:
             value = objective(terms, torch.ones((), device=x.device))
         except NotImplementedError:
@@ -71,37 +88,7 @@ def check_contract(model: VAE, objective: Objective, x: Tensor) -> None:
                 f"{type(model.posterior).__name__} and {type(model.prior).__name__}; use "
                 "--objective.kl sampled"
             ) from None
-        if tuple(value.shape) != (batch,):
-            raise PluginError(
-                f"objective {type(objective).__name__} returned shape {tuple(value.shape)}, "
-                f"but one number per image, {(batch,)}, is expected"
-            )
-
-
-def _called(part: torch.nn.Module, *args: Any) -> Any:
-    try:
-        return part(*args)
-    except VaeflowError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"{_kind(part)} {type(part).__name__} failed on a first batch "
-            f"({type(error).__name__}: {error}): see --debug for where"
-        ) from error
-
-
-def _expect(part: torch.nn.Module, what: str, seen: Sequence[int], wanted: Sequence[int]) -> None:
-    if tuple(seen) != tuple(wanted):
-        raise PluginError(
-            f"{_kind(part)} {type(part).__name__}: {what} has shape {tuple(seen)}, but "
-            f"{tuple(wanted)} is expected: correct its forward"
-        )
-
-
-def _kind(part: torch.nn.Module) -> str:
-    return next(
-        c.__name__ for c in type(part).__mro__ if c.__module__ == "vaeflow.components"
-    ).lower()
+        expect(objective, "its value, one number per image,", value.shape, (batch,))
 
 
 def check_fit(model: VAE, tensors: Mapping[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from vaeflow.data import Binarization, binarize, check_values
 from vaeflow.errors import ConfigError, DataError, NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.objectives import ELBO, Objective
+from vaeflow.training.blame import Blame
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.checks import check_contract, check_fit, no_validation
 from vaeflow.training.devices import choose_device
@@ -71,6 +72,7 @@ class Trainer:
         objective: what is maximized; by default the ELBO with one sample.
         binarization: "dynamic" draws x ~ Bernoulli(grey value) at each visit.
         settings: epochs, batch size, optimizer, …
+        owners: what errors call the part of each kind; by default its class.
 
     Raises:
         ConfigError: if a device or an objective cannot be had.
@@ -87,6 +89,7 @@ class Trainer:
         objective: Objective | None = None,
         binarization: Binarization = "none",
         settings: Settings | None = None,
+        owners: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.device = choose_device(self.settings.device)
@@ -117,13 +120,15 @@ class Trainer:
             resample=self.resample,
             clip=self.settings.clip,
         )
+        self.blame = Blame(model, self.objective, owners)
         self.names = [name for name, _ in model.named_parameters()]
         self.beta = torch.zeros((), device=self.device)
         self.progress = Progress()
         self.best: Weights = {}
         self._restored: Checkpoint | None = None
         with self.noise.private("check"), no_validation():
-            check_contract(model, self.objective, binarize(train[:2], binarization).to(self.device))
+            few = binarize(train[:2], binarization).to(self.device)
+            check_contract(model, self.objective, few, self.blame)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -169,7 +174,9 @@ class Trainer:
             status = "failed"
             try:
                 while not self._finished():
-                    if not self._epoch(crew, stop):
+                    with self.blame.at(lambda: f"at step {done.step + 1}"):
+                        whole = self._epoch(crew, stop)
+                    if not whole:
                         result.status = "interrupted"
                         break
                     rate = float(schedule.get_last_lr()[0])
@@ -236,7 +243,8 @@ class Trainer:
         }
         if self.validation is not None:
             self.model.eval()
-            with self.noise.private("validation"):
+            where = f"on the validation data after epoch {done.epoch}"
+            with self.noise.private("validation"), self.blame.at(lambda: where):
                 held_out = validate(self.model, self.validation)
                 if not all(map(math.isfinite, held_out.values())):
                     raise self._non_finite(f"epoch {done.epoch}, on the validation data")

@@ -19,9 +19,14 @@ log = logging.getLogger("vaeflow")
 class Observer:
     """Sees epochs, not internals; what it draws at random does not reach the training.
 
-    An exception in an observer mutes it with a warning and the training goes on; a `VaeflowError`
-    stops the training.
+    An exception in an observer mutes it with a warning that gives its `name`, and the training goes
+    on; a `VaeflowError` stops the training.
     """
+
+    @property
+    def name(self) -> str:
+        """Return what messages call this observer."""
+        return type(self).__name__
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         """Training begins after `epoch` completed epochs and `step` steps."""
@@ -62,9 +67,9 @@ class Crew:
                 call(observer)
             except VaeflowError:
                 raise
-            except Exception as error:
-                name = type(observer).__name__
-                log.warning("%s failed and is muted (%s: %s)", name, type(error).__name__, error)
+            except (Exception, SystemExit) as error:
+                kind = type(error).__name__
+                log.warning("%s failed and is muted (%s: %s)", observer.name, kind, error)
                 log.debug("its traceback", exc_info=True)
                 self.active.remove(observer)
                 self.steppers = [o for o in self.steppers if o is not observer]
