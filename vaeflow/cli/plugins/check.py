@@ -4,36 +4,66 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
 from vaeflow.discovery import Selection
 from vaeflow.errors import PluginError
 
-_MARKS = {"passed": "✓", "failed": "✗", "exempt": "–", "not applicable": "–"}
+if TYPE_CHECKING:
+    from vaeflow.testing import Verdict
+
+# The worst verdict of a check over the choices that a part's options offer stands for all.
+_MARKS = {"failed": "✗", "passed": "✓", "exempt": "–", "not applicable": "–"}
 
 
 @click.command("check")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, a verdict per check.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a verdict per check and choice.")
 @click.pass_obj
 def command(selection: Selection | None, name: str, as_json: bool) -> None:
     """Check everything that the plugin NAME brings, or one part "NAME/part".
 
-    The checks are those of `vaeflow.testing`, run with the defaults of each part and with each
-    other choice that its options offer; "vaeflow" names the built-in parts.
+    The checks are those of vaeflow.testing: for a posterior, that its log q is that of its draws.
+    Each part is checked with its defaults and with every other choice that its options offer;
+    NAME vaeflow stands for the built-in parts.
     """
     from vaeflow.plugins import load_plugins
     from vaeflow.testing import verdicts
 
-    found = []
-    for verdict in verdicts(name, plugins=load_plugins(selection)):
-        found.append(verdict)
+    found: list[Verdict] = []
+    for subject, group in groupby(
+        verdicts(name, plugins=load_plugins(selection)), key=lambda verdict: verdict.subject
+    ):
+        part = list(group)
+        found += part
+        if not as_json:
+            click.echo(subject)
+            for line in _lines(part):
+                click.echo(f"  {line}")
     if as_json:
-        click.echo(json.dumps([asdict(v) for v in found], indent=2))
-    else:
-        _print(found)
-    if failed := sum(v.state == "failed" for v in found):
-        raise PluginError(f"{name} fails {failed} of {len(found)} checks: correct what is marked ✗")
+        click.echo(json.dumps([asdict(verdict) for verdict in found], indent=2, default=str))
+    count = Counter(verdict.state for verdict in found)
+    told = ", ".join(f"{count[state]} {state}" for state in _MARKS if count[state])
+    if count["failed"]:
+        raise PluginError(f"{name}: of {len(found)} verdicts {told}: correct what is marked ✗")
+    if not as_json:
+        click.echo(f"{len(found)} verdicts: {told}")
+
+
+def _lines(verdicts: Iterable[Verdict]) -> Iterable[str]:
+    """Give one line per check: its worst verdict, and where it is not "passed" the reason."""
+    by_check: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_check.setdefault(verdict.check, []).append(verdict)
+    for check, each in by_check.items():
+        worst = min(each, key=lambda verdict: [*_MARKS].index(verdict.state))
+        chosen = ", ".join(f"{k}={v}" for k, v in worst.options.items())
+        where = f" with {chosen}" if chosen and worst.state == "failed" else ""
+        why = f"{where}: {worst.reason}" if worst.state != "passed" else ""
+        state = "" if worst.state in ("passed", "failed") else f" ({worst.state})"
+        yield f"{_MARKS[worst.state]} {check}{state}{why}"
