@@ -427,7 +427,11 @@ def test_a_plugins_posterior_trains_by_its_name_with_its_own_options(train, cli,
         (part(init="raise RuntimeError('no luck')"), "narrow", ["cannot be built", "no luck"]),
         (part(forward="return h.no_such"), "narrow", ["failed on a first batch", "no_such"]),
         (part(forward="h = h[:1]"), "narrow", ["q(z|x)'s batch shape", "is expected"]),
-        ("raise ImportError('gone')", "vaeflow-narrow/narrow", ["ImportError: gone", "plugins info"]),
+        (
+            "raise ImportError('gone')",
+            "vaeflow-narrow/narrow",
+            ["ImportError: gone", "says where"],
+        ),
     ],
     ids=["import", "class", "init", "forward", "shape", "plugin"],
 )

@@ -1,0 +1,356 @@
+"""Every law of a posterior can fail: one right flow, and what can go wrong in it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeInt
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from vaeflow.components import Posterior
+from vaeflow.distributions import DiagonalNormal, Draw, Flow, at_least_float32
+from vaeflow.testing import check, checks
+
+LAWS = {law.name: law for law in checks("posterior")}
+
+
+def affine(s, t):
+    """z -> e^tanh(s) z + t, of each image its own."""
+    s = torch.tanh(at_least_float32(s))
+    return lambda z: (s.exp() * z + t, s.sum(-1).expand(z.shape[:-1]))
+
+
+def bend(z):
+    """z -> z + ½ tanh z."""
+    return z + 0.5 * torch.tanh(z), slope(z).log().sum(-1)
+
+
+def slope(z):
+    return 1 + 0.5 * (1 - torch.tanh(z) ** 2)
+
+
+def right(s, t):
+    return [bend, affine(s, t), bend]
+
+
+def posterior(maps=right, base=DiagonalNormal, forward=None):
+    class Part(Posterior):
+        def __init__(self, latent, features):
+            super().__init__(latent, features)
+            self.head = nn.Linear(features, 4 * latent)
+
+        def forward(self, h):
+            loc, log_variance, s, t = self.head(h).chunk(4, -1)
+            return Flow(base(loc, log_variance), maps(s, t))
+
+    if forward is not None:
+        Part.forward = forward
+    return Part
+
+
+def wrong(log_det):
+    """The right flow with the log-determinant that `log_det(right one, z, s)` makes of its own."""
+
+    def maps(s, t):
+        def whole(z0):
+            z, total = z0, 0.0
+            for f in right(s, t):
+                z, term = f(z)
+                total = total + term
+            return z, log_det(total, z0, s)
+
+        return [whole]
+
+    return posterior(maps)
+
+
+def scaled(factors, log_det):
+    """z -> z times `factors(z)` (L), whose log|det| `log_det(factors)` tells."""
+    return posterior(lambda s, t: [lambda z: (z * factors(z), log_det(factors(z)))])
+
+
+def signs(z):
+    return torch.cat([-torch.ones_like(z[..., :1]), torch.ones_like(z[..., 1:])], -1) * 2
+
+
+def folded(dimension):
+    def fold(z):
+        kept = [abs(x) if i == dimension else x for i, x in enumerate(z.unbind(-1))]
+        return torch.stack(kept, -1), z.new_zeros(z.shape[:-1])
+
+    return posterior(lambda s, t: [fold])
+
+
+def planar(constrain):
+    """One planar map whose û is `constrain(u, w)`, with the log-determinant of that û."""
+
+    class Planar(Posterior):
+        def __init__(self, latent, features):
+            super().__init__(latent, features)
+            self.head = nn.Linear(features, 4 * latent)
+
+        def forward(self, h):
+            loc, log_variance, u, w = self.head(h).chunk(4, -1)
+            u = constrain(u, 2 * w)
+
+            def f(z):
+                a = (z * 2 * w).sum(-1, keepdim=True)
+                det = 1 + (2 * w * u).sum(-1) * (1 - torch.tanh(a) ** 2).squeeze(-1)
+                return z + u * torch.tanh(a), det.abs().log()
+
+            return Flow(DiagonalNormal(loc, log_variance), [f])
+
+    return Planar
+
+
+def constrained(u, w, power=2):
+    wu = (w * u).sum(-1, keepdim=True)
+    return u + (F.softplus(wu) - 1 - wu) * w / w.norm(dim=-1, keepdim=True) ** power
+
+
+class WrongBase(DiagonalNormal):
+    """A Gaussian with a draw that `make(self, noise)` scores wrongly or shares."""
+
+    make = staticmethod(lambda q, noise: None)
+
+    def draw(self, shape=()):
+        noise = torch.randn(*shape, *self.loc.shape, dtype=self.loc.dtype)
+        z, log_prob = self.make(self, noise)
+        return Draw(z, log_prob, torch.zeros_like(log_prob))
+
+
+def base(make):
+    return posterior(base=type("Base", (WrongBase,), {"make": staticmethod(make)}))
+
+
+def shared(*dims):
+    """Noise that is equal along dimensions, counted from the last: -2 images, -3 samples."""
+
+    class Base(DiagonalNormal):
+        def draw(self, shape=()):
+            size = [*shape, *self.loc.shape]
+            for dim in dims:
+                size[dim] = 1 if len(size) >= -dim else size[dim]
+            noise = torch.randn(size, dtype=self.loc.dtype).expand(*shape, *self.loc.shape)
+            return Draw(
+                self.loc + self.base_dist.scale * noise, self._score(noise), noise[..., 0] * 0
+            )
+
+    return posterior(base=Base)
+
+
+class OwnGenerator(DiagonalNormal):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(self, shape=()):
+        size = (*shape, *self.loc.shape)
+        noise = torch.randn(size, dtype=self.loc.dtype, generator=self.generator)
+        return Draw(self.loc + self.base_dist.scale * noise, self._score(noise), noise[..., 0] * 0)
+
+
+def once(s, t):
+    """The log-determinant is computed at the first draw and kept."""
+    kept = []
+
+    def whole(z):
+        z, log_det = bend(z)
+        kept.append(log_det)
+        return z, kept[0].expand(z.shape[:-1])
+
+    return [whole]
+
+
+def reverse_scored(s, t):
+    maps = right(s, t)[:2]
+
+    def whole(z):
+        moved = z
+        for f in maps:
+            moved, _ = f(moved)
+        log_det = 0.0
+        for f in reversed(maps):
+            z, term = f(z)
+            log_det = log_det + term
+        return moved, log_det
+
+    return [whole]
+
+
+def skipped(s, t):
+    def half(z):
+        return z, bend(z)[1]
+
+    return [half, affine(s, t)]
+
+
+def leaking(self, h):
+    m = h.mean(0)
+    loc, log_variance, s, t = self.head(h + (m - m.detach())).chunk(4, -1)
+    return Flow(DiagonalNormal(loc, log_variance), right(s, t))
+
+
+def detached(self, h):
+    loc, log_variance, s, t = self.head(h.detach()).chunk(4, -1)
+    return Flow(DiagonalNormal(loc, log_variance), right(s, t))
+
+
+def in_half_precision(self, h):
+    loc, log_variance, *_ = self.head(h).chunk(4, -1)
+    return Independent(Normal(loc, (0.5 * log_variance).exp()), 1)
+
+
+def half_precision_scale(s, t):
+    """Under autocast, e^s is rounded and s is not."""
+    s = s / (1 + s.abs())
+    return [lambda z: (s.exp() * z + t, s.float().sum(-1).expand(z.shape[:-1]).to(z.dtype))]
+
+
+class Unused(posterior()):
+    def __init__(self, latent, features):
+        super().__init__(latent, features)
+        self.spare = nn.Parameter(torch.zeros(3))
+
+
+class NotSaved(posterior()):
+    def __init__(self, latent, features):
+        super().__init__(latent, features)
+        self.register_buffer("turn", torch.randperm(latent), persistent=False)
+
+    def forward(self, h):
+        turn = self.turn
+        q = super().forward(h)
+        return Flow(q.base, [*q.maps, lambda z: (z[..., turn], z.new_zeros(z.shape[:-1]))])
+
+
+class TiedWeights(posterior()):
+    def __init__(self, latent, features):
+        super().__init__(latent, features)
+        self.register_buffer("a", torch.ones(3))
+        self.register_buffer("b", self.a[:2])
+
+
+class NoZeroSteps(posterior()):
+    def __init__(self, latent, features, *, steps: NonNegativeInt = 2):
+        super().__init__(latent, features)
+        self.steps = steps
+
+    def forward(self, h):
+        q = super().forward(h)
+        return Flow(q.base, [bend] * max(1, self.steps))
+
+
+BUGS = {
+    "sign of the log-determinant": (wrong(lambda d, z, s: -d), "log_q_matches_the_jacobian"),
+    "no log-determinant": (wrong(lambda d, z, s: 0 * d), "log_q_matches_the_jacobian"),
+    "log of a negative determinant": (
+        scaled(signs, lambda f: f.prod(-1).log()), "log_q_matches_the_jacobian"
+    ),
+    "log of a clamped determinant": (
+        scaled(signs, lambda f: f.prod(-1).clamp(min=1e-6).log()), "log_q_matches_the_jacobian"
+    ),
+    "factor L missing": (
+        scaled(lambda z: torch.full_like(z, 2.0), lambda f: f[..., 0].log()),
+        "log_q_matches_the_jacobian",
+    ),
+    "log-determinant at the output": (
+        posterior(lambda s, t: [lambda z: (bend(z)[0], bend(bend(z)[0])[1])]),
+        "log_q_matches_the_jacobian",
+    ),
+    "steps in another order": (posterior(reverse_scored), "log_q_matches_the_jacobian"),
+    "a step that moves nothing": (posterior(skipped), "log_q_matches_the_jacobian"),
+    "tanh' without the square": (
+        wrong(lambda d, z, s: (1 + 0.5 * (1 - torch.tanh(z))).log().sum(-1)),
+        "log_q_matches_the_jacobian",
+    ),
+    "log 2π left out": (
+        base(lambda q, e: (
+            q.loc + q.base_dist.scale * e, -0.5 * e.square().sum(-1) - q.log_scale.sum(-1)
+        )),
+        "log_q_matches_the_jacobian",
+    ),
+    "scale taken for variance": (
+        base(lambda q, e: (q.loc + q.base_dist.scale**2 * e, q._score(e))),
+        "log_q_matches_the_jacobian",
+    ),
+    "no constraint on û": (planar(lambda u, w: u), "covers_the_plane_once"),
+    "‖w‖ for ‖w‖²": (planar(lambda u, w: constrained(u, w, 1)), "covers_the_plane_once"),
+    "a fold": (folded(0), "covers_the_plane_once"),
+    "a fold of the third dimension": (folded(2), "weights_average_to_one"),
+    "one log-determinant per dimension": (
+        posterior(lambda s, t: [lambda z: (bend(z)[0], slope(z).log())]),
+        "returns_draws_of_the_right_shape",
+    ),
+    "summed over the batch": (
+        wrong(lambda d, z, s: d.sum(-1, keepdim=True).expand(d.shape)),
+        "treats_images_independently",
+    ),
+    "averaged over the batch": (
+        wrong(lambda d, z, s: d.mean(-1, keepdim=True).expand(d.shape)),
+        "treats_images_independently",
+    ),
+    "batch statistics": (
+        posterior(lambda s, t: [lambda z: (z - t.mean(0), z.new_zeros(z.shape[:-1]))]),
+        "treats_images_independently",
+    ),
+    "gradients of the batch": (posterior(forward=leaking), "passes_no_gradient_between_images"),
+    "noise shared over the batch": (shared(-2), "draws_noise_for_every_sample_and_image"),
+    "noise shared over the samples": (shared(-3), "draws_noise_for_every_sample_and_image"),
+    "a generator of its own": (
+        posterior(base=OwnGenerator), "draws_noise_for_every_sample_and_image"
+    ),
+    "a log-determinant kept": (posterior(once), "scores_each_draw_by_itself"),
+    "samples mixed": (
+        posterior(lambda s, t: [
+            lambda z: (z - z.mean(0), z.new_zeros(z.shape[:-1])) if z.dim() > 2 else bend(z)
+        ]),
+        "scores_each_draw_by_itself",
+    ),
+    "log-determinant detached": (
+        wrong(lambda d, z, s: d.detach()), "gradients_match_finite_differences"
+    ),
+    "z detached in part": (
+        posterior(lambda s, t: [lambda z: (z + t.detach(), z.new_zeros(z.shape[:-1]))]),
+        "gradients_match_finite_differences",
+    ),
+    "features detached": (posterior(forward=detached), "passes_gradients_to_everything"),
+    "a parameter never used": (Unused, "passes_gradients_to_everything"),
+    "overflow when saturated": (
+        posterior(lambda s, t: [lambda z: (z + (1 + (8 * t).exp()).log(), 0 * z[..., 0])]),
+        "stays_finite_when_saturated",
+    ),
+    "a gradient that is not finite": (
+        posterior(lambda s, t: [lambda z: (z + F.relu(t).sqrt(), 0 * z[..., 0])]),
+        "stays_finite_when_saturated",
+    ),
+    "density in half precision": (
+        posterior(forward=in_half_precision), "keeps_densities_in_float32_under_autocast"
+    ),
+    "map in half precision": (
+        posterior(half_precision_scale), "log_q_matches_the_jacobian_under_autocast"
+    ),
+    "a random buffer not saved": (NotSaved, "survives_saving_and_loading"),
+    "two tensors in one memory": (TiedWeights, "survives_saving_and_loading"),
+    "no steps, and yet a map": (NoZeroSteps, "zero_steps_leave_the_base"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_law_that_is_meant_to_catches_the_bug(bug):
+    part, name = BUGS[bug]
+    with pytest.raises((AssertionError, RuntimeError)) as caught:
+        LAWS[name](part)
+    assert caught.type is AssertionError or bug == "two tensors in one memory"
+
+
+def test_every_law_catches_a_bug():
+    needs_a_device = {"agrees_on_cuda"}
+    assert {name for _, name in BUGS.values()} == set(LAWS) - needs_a_device
+
+
+@pytest.mark.parametrize(
+    "part",
+    [posterior(), scaled(signs, lambda f: f.abs().log().sum(-1)), planar(constrained)],
+    ids=["elementwise", "reflected", "planar"],
+)
+def test_what_is_right_passes(part):
+    check("posterior", part)
