@@ -26,6 +26,7 @@ from torch.distributions import (
 from vaeflow.distributions import (
     DiagonalNormal,
     Flow,
+    StandardizedFlow,
     at_least_float32,
     draw,
     rsample_and_log_prob,
@@ -424,3 +425,59 @@ def test_a_diagonal_normal_expands_as_a_plate_asks():
     assert (wide.batch_shape, wide.event_shape) == ((4, 2), (3,))
     z = wide.rsample()
     assert torch.equal(wide.log_prob(z), q.log_prob(z))
+
+
+class Bend:
+    """u + a·u³, which is increasing; its inverse by Cardano's formula."""
+
+    def __init__(self, a):
+        self.a = a
+
+    def __call__(self, u):
+        return u + self.a * u**3, torch.log1p(3 * self.a * u**2).sum(-1)
+
+    def inverse(self, z):
+        # With u = 2/√(3a)·sinh(t), u + a·u³ = 2/(3√(3a))·sinh(3t).
+        root = (3 * self.a).sqrt()
+        u = 2 / root * torch.sinh(torch.asinh(1.5 * root * z) / 3)
+        return u, torch.log1p(3 * self.a * u**2).sum(-1)
+
+
+def standardized(maps):
+    g = torch.Generator().manual_seed(0)
+    loc, log_variance = 100 * torch.randn(2, 3, 2, generator=g, dtype=torch.float64)
+    return StandardizedFlow(DiagonalNormal(loc, log_variance / 20), maps)
+
+
+def test_a_standardized_flow_bends_the_noise_whatever_the_scale():
+    a = torch.tensor([0.1, 0.7], dtype=torch.float64)
+    q = standardized([Bend(a)])
+    torch.manual_seed(1)
+    z, log_base, log_det = draw(q, (5,))
+    torch.manual_seed(1)
+    eps = torch.randn(5, 3, 2, dtype=torch.float64)
+    torch.testing.assert_close(z, q.loc + q.scale * (eps + a * eps**3))
+    torch.testing.assert_close(log_base, q.base.log_prob(q.loc + q.scale * eps))
+    torch.testing.assert_close(log_det, torch.log1p(3 * a * eps**2).sum(-1))
+    torch.testing.assert_close(q.log_prob(z), log_base - log_det)
+
+
+def test_a_standardized_flow_without_maps_is_its_base():
+    q = standardized([])
+    torch.manual_seed(1)
+    seen = draw(q, (5,))
+    torch.manual_seed(1)
+    wanted = draw(q.base, (5,))
+    for one, other in zip(seen, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(q.log_prob(wanted.z), wanted.log_prob)
+
+
+def test_a_standardized_flow_is_normalized():
+    q = StandardizedFlow(
+        DiagonalNormal(torch.tensor([3.0]).double(), torch.tensor([1.4]).double()),
+        [Bend(torch.tensor([0.3]).double())],
+    )
+    z = torch.linspace(-150, 150, 300_001, dtype=torch.float64)[:, None]
+    total = q.log_prob(z).exp().sum() * (z[1] - z[0])
+    assert total.item() == pytest.approx(1, abs=1e-6)

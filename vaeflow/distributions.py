@@ -193,6 +193,36 @@ class DiagonalNormal(Independent):
         return -0.5 * (noise * noise).sum(-1) - log_volume - noise.shape[-1] * _HALF_LOG_TWO_PI
 
 
+class StandardizedFlow(Flow):
+    r"""The law of :math:`z = μ + σ u`, :math:`u = f_T ∘ … ∘ f_1(ε)`, :math:`ε \sim N(0, I)`.
+
+    .. math:: \log q(z) = \log N(μ + σε; μ, σ^2) - \sum_t \log|\det ∂f_t|
+
+    The maps bend the noise before it is scaled, not z: what is made for numbers near 1, such as the
+    box of a spline or a power, fits N(0, I) whatever μ and σ are. Without maps it is the base.
+
+    Arguments:
+        base: N(μ, diag σ²), batch (B,), event (L,).
+        maps: callables z -> (z, log|det|), applied in order.
+    """
+
+    def __init__(self, base: DiagonalNormal, maps: Sequence[Map]) -> None:
+        super().__init__(base, maps)
+        zero = torch.zeros_like(base.loc)
+        self.noise = Flow(DiagonalNormal(zero, zero), maps)
+        self.loc, self.scale = base.loc, base.log_scale.exp()
+        self.log_volume = base.log_scale.sum(-1)
+
+    def draw(self, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
+        """Draw z and score it in the same pass."""
+        u, log_noise, log_det = self.noise.draw(sample_shape)
+        return Draw(self.loc + self.scale * u, log_noise - self.log_volume, log_det)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Score any z by the maps' inverses; raises as `Flow.log_prob` does."""
+        return self.noise.log_prob((value - self.loc) / self.scale) - self.log_volume
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Return x in float32 if it came in a half precision, as it is otherwise."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
