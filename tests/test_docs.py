@@ -1,11 +1,15 @@
 """The code in README and docs runs, and their figures are those that a script measured."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from vaeflow import discovery, hookspecs
+from vaeflow.cli import cli as cli_group
 from vaeflow.cli import main
+from vaeflow.registry import KINDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -76,3 +80,49 @@ def test_links_and_pictures_exist():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def section(page, title):
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    return re.search(rf"^### {title}\n(.*?)(?=^##|\Z)", text, re.M | re.S)[1]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "package"])
+def test_every_check_is_documented_by_its_own_words(kind):
+    from vaeflow.testing import checks
+
+    def row(check):
+        meaning = check.meaning.replace("|", r"\|").replace("*", r"\*")
+        return f"| `{check.name}` | {meaning} |"
+
+    rows = re.findall(r"^\| `.*\|$", section("contracts.md", kind), re.M)
+    assert rows == [row(check) for check in checks(kind)]
+
+
+def test_every_kind_of_part_is_documented():
+    rows = re.findall(
+        r"^\| (\w+) \| `vaeflow\.", (ROOT / "docs/contracts.md").read_text("utf-8"), re.M
+    )
+    assert tuple(rows) == KINDS
+
+
+def test_every_hook_is_documented_with_its_arguments():
+    """tests/training/test_hooks.py calls each of them."""
+    text = (ROOT / "docs/hooks.md").read_text("utf-8")
+    documented = re.findall(r"^\| `(vaeflow_\w+\(.*?\))` \|", text, re.M)
+    specified = [
+        f"{name}({', '.join(inspect.signature(hook).parameters)})"
+        for name, hook in vars(hookspecs).items()
+        if name.startswith("vaeflow_")
+    ]
+    assert sorted(documented) == sorted(specified)
+
+
+def test_every_state_and_variable_of_plugins_is_documented():
+    text = (ROOT / "docs/hooks.md").read_text("utf-8")
+    for word in (f"${discovery.ALLOW}", f"${discovery.DISABLE}", "*ok*", "*failed*"):
+        assert word in text
+    options = [o for p in cli_group.params for o in p.opts if "plugin" in o]
+    assert len(options) == 3
+    for option in options:
+        assert f"`{option}" in text
