@@ -1,0 +1,1 @@
+"""The mykind `mypart` for vaeflow."""

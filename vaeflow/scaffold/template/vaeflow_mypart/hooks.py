@@ -1,0 +1,16 @@
+"""What this distribution offers vaeflow, by name; torch is imported with the part, on its use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vaeflow import hookimpl
+
+
+@hookimpl
+def vaeflow_register_mykinds(register: Callable[[str, str], None]) -> None:
+    """Offer the mykind `mypart`."""
+    register(
+        "mypart",
+        "vaeflow_mypart.mykind:MyPart",
+    )
