@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 import sys
 from importlib import metadata
 
 import pytest
-from hatchling.build import build_wheel
 
 PYPROJECT = """
 [build-system]
@@ -84,7 +82,7 @@ NEEDS = {"incompatible": "vaeflow>=99"}
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory):
+def wheels(wheel, tmp_path_factory):
     """Build each plugin once and install it by pip in a folder of its own: name -> folder."""
     root = tmp_path_factory.mktemp("wheels")
     installed = {}
@@ -104,15 +102,9 @@ def wheels(tmp_path_factory):
             needs=NEEDS.get(name, "vaeflow>=0.1,<2"),
         )
         (source / "pyproject.toml").write_text(text)
-        here = os.getcwd()
-        os.chdir(source)
-        try:
-            wheel = root / name / build_wheel(str(root / name))
-        finally:
-            os.chdir(here)
         site = root / name / "site"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-        subprocess.run([*pip, "--target", site, wheel], check=True, capture_output=True)
+        subprocess.run([*pip, "--target", site, wheel(source)], check=True, capture_output=True)
         installed[name] = site
         return site
 

@@ -1,7 +1,6 @@
 """`vaeflow plugins new`: what it writes installs, passes its own tests and trains."""
 
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from hatchling.builders.wheel import WheelBuilder
 
 import vaeflow
 from vaeflow import scaffold
@@ -22,11 +20,6 @@ from vaeflow.scaffold import TEMPLATE, render, write
 
 ROOT = Path(vaeflow.__file__).parents[1]
 kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-def wheel(package, out):
-    (path,) = WheelBuilder(str(package)).build(directory=str(out), versions=["standard"])
-    return Path(path)
 
 
 # ---- names and refusals -------------------------------------------------------------------------
@@ -167,7 +160,7 @@ def test_a_name_like_a_placeholder_stays_itself():
     ("name", "kind", "wanted"),
     [
         ("sinh-arcsinh", "posterior", "SinhArcsinhPosterior"),
-        ("flow", "posterior", "FlowPosterior"),
+        ("tensor", "posterior", "TensorPosterior"),
         ("laplace", "likelihood", "LaplaceLikelihood"),
         ("terms", "objective", "TermsObjective"),
         ("spline-2d", "posterior", "Spline2d"),
@@ -206,8 +199,8 @@ def test_the_range_of_vaeflow_follows_from_the_version(version, wanted, monkeypa
     assert f'"vaeflow{wanted}"' in render("skew", "prior")[Path("pyproject.toml")]
 
 
-def test_the_wheel_of_vaeflow_holds_the_template(tmp_path):
-    with ZipFile(wheel(ROOT, tmp_path)) as archive:
+def test_the_wheel_of_vaeflow_holds_the_template(wheel):
+    with ZipFile(wheel(ROOT)) as archive:
         held = {name for name in archive.namelist() if name.startswith("vaeflow/scaffold/")}
     wanted = {
         path.relative_to(ROOT).as_posix()
@@ -228,16 +221,6 @@ def test_writing_needs_no_torch(tmp_path):
 # ---- from the scaffold to a trained model -------------------------------------------------------
 
 
-def environment(path):
-    """Return an empty environment, as the tests of a shipped plugin make it."""
-    spec = importlib.util.spec_from_file_location(
-        "plugin_package", Path(__file__).with_name("test_plugin_package.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Environment(path)
-
-
 def name_of(kind):
     return f"first-{kind}"
 
@@ -252,13 +235,10 @@ def packages(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(packages, tmp_path_factory):
+def installed(packages, environment, wheel):
     """An environment in which all of them are installed."""
-    out = tmp_path_factory.mktemp("wheels")
-    made = environment(tmp_path_factory.mktemp("environment"))
-    wheels = [wheel(package, out) for package in packages.values()]
-    done = made.run("pip", "install", "--no-deps", "--no-index", *wheels)
-    assert done.returncode == 0, done.stderr
+    made = environment()
+    made.install(*(wheel(package) for package in packages.values()))
     return made
 
 

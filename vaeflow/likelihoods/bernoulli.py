@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution, Independent, constraints
@@ -20,6 +23,11 @@ class Bernoulli(Likelihood):
     Options:
         grey: accept grey values and score them by the cross-entropy.
     """
+
+    exemptions: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("is_normalized", "is_normalized_over_pairs"),
+        "with the option grey, the score is a cross-entropy, no density",
+    )
 
     def __init__(self, data_shape: Shape, *, grey: bool = False) -> None:
         super().__init__(data_shape)

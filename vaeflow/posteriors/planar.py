@@ -95,15 +95,18 @@ class PlanarMaps:
         shift = torch.where(flat, 0.0, (_softplus(wu) - 1 - wu) / torch.where(flat, 1.0, ww))
         self.u_hat = u + shift[..., None] * w
         self.log_slope = torch.where(flat, 0.0, log_softplus(wu))  # log(1 + w·û), (B, T)
-        self.gram = w @ self.u_hat.mT  # (B, T, T)
+        # Autocast would round what makes z, but not what makes its log-determinant.
+        with torch.autocast(w.device.type, enabled=False):
+            self.gram = w @ self.u_hat.mT  # (B, T, T)
         self.w = w
         self.b = b
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
-        start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
-        a: Tensor = _Recursion.apply(start, self.gram)
-        z = z + torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
+        with torch.autocast(z.device.type, enabled=False):
+            start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
+            a: Tensor = _Recursion.apply(start, self.gram)
+            z = z + torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
         return z, planar_log_det(a, self.log_slope).sum(-1)
 
 

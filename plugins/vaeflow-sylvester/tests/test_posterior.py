@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from vaeflow_sylvester.posterior import (
 )
 
 from vaeflow.distributions import draw
-from vaeflow.testing import checks, far_from_start
+from vaeflow.testing import contract, far_from_start
 
 FEATURES = 7
 # The sizes that the contract's small latent spaces leave room for.
@@ -38,10 +37,10 @@ def posterior(kind, latent, scale, seed, **options):
     return far_from_start(part, scale, seed)
 
 
-@pytest.mark.parametrize("law", checks("posterior"), ids=lambda law: law.__name__)
-@kinds
-def test_contract(kind, law):
-    law(partial(Sylvester, kind=kind, steps=2, **KINDS[kind]))
+test_contract = contract(
+    "vaeflow-sylvester",
+    also={"sylvester": [{"kind": kind, "steps": 2, **sizes} for kind, sizes in KINDS.items()]},
+)
 
 
 @pytest.mark.parametrize("latent", [1, 2, 5, 16])

@@ -1,0 +1,305 @@
+"""What the kit makes of a part: option sets, verdicts, exemptions and a pytest test."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch.distributions import MultivariateNormal
+
+from vaeflow.datasets.file import File
+from vaeflow.datasets.mnist import MNIST
+from vaeflow.distributions import DiagonalNormal, draw
+from vaeflow.errors import ConfigError, PluginError
+from vaeflow.likelihoods.gaussian import Gaussian
+from vaeflow.objectives import ELBO, Objective
+from vaeflow.posteriors.identity import Identity
+from vaeflow.posteriors.planar import Planar
+from vaeflow.testing import GivenNoise, NotApplicable, check, checks, contract, variants, verdicts
+
+HOOKS = """
+from vaeflow import hookimpl
+
+@hookimpl
+def vaeflow_register_objectives(register):
+    register("half", "half_parts:Half")
+"""
+PARTS = '''
+from vaeflow.objectives import Objective
+
+class Half(Objective):
+    """Half of the bound."""
+
+    exemptions = {exemptions}
+
+    def __init__(self, *, whole: bool = False) -> None:
+        super().__init__()
+        self.share = 1.0 if whole else 0.5
+
+    def __call__(self, terms, beta):
+        {body}
+'''
+BODY = "return self.share * terms.log_weight.mean(0)"
+LOOSE = "is_tight_where_the_posterior_is_exact"
+ABOVE = "bounds_the_evidence_from_below"  # half of a negative number exceeds it
+
+
+@pytest.fixture
+def half(plugin):
+    def install(exemptions=(), body=BODY):
+        given = dict.fromkeys(exemptions, "it is half of a bound")
+        site = plugin("vaeflow-half", HOOKS)
+        (site / "half_parts.py").write_text(PARTS.format(exemptions=given, body=body))
+        return site
+
+    yield install
+    sys.modules.pop("half_parts", None)
+
+
+def found(*arguments, **options):
+    return {
+        (v.subject, v.options.get("whole", False), v.check): v
+        for v in verdicts(*arguments, **options)
+    }
+
+
+class TestVariants:
+    def test_each_other_choice_is_tried_alone(self):
+        assert variants(Gaussian) == [
+            {}, {"scale": "shared"}, {"scale": "pixel"}, {"link": "sigmoid"}
+        ]  # fmt: skip
+        assert variants(Planar) == [
+            {}, {"steps": 0}, {"steps": 1}, {"init": "glorot"}, {"init": "truncated-normal"}
+        ]  # fmt: skip
+        assert variants(MNIST) == [{}, {"validation": 10000}]
+
+    def test_a_required_option_leaves_none(self):
+        assert variants(File) == []
+        with pytest.raises(NotApplicable, match="required"):
+            check("dataset", File)
+
+    def test_what_the_part_refuses_is_left_out(self):
+        class Part(ELBO):
+            def __init__(
+                self,
+                *,
+                steps: PositiveInt = 2,
+                how: Literal["a", "b"] = "a",
+                loud: bool | None = None,
+                count: NonNegativeInt = 3,
+            ) -> None:
+                super().__init__()
+                if how == "b":
+                    raise ConfigError("b is for later")
+
+        assert variants(Part) == [{}, {"steps": 1}, {"loud": False}, {"loud": True}]
+
+
+class TestVerdicts:
+    def test_a_part_that_fails_is_told_with_the_reason(self, half):
+        half()
+        seen = found("vaeflow-half")
+        verdict = seen["objective half", False, LOOSE]
+        assert (verdict.state, verdict.options) == ("failed", {})
+        assert verdict.reason.startswith("the value against log p(x): off by")
+        assert "log p(x)" in verdict.meaning
+        assert seen["objective half", True, LOOSE].state == "passed"
+        assert seen["package", False, "has_a_valid_version"].state == "passed"
+
+    def test_one_part_is_checked_without_its_package(self, half):
+        half()
+        subjects = {v.subject for v in verdicts("vaeflow-half/half")}
+        assert subjects == {"objective half"}
+
+    def test_an_exemption_is_told_where_the_check_fails(self, half):
+        half([LOOSE, ABOVE])
+        seen = found("vaeflow-half/half")
+        assert seen["objective half", False, LOOSE].state == "exempt"
+        assert seen["objective half", False, LOOSE].reason == "it is half of a bound"
+        assert seen["objective half", True, LOOSE].state == "passed"
+        assert "failed" not in {v.state for v in seen.values()}
+
+    def test_a_stale_exemption_fails(self, half):
+        half([LOOSE, ABOVE, "gives_one_number_per_image"])
+        verdict = found("vaeflow-half")["objective half", False, "gives_one_number_per_image"]
+        assert verdict.state == "failed"
+        assert "remove the exemption" in verdict.reason
+
+    def test_an_exemption_from_no_check_fails(self, half):
+        half([LOOSE, ABOVE, LOOSE[:-1]])
+        verdict = found("vaeflow-half")["objective half", False, LOOSE[:-1]]
+        assert verdict.state == "failed"
+        assert f"did you mean '{LOOSE}'" in verdict.reason
+
+    @pytest.mark.parametrize("body", ["raise SystemExit(3)", "return 1 / 0", "return terms.no"])
+    def test_a_part_may_raise_anything(self, half, body):
+        half(body=body)
+        states = {v.check: v for v in verdicts("vaeflow-half/half")}
+        assert states[LOOSE].state == "failed"
+        assert states[LOOSE].reason.split(":")[0] in (
+            "SystemExit", "ZeroDivisionError", "AttributeError"
+        )  # fmt: skip
+
+    def test_an_interrupt_is_none_of_a_part(self, half):
+        half(body="raise KeyboardInterrupt")
+        with pytest.raises(KeyboardInterrupt):
+            list(verdicts("vaeflow-half"))
+
+    def test_more_options_can_be_tried(self, half):
+        half()
+        seen = [
+            v.options for v in verdicts("vaeflow-half/half", also={"half": [{"whole": "true"}]})
+        ]
+        assert {"whole": "true"} in seen
+        seen = {
+            v.check: v for v in verdicts("vaeflow-half/half", also={"half": [{"all": 1}]})
+            if v.options == {"all": 1}
+        }  # fmt: skip
+        assert "unknown option" in seen[LOOSE].reason
+
+    def test_a_required_option_is_not_applicable(self):
+        seen = list(verdicts("vaeflow/file"))
+        assert {v.state for v in seen} == {"not applicable"}
+        assert seen[0].reason == "option 'path' is required; name option sets to try"
+
+    def test_a_dataset_with_its_file_is_judged(self, grey_file):
+        seen = list(verdicts("vaeflow/file", also={"file": [{"path": str(grey_file)}]}))
+        assert {v.state for v in seen} == {"passed"}
+
+    def test_a_part_that_cannot_be_imported_is_one_failure(self, half):
+        site = half()
+        (site / "half_parts.py").write_text("import nowhere")
+        verdict = found("vaeflow-half")["objective half", False, "loads"]
+        assert verdict.state == "failed"
+        assert "nowhere" in verdict.reason
+
+    @pytest.mark.parametrize(
+        ("name", "also"),
+        [("vaeflow-haf", {}), ("vaeflow-half/hal", {}), ("vaeflow-half", {"hal": [{}]})],
+    )
+    def test_unknown_names_are_refused(self, half, name, also, one_sentence):
+        half()
+        with pytest.raises(ConfigError, match="did you mean") as caught:
+            list(verdicts(name, also=also))
+        one_sentence(str(caught.value))
+
+    def test_a_plugin_that_fails_is_refused(self, plugin, one_sentence):
+        plugin("vaeflow-broken", "import nowhere")
+        with pytest.raises(PluginError, match="nowhere") as caught:
+            list(verdicts("vaeflow-broken"))
+        one_sentence(str(caught.value))
+
+
+class TestCheck:
+    def test_it_names_the_law(self):
+        class Zero(Objective):
+            def __call__(self, terms, beta):
+                return terms.log_weight.mean(0) - 1
+
+        with pytest.raises(AssertionError, match=LOOSE):
+            check("objective", Zero)
+
+    def test_a_partial_is_checked_alone(self):
+        check(
+            "dataset", partial(File, path=Path("/nowhere.npy"))
+        )  # it has no data: nothing to judge
+
+    def test_the_generator_is_left_as_it_was(self):
+        torch.manual_seed(4)
+        before = torch.get_rng_state()
+        check("posterior", Identity)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_checks_are_functions_of_the_part(self):
+        law = checks("posterior")[0]
+        assert law.__name__ == law.name
+        law(Identity)
+
+
+class TestContract:
+    def run(self, tmp_path, site, name):
+        (tmp_path / "test_it.py").write_text(
+            f"from vaeflow.testing import contract\ntest_contract = contract({name!r})\n"
+        )
+        code = f"import sys; sys.path.insert(0, {str(site)!r}); import pytest; "
+        code += "sys.exit(pytest.main(['-v', '-Werror', '-p', 'no:cacheprovider', 'test_it.py']))"
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    def test_it_is_a_plugins_whole_test_file(self, half, tmp_path):
+        done = self.run(tmp_path, half([LOOSE]), "vaeflow-half")
+        assert done.returncode == 1
+        told = done.stdout
+        assert f"[objective-half-{LOOSE}] XFAIL" in told
+        assert f"[objective-half(whole=true)-{LOOSE}] PASSED" in told
+        assert f"[objective-half-{ABOVE}] FAILED" in told
+        assert "[package-requires_vaeflow_between_bounds] FAILED" in told
+        assert "add 'vaeflow>=0.1,<2'" in told
+        assert "[package-explains_every_option] FAILED" in told
+        assert "3 failed" in told
+
+    def test_a_plugin_that_fails_is_one_failing_test(self, plugin, tmp_path):
+        done = self.run(tmp_path, plugin("vaeflow-broken", "import nowhere"), "vaeflow-broken")
+        assert done.returncode == 1
+        assert "1 failed" in done.stdout
+        assert "No module named 'nowhere'" in done.stdout
+
+    def test_what_does_not_apply_is_skipped(self):
+        law = contract("vaeflow/identity")
+        (mark,) = law.pytestmark
+        (case,) = (
+            c for c in mark.args[1] if str(c) == "posterior-identity-zero_steps_leave_the_base"
+        )
+        with pytest.raises(pytest.skip.Exception, match="no option 'steps'"):
+            law(case)
+
+
+class TestGivenNoise:
+    noise = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+
+    @pytest.mark.parametrize(
+        "sample",
+        [
+            lambda: torch.randn(1, 3),
+            lambda: torch.randn_like(torch.zeros(1, 3)),
+            lambda: torch.empty(1, 3).normal_(),
+            lambda: torch.empty(1, 3).normal_(1, 2) / 2 - 0.5,
+            lambda: torch.empty(1, 3).normal_(mean=1.0, std=2.0) / 2 - 0.5,
+            lambda: torch.normal(0.0, 1.0, (1, 3)),
+            lambda: torch.normal(torch.ones(1, 3), torch.full((1, 3), 2.0)) / 2 - 0.5,
+            lambda: torch.distributions.Normal(torch.zeros(1, 3), 1.0).rsample(),
+            lambda: MultivariateNormal(torch.zeros(1, 3), torch.eye(3)).rsample(),
+            lambda: torch.cat([torch.randn(1, 2), torch.randn(1, 1)], -1),
+            lambda: torch.stack([torch.randn(1) for _ in range(3)], -1),
+        ],
+    )  # fmt: skip
+    def test_every_way_to_draw_a_normal_is_served(self, sample):
+        with GivenNoise(self.noise):
+            seen = sample()
+        assert torch.allclose(seen.double(), self.noise)
+
+    @pytest.mark.parametrize(
+        ("sample", "told"),
+        [
+            (lambda: torch.rand(1, 3), "by rand"),
+            (lambda: torch.empty(1, 3).uniform_(), "by uniform_"),
+            (lambda: torch.randn(1, 4), "normals where"),
+            (lambda: torch.randn(1, 2), "for 2 of 3"),
+            (lambda: None, "for 0 of 3"),
+        ],
+    )
+    def test_other_draws_are_refused_with_the_cure(self, sample, told):
+        with pytest.raises(NotImplementedError, match=told) as caught, GivenNoise(self.noise):
+            sample()
+        assert "exempt" in str(caught.value)
+
+    def test_the_noise_has_a_gradient_wherever_it_is_drawn(self):
+        noise = self.noise.clone().requires_grad_()
+        q = DiagonalNormal(torch.zeros(1, 3).double(), torch.zeros(1, 3).double())
+        with GivenNoise(noise):
+            assert draw(q).z.requires_grad

@@ -1,0 +1,25 @@
+"""Checks that every part can be held to, with verdicts for the shell and tests for pytest.
+
+test_contract = contract("vaeflow-skew")     # a plugin's whole test file
+for verdict in verdicts("vaeflow-skew"): …   # what `vaeflow plugins check` prints
+check("posterior", Skew)                     # all checks of a kind, raising on the first
+checks("posterior")                          # the checks themselves, with their meanings
+"""
+
+from vaeflow.testing.cases import Verdict, variants
+from vaeflow.testing.kit import check, checks, contract, verdicts
+from vaeflow.testing.laws import Check, NotApplicable
+from vaeflow.testing.probes import GivenNoise, far_from_start
+
+__all__ = [
+    "Check",
+    "GivenNoise",
+    "NotApplicable",
+    "Verdict",
+    "check",
+    "checks",
+    "contract",
+    "far_from_start",
+    "variants",
+    "verdicts",
+]
