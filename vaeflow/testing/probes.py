@@ -111,6 +111,28 @@ def normal(*shape: int, seed: int = 2, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def log_normal(eps: Tensor) -> Tensor:
+    """Return log N(ε; 0, I), (*, L) to (*)."""
+    return -0.5 * eps.square().sum(-1) - 0.5 * eps.shape[-1] * math.log(2 * math.pi)
+
+
+def integrals(q: Distribution, r: Distribution, side: int, repeats: int) -> Tensor:
+    """Sum r(z(ε)) |det ∂z/∂ε| over the cells of a square of ε, a random point in each."""
+    width = 12 / side
+    corners = torch.arange(side, dtype=torch.float64) * width - 6
+    corner = torch.cartesian_prod(corners, corners)[:, None, :]
+    totals = []
+    for seed in range(repeats):
+        uniform = torch.special.ndtr(normal(*corner.shape, seed=seed + 30))
+        eps = corner + width * uniform
+        parts = []
+        for some in eps.split(20_000):
+            sample = given(q, some)
+            parts.append((r.log_prob(sample.z) + log_normal(some) - sample.log_prob).exp().sum())
+        totals.append(torch.stack(parts).sum() * width**2)
+    return torch.stack(totals)
+
+
 def far_from_start(module: nn.Module, scale: float = 2.0, seed: int = 0) -> nn.Module:
     """Redraw every parameter: a log-determinant can be right near the start alone.
 
