@@ -224,7 +224,7 @@ class Environment:
 
     def install(self, *wheels: Path) -> None:
         """Install wheels as pip does, without their dependencies, which are there."""
-        done = self.run("pip", "install", "--no-deps", "--no-index", *wheels)
+        done = self.run("pip", "install", "--force-reinstall", "--no-deps", "--no-index", *wheels)
         assert done.returncode == 0, done.stderr
 
 

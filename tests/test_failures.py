@@ -70,6 +70,7 @@ PLUGINS = {
     "other-api": part(body="api = 99"),
     "old-api": part(body="api = 0"),
     "constructor": part().replace("latent, features, *, steps", "latent, *, features, steps"),
+    "extra-size": part().replace("latent, features, *, steps", "latent, features, width, *, steps"),
     "lost-part": part(target="'no_such_module:Twist'"),
     "misspelt": hook("def vaeflow_epoch_ends(record): pass"),
     "unmarked": part().replace("@hookimpl", ""),
@@ -203,6 +204,7 @@ AT_USE = {
     "old-api": "version 0 of the interface of parts, but this vaeflow has version 1: pip install "
     "--upgrade vaeflow-old-api",
     "constructor": "has a constructor that cannot be called as Twist(latent, features, *, option",
+    "extra-size": "cannot be called as Twist(latent, features, *, option=…) (missing a required",
     "lost-part": "cannot be imported from no_such_module:Twist (ModuleNotFoundError",
 }
 

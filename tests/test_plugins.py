@@ -218,6 +218,31 @@ def test_installed_imports_nothing(plugin):
     assert "vaeflow_twist_plugin" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("needs", "version", "fits"),
+    [
+        ("vaeflow>=0.1,<2", "0.1.0", True),
+        ("vaeflow>=0.1,<2", "0.2.0.dev0", True),  # who develops vaeflow has no release of it
+        ("vaeflow>=0.1,<2", "2.0", False),
+        ("vaeflow<0.1", "0.1.0", False),
+        ("vaeflow", "9", True),
+        ("Vaeflow [plots] >= 1", "0.1", False),
+        ("vaeflow>=1; python_version < '3'", "0.1", True),
+        ("vaeflow>=1; extra == 'dev'", "0.1", True),
+        ("vaeflow-zuko>=7", "0.1", True),
+        ("vaeflow_x>=7", "0.1", True),
+        ("vaeflow>>1", "0.1", False),
+    ],
+)
+def test_a_plugin_says_which_vaeflow_it_needs(plugin, monkeypatch, needs, version, fits):
+    folder = plugin("vaeflow-twist", "raise AssertionError('imported')")
+    with open(folder / "vaeflow_twist-1.0.dist-info" / "METADATA", "a") as f:
+        f.write(f"Requires-Dist: torch\nRequires-Dist: {needs}\n")
+    monkeypatch.setattr("vaeflow.discovery.__version__", version)
+    (found,) = find_plugins()
+    assert found.state == ("installed" if fits else "incompatible"), found.reason
+
+
 # In a child process, since this one has imported everything: the modules that a command line
 # leaves behind, as JSON on the last line.
 _MODULES = """

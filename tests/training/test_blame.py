@@ -83,13 +83,15 @@ def data():
     return splits.train[:40].round(), splits.validation[:20].round()
 
 
-def trainer(data, *, posterior=None, decoder=None, objective=None, **more):
+def trainer(
+    data, *, encoder=None, posterior=None, prior=None, decoder=None, objective=None, **more
+):
     shape = (1, 8, 8)
-    encoder, likelihood = MLP(shape, hidden=(4,)), Bernoulli(shape)
+    encoder, likelihood = encoder or MLP(shape, hidden=(4,)), Bernoulli(shape)
     model = vaeflow.VAE(
         encoder=encoder,
         posterior=posterior or Fused(3, encoder.features, Bomb()),
-        prior=NormalPrior(3, shape),
+        prior=prior or NormalPrior(3, shape),
         decoder=decoder or Mlp(3, shape, hidden=(4,)),
         likelihood=likelihood,
     )
@@ -118,6 +120,25 @@ def test_a_decoder_that_fails_in_validation_is_named_with_its_owner(data):
     assert str(caught.value).startswith(
         "decoder 'fused' from vaeflow-x 0.3 failed on the validation data after epoch 2 (Runtime"
     )
+
+
+def test_the_innermost_part_is_named(data):
+    """A prior made of posteriors calls the encoder; what fails there is the encoder's."""
+
+    class Broken(MLP):
+        def forward(self, x):
+            if len(x) == 1:
+                raise RuntimeError("one is not enough")
+            return super().forward(x)
+
+    class OfPosteriors(NormalPrior):
+        def forward(self, infer):
+            if self.training:
+                infer(torch.zeros(1, 1, 8, 8))
+            return super().forward(infer)
+
+    with pytest.raises(PluginError, match="encoder Broken failed on a first batch"):
+        trainer(data, encoder=Broken((1, 8, 8), hidden=(4,)), prior=OfPosteriors(3, (1, 8, 8)))
 
 
 def test_an_objective_that_fails(data):

@@ -109,7 +109,8 @@ def test_one_plugin_that_fails_does_not_mute_another(train, plugin, notes, here)
     assert not (here / "run" / "never").exists()
 
 
-def test_a_hook_may_stop_a_training_on_purpose(train, plugin, notes):
+@pytest.mark.parametrize("strict", [(), ("--strict-plugins",)])
+def test_a_hook_may_stop_a_training_on_purpose(train, plugin, notes, strict):
     plugin(
         "vaeflow-budget",
         """
@@ -122,7 +123,7 @@ def test_a_hook_may_stop_a_training_on_purpose(train, plugin, notes):
         """,
     )
     plugin("vaeflow-every", EVERY)
-    done = train("--epochs", 5)
+    done = train("--epochs", 5, *strict)
     assert (done.code, done.err) == (2, "Error: the budget is spent: raise it\n")
     assert notes()[-1] == ["vaeflow_train_end", {"status": "failed"}]
 
