@@ -55,10 +55,13 @@ def is_a_density_over_the_latent_space(part: Part) -> None:
             score = p.log_prob(z)
             assert score.shape == shape, f"a score is {tuple(score.shape)}, not {shape}"
             finite(score, "the score of a draw")
-        axis = torch.linspace(-15, 15, 601, dtype=torch.float64)
-        with torch.no_grad():
-            log_p = p.log_prob(torch.cartesian_prod(axis, axis))
-        total = log_p.exp().sum() * (axis[1] - axis[0]) ** 2
+        for points in (201, 601):  # the finer grid only where the coarse one does not do
+            axis = torch.linspace(-15, 15, points, dtype=torch.float64)
+            with torch.no_grad():
+                log_p = p.log_prob(torch.cartesian_prod(axis, axis))
+            total = (log_p.exp().sum() * (axis[1] - axis[0]) ** 2).item()
+            if abs(total - 1) < 1e-3:
+                break
         assert abs(total - 1) < 1e-3, f"the density integrates to {total:.4f}, not 1"
 
 

@@ -234,7 +234,7 @@ def averages_to_one(log_weight: Tensor, what: str) -> None:
     first, second = log_weight.exp().chunk(2, dim=-1)
     effective = first.sum(-1).square() / first.square().sum(-1)
     best = int(effective.nan_to_num(nan=0.0).argmax())
-    if effective[best] < 100:
+    if effective[best] < 500:  # fewer leave out what the draws seldom reach, and hide that they do
         raise NotApplicable(f"{what} varies too much for an average")
     mean = second[best].mean().item()
     error = second[best].std().item() / math.sqrt(second.shape[-1])

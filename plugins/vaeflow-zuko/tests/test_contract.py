@@ -1,0 +1,52 @@
+"""zuko's flows keep vaeflow's contract, and the package that of a plugin."""
+
+import subprocess
+import sys
+
+import pytest
+from vaeflow_zuko.hooks import FAMILIES
+
+from vaeflow.testing import NotApplicable, checks
+
+# What takes minutes: a fine grid or thousands of draws, through bisections and quadratures. In
+# test_flows.py, priors integrate to one on a coarser grid and score their draws as they draw them.
+SLOW = {
+    **{
+        ("prior", family): ("is_a_density_over_the_latent_space", "draws_follow_the_density")
+        for family in ("NSF", "BPF", "NAF", "UNAF", "CNF")
+    },
+    # Thousands of solutions of an ODE; its Jacobian and its cover of the plane are checked.
+    ("posterior", "CNF"): ("weights_average_to_one",),
+}
+
+
+def cases():
+    for kind in ("posterior", "prior"):
+        for family in FAMILIES:
+            for law in checks(kind):
+                if law.name not in SLOW.get((kind, family), ()):
+                    yield pytest.param(kind, family, law, id=f"{kind}-{family}-{law.name}")
+
+
+@pytest.mark.parametrize(("kind", "family", "law"), list(cases()))
+def test_part(small, kind, family, law):
+    try:
+        law(small(kind, family))
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("law", checks("package"), ids=lambda law: law.name)
+def test_package(law):
+    law("vaeflow-zuko")
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_validation_of_distributions_stays_as_it_was(setting):
+    code = (
+        "from torch.distributions import Distribution as D;"
+        f"D.set_default_validate_args({setting});"
+        "import vaeflow_zuko.posteriors, vaeflow_zuko.priors, zuko, sys;"
+        f"sys.exit(D._validate_args is not {setting})"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,1 @@
+"""zuko's conditional flows as posteriors and priors for vaeflow."""
