@@ -352,5 +352,5 @@ def test_which_plugins_are_loaded(install, cli, monkeypatch, variable, value, fl
 def test_an_allowed_plugin_that_is_not_there_is_a_warning(install, cli, monkeypatch):
     install("good")
     monkeypatch.setenv("VAEFLOW_PLUGINS", "vaeflow-god")
-    told = "Warning: $VAEFLOW_PLUGINS names vaeflow-god, which is not installed: pip install"
+    told = "names vaeflow-god, which is not installed (did you mean 'vaeflow-good'?)"
     assert told in cli("list").err

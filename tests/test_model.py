@@ -61,7 +61,7 @@ def test_the_analytic_kl_is_from_the_posterior_to_the_prior():
 
 def test_the_analytic_kl_of_a_flow_is_unknown():
     q = Flow(DiagonalNormal(torch.zeros(B, L), torch.zeros(B, L)), [])
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(ConfigError, match=r"use --objective\.kl sampled"):
         terms(q, DiagonalNormal(torch.zeros(L), torch.zeros(L))).analytic_kl()
 
 

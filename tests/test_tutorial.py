@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def shell(environment, wheel, tmp_path):
             assert done.returncode == 0, done.stdout + done.stderr
         return ""
 
-    run.at = at
+    run.at, run.environment = at, made
     return run
 
 
@@ -41,9 +43,11 @@ def test_from_new_to_a_passing_check_and_a_training_run(shell):
     write, check, train = ([line for line in text.splitlines() if line] for text in blocks("sh"))
     for line in write:  # as the scaffold wrote it
         shell(line)
-    package = shell.at[0]
+    package, made = shell.at[0], shell.environment
     part = package / "vaeflow_cubic" / "posterior.py"
     code, _ = blocks("python")
+    mistake = code.replace("log1p(3 *", "log1p(2 *")
+    assert mistake != code
     assert "sinh" in part.read_text("utf-8")
     part.write_text(code, encoding="utf-8")
     (package / "tests" / "test_posterior.py").unlink()  # of the part that was replaced
@@ -51,7 +55,14 @@ def test_from_new_to_a_passing_check_and_a_training_run(shell):
     assert contract in (package / "tests" / "test_contract.py").read_text("utf-8")
     for line in ("pip install -e '.[dev]'", "python -m pytest"):
         shell(line)
+    linted = subprocess.run([sys.executable, "-m", "ruff", "check", package], capture_output=True)
+    assert linted.returncode == 0, linted.stdout
     (line,) = check
+    part.write_text(mistake, encoding="utf-8")
+    refused = made.run(*line.split(), cwd=package)
+    assert refused.returncode == 6
+    assert "✗ log_q_matches_the_jacobian: log q is off by" in refused.stdout
+    part.write_text(code, encoding="utf-8")
     told = shell(line)
     assert "✓ log_q_matches_the_jacobian" in told
     assert "failed" not in told.splitlines()[-1]

@@ -21,10 +21,10 @@ from pydantic import (
     field_validator,
 )
 
-from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.errors import ConfigError, PluginError, did_you_mean
 from vaeflow.options import explain, read, validate
 from vaeflow.plugins import Plugins
-from vaeflow.registry import KINDS
+from vaeflow.registry import KINDS, Part
 
 S = TypeVar("S", bound="Settings")
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
@@ -116,7 +116,8 @@ class Config(Settings):
         """Return what a TOML file holds: part tables last, no None."""
         flat = self.model_dump(mode="json", exclude=set(KINDS), exclude_none=True)
         tables = {
-            kind: {"name": part.name, **_plain(part.options)} for kind, part in self.parts().items()
+            kind: {**{k: _plain(v) for k, v in part.options.items()}, "name": part.name}
+            for kind, part in self.parts().items()
         }
         return {**flat, **tables}
 
@@ -168,13 +169,13 @@ class Layers:
 
     def _part(self, kind: str, table: Mapping[str, Any], source: str) -> None:
         old = self.parts[kind]
-        default = Config.model_fields[kind].default.name
-        new_name = table.get("name", old.get("name", default))
+        old_name = old.get("name", Config.model_fields[kind].default.name)
+        new_name = table.get("name", old_name)
         options = {k: v for k, v in old.items() if k != "name"}
-        if new_name.split("/")[-1] != old.get("name", default).split("/")[-1] and options:
+        if options and not _same(old_name, new_name):
             self.dropped.append(
-                f"{kind} {new_name!r} ({source}) replaces {old.get('name', default)!r}: its "
-                f"options {', '.join(options)} are dropped"
+                f"{kind} {new_name!r} ({source}) replaces {old_name!r}: its options "
+                f"{', '.join(options)} are dropped"
             )
             old = {}
         self.parts[kind] = {**old, **table}
@@ -194,6 +195,7 @@ class Layers:
             part = plugins.require(kind, name)
             options = {k.replace("-", "_"): v for k, v in table.items() if k != "name"}
             options = validate(part.load(), options, kind)
+            _check_plain(options, part)
             # A run must not depend on the directory that it was started from.
             for key, value in options.items():
                 if isinstance(value, Path) and "data_root" not in values:
@@ -205,6 +207,23 @@ class Layers:
         if config.data_root is not None:
             config = config.model_copy(update={"data_root": config.data_root.absolute()})
         return config
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two names may mean one part: "planar" and "vaeflow/planar" do."""
+    (owner, _, name), (owner2, _, name2) = (("/" + n).rpartition("/") for n in (one, other))
+    return name == name2 and (owner == owner2 or not (owner and owner2))
+
+
+def _check_plain(options: Mapping[str, Any], part: Part) -> None:
+    for key, value in options.items():
+        try:
+            _plain(value)
+        except TypeError as error:
+            raise PluginError(
+                f"{part.owner}: option {key} cannot be kept in a configuration file ({error}): "
+                "give it such a type, for example Literal in place of an Enum"
+            ) from None
 
 
 def settings_from(model: type[S], values: Mapping[str, Any]) -> S:
@@ -260,14 +279,20 @@ def read_recipe(name: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return option values as TOML can hold them."""
+def _plain(value: Any) -> Any:
+    """Return an option's value as TOML can hold it and a command line would write it.
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Path):
-            return str(value)
-        if isinstance(value, tuple):
-            return [plain(v) for v in value]
-        return value
-
-    return {k: plain(v) for k, v in options.items() if v is not None}
+    Raises:
+        TypeError: for what neither can.
+    """
+    if value is None:
+        return "none"  # TOML has no null, and a missing key would be the default
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if type(value) not in (bool, int, float, str):
+        raise TypeError(f"{value!r} is neither number, text, path nor a list of them")
+    return value

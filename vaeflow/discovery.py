@@ -49,7 +49,7 @@ class Selection:
         return cls(
             allowed=None if allowed is None else _names(allowed),
             disabled=_names(environment.get(DISABLE, "")),
-            files=tuple(files),
+            files=tuple(dict.fromkeys(files)),
             strict=strict,
         )
 

@@ -20,6 +20,8 @@ from torch.distributions import (
 )
 from torch.distributions.utils import _sum_rightmost
 
+from vaeflow.errors import PluginError
+
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -74,6 +76,8 @@ class Flow(Distribution):
         z, log_base, log_det = draw(self.base, sample_shape)
         for f in self.maps:
             z, term = f(z)
+            if term.shape != log_base.shape:
+                _check_term(f, term, log_base)
             log_det = log_det + term
         return Draw(z, log_base, log_det)
 
@@ -191,6 +195,20 @@ class DiagonalNormal(Independent):
     def _score(self, noise: Tensor) -> Tensor:
         log_volume = self.log_scale.expand(self.loc.shape).sum(-1)
         return -0.5 * (noise * noise).sum(-1) - log_volume - noise.shape[-1] * _HALF_LOG_TWO_PI
+
+
+def _check_term(f: Map, term: Tensor, log_base: Tensor) -> None:
+    """Refuse a log-determinant that does not broadcast to (K, B): it would score (B, B, L)."""
+    wanted = log_base.shape
+    lead = wanted[len(wanted) - term.dim() :] if term.dim() <= len(wanted) else Size()
+    fits = term.dim() <= len(wanted) and all(
+        a in (1, b) for a, b in zip(term.shape, lead, strict=True)
+    )
+    if not fits:
+        raise PluginError(
+            f"{type(f).__name__} returned log|det| of shape {tuple(term.shape)}, but "
+            f"{tuple(wanted)} is expected, one number per draw: sum it over the last axis"
+        )
 
 
 class StandardizedFlow(Flow):

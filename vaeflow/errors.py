@@ -54,6 +54,16 @@ class StorageError(VaeflowError):
     exit_code = 8
 
 
+def one_line(error: BaseException) -> str:
+    """Return "Type: message" on one line that fits a screen."""
+    name = type(error).__name__
+    try:
+        text = " ".join(f"{name}: {error}".split())
+    except Exception:  # a message that cannot even be made
+        return name
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or an empty string."""
     close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ from torch import Tensor
 from vaeflow import __version__
 from vaeflow.config import Config
 from vaeflow.data import Splits, binarize, check_values, resolve_binarization
-from vaeflow.errors import DataError, PluginError, VaeflowError
+from vaeflow.errors import DataError, NonFiniteError, PluginError, VaeflowError, one_line
 from vaeflow.evaluation import Bounds, evaluate
 from vaeflow.model import VAE
 from vaeflow.plugins import Plugins, load_plugins
 from vaeflow.runs import Run, new_path
 from vaeflow.training import Fit, Observer, Trainer
+from vaeflow.training.blame import Blame
 from vaeflow.training.checkpoints import Checkpoint
 from vaeflow.training.checks import check_fit
 from vaeflow.training.devices import choose_device
@@ -79,8 +82,18 @@ def load_data(config: Config, plugins: Plugins) -> Splits:
 
     Raises:
         DataError: if it cannot be had.
+        PluginError: if loading fails in another way.
     """
-    splits: Splits = _make(config, plugins, "dataset", config.data_root).load()
+    part = plugins.require("dataset", config.dataset.name)
+    dataset = _make(config, plugins, "dataset", config.data_root)
+    try:
+        splits = dataset.load()
+    except VaeflowError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{part.owner} failed to load ({one_line(error)})") from error
+    if not isinstance(splits, Splits):
+        raise PluginError(f"{part.owner}: load() returned {type(splits).__name__}, not Splits")
     return splits
 
 
@@ -199,9 +212,22 @@ def evaluate_split(
     samples: int,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Bounds:
-    """Evaluate images with noise of the run's seed: the same figures at each call."""
-    with Noise(config.seed, model.device).private("evaluation"):
-        return evaluate(model, x, samples=samples, progress=progress)
+    """Evaluate images with noise of the run's seed: the same figures at each call.
+
+    Raises:
+        NonFiniteError: if a bound is not a number.
+        PluginError: naming the part that fails.
+    """
+    owners = {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
+    blame = Blame(model, None, owners)
+    with Noise(config.seed, model.device).private("evaluation"), blame.at(lambda: "in evaluation"):
+        bounds = evaluate(model, x, samples=samples, progress=progress)
+    if not (math.isfinite(bounds.elbo.mean) and math.isfinite(bounds.nll.mean)):
+        raise NonFiniteError(
+            f"the bound is not finite (ELBO {bounds.elbo}): look for images or weights that the "
+            "model cannot score, or evaluate other --weights"
+        )
+    return bounds
 
 
 def _train(
@@ -242,9 +268,28 @@ def _make(config: Config, plugins: Plugins, kind: str, *args: Any) -> Any:
     chosen = config.parts()[kind]
     part = plugins.require(kind, chosen.name)
     try:
-        return part.load()(*args, **chosen.options)
+        made = part.load()(*args, **deepcopy(chosen.options))  # a part may change a list
     except VaeflowError:
         raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"{part.owner} cannot be built ({reason}): --debug says where") from error
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{part.owner} cannot be built ({one_line(error)}): --debug says where"
+        ) from error
+    for name in _ATTRIBUTES.get(kind, ()):
+        if not hasattr(made, name):
+            raise PluginError(
+                f"{part.owner} has no {name!r} once it is built: call super().__init__ in its "
+                "constructor, and set what its kind must have"
+            )
+    return made
+
+
+# What the core reads off a part, beside calling it.
+_ATTRIBUTES = {
+    "encoder": ("data_shape", "features"),
+    "posterior": ("latent", "features"),
+    "prior": ("latent",),
+    "decoder": ("latent", "output_shape"),
+    "likelihood": ("data_shape", "output_shape", "support"),
+    "objective": ("samples", "warmup"),
+}

@@ -46,9 +46,16 @@ class Terms:
         """Return KL(q(z|x) ‖ p(z)) in closed form, shape (B,).
 
         Raises:
-            NotImplementedError: where torch registers no closed form for this pair.
+            ConfigError: where torch registers no closed form for this pair.
         """
-        return kl_divergence(self.posterior, self.prior)
+        try:
+            return kl_divergence(self.posterior, self.prior)
+        except NotImplementedError:
+            q, p = type(self.posterior).__name__, type(self.prior).__name__
+            raise ConfigError(
+                f"--objective.kl analytic: torch knows no closed form of the KL between {q} and "
+                f"{p}; use --objective.kl sampled"
+            ) from None
 
 
 class VAE(nn.Module):

@@ -57,11 +57,13 @@ def options_model(part: type) -> type[BaseModel]:
     """
     try:
         hints = typing.get_type_hints(part.__init__, include_extras=True)  # type: ignore[misc]
-        meanings = _meanings(part)
+        meanings = {k: v for c in reversed(part.__mro__) for k, v in _meanings(c).items()}
         fields: dict[str, Any] = {}
         for name, parameter in inspect.signature(part).parameters.items():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
                 continue
+            if name == "name":
+                raise ValueError("an option cannot be called name, which is the part's own")
             default = ... if parameter.default is parameter.empty else parameter.default
             annotation = from_text(hints.get(name, Any))
             fields[name] = (annotation, Field(default, description=meanings.get(name, "")))
@@ -237,8 +239,8 @@ def summary(part: type) -> str:
 
 
 def _meanings(part: type) -> dict[str, str]:
-    """Read the docstring section "Options:" into name -> meaning."""
-    lines = (inspect.getdoc(part) or "").splitlines()
+    """Read the section "Options:" of a class's own docstring into name -> meaning."""
+    lines = inspect.cleandoc(part.__dict__.get("__doc__") or "").splitlines()
     if "Options:" not in lines:
         return {}
     found: dict[str, str] = {}

@@ -7,9 +7,11 @@ runs in this process; nothing is loaded that was neither installed nor named by 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import logging
+import re
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ import pluggy
 
 from vaeflow import __version__, builtins, hookspecs
 from vaeflow.discovery import ALLOW, Plugin, Selection, find_plugins, normal
-from vaeflow.errors import ConfigError, PluginError, did_you_mean
+from vaeflow.errors import ConfigError, PluginError, did_you_mean, one_line
 from vaeflow.registry import BUILTIN, KINDS, Part, Registry
 
 log = logging.getLogger("vaeflow")
@@ -81,7 +83,9 @@ class Plugins:
     def call(self, plugin: Plugin, hook: str, **arguments: Any) -> None:
         """Call one hook of one plugin, with those of the arguments that it asks for."""
         others = [module for module in self.hooks.get_plugins() if module is not plugin.module]
-        self.hooks.subset_hook_caller(hook, others)(**arguments)
+        returned = self.hooks.subset_hook_caller(hook, others)(**arguments)
+        if returned:  # such as a generator, whose body nobody has run
+            raise PluginError(f"{hook} returned {returned[0]!r}: a hook acts and returns nothing")
 
 
 def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> Plugins:
@@ -121,7 +125,7 @@ def _load(plugins: Plugins, plugin: Plugin) -> None:
         raise
     except BaseException as error:  # a plugin may even call sys.exit()
         plugin.state = "failed"
-        plugin.reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        plugin.reason = one_line(error)
         plugin.traceback = traceback.format_exc()
 
 
@@ -139,7 +143,8 @@ def _report(plugins: Plugins) -> None:
         log.warning("plugin %s", plugin.trouble)
     known = {normal(name) for p in plugins.found for name in (p.distribution, p.name)}
     for name in sorted((selection.allowed or frozenset()) - known):
-        log.warning("$%s names %s, which is not installed: pip install %s", ALLOW, name, name)
+        near = did_you_mean(name, known)
+        log.warning("$%s names %s, which is not installed%s", ALLOW, name, near)
     for parts in plugins.conflicts():
         if selection.strict and parts[0].distribution != BUILTIN:
             owners = " and ".join(p.distribution for p in parts)
@@ -154,19 +159,16 @@ def _offer(plugins: Plugins, plugin: Plugin) -> None:
     hooks, module = plugins.hooks, plugin.module
     offered: list[Part] = []
     name = f"{plugin.distribution}:{plugin.name}"
+    if (other := hooks.get_name(module)) is not None:
+        raise PluginError(f"its module {plugin.target} is already that of {other}: remove one")
     try:
         hooks.register(module, name=name)
         hooks.check_pending()  # a misspelt hook would never be called
         plugin.hooks = sorted(caller.name for caller in hooks.get_hookcallers(module) or ())
         _check_marked(module, plugin.hooks)
         for kind in KINDS:
-
-            def register(name: str, target: str | type, kind: str = kind) -> None:
-                part = Part(kind, name, plugin.distribution, plugin.version, target)
-                offered.append(_checked(part))
-
             if (hook := f"vaeflow_register_{kind}s") in plugin.hooks:
-                plugins.call(plugin, hook, register=register)
+                plugins.call(plugin, hook, register=_register(kind, plugin, offered))
         plugins.registry.add(*offered)
     except BaseException:
         if hooks.get_plugin(name) is module:
@@ -175,19 +177,29 @@ def _offer(plugins: Plugins, plugin: Plugin) -> None:
     plugin.state, plugin.parts = "ok", offered
 
 
+def _register(kind: str, plugin: Plugin, offered: list[Part]) -> hookspecs.Register:
+    """Return what a plugin calls to offer a part of one kind."""
+
+    def register(name: str, target: str | type) -> None:
+        offered.append(_checked(Part(kind, name, plugin.distribution, plugin.version, target)))
+
+    return register
+
+
 def _check_marked(module: Any, implemented: list[str]) -> None:
-    """Refuse a function that is named like a hook but would never be called."""
-    for name, value in vars(module).items():
-        own = inspect.isfunction(value) and value.__module__ == module.__name__
-        if own and name.startswith("vaeflow_") and name not in implemented:
+    """Refuse what is named like a hook but would never be called, and a module without hooks."""
+    for name in dir(module):
+        function = name.startswith("vaeflow_") and inspect.isroutine(getattr(module, name))
+        if function and name not in implemented:
             raise PluginError(f"{name} is not marked as a hook: put @vaeflow.hookimpl above it")
+    if not implemented:
+        raise PluginError("it implements no hook: see docs/hooks.md for what a plugin can do")
 
 
 def _checked(part: Part) -> Part:
-    name_ok = isinstance(part.name, str) and part.name.replace("-", "").isalnum()
-    if not name_ok or part.name != part.name.lower():
+    if not (isinstance(part.name, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,49}", part.name)):
         raise PluginError(
-            f"{part.kind} name {part.name!r}: use lower-case letters, digits and hyphens"
+            f"{part.kind} name {part.name!r}: use up to 50 lower-case letters, digits and hyphens"
         )
     if isinstance(part.target, str) and part.target.count(":") != 1:
         raise PluginError(f"{part.kind} {part.name!r}: {part.target!r} is not 'module:Class'")
@@ -195,7 +207,8 @@ def _checked(part: Part) -> Part:
 
 
 def _import_file(path: Path) -> Any:
-    name = f"vaeflow_plugin_{path.stem}"
+    # Two files of one name are two modules.
+    name = f"vaeflow_plugin_{path.stem}_{hashlib.sha256(bytes(path.absolute())).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError("its name does not end in .py")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from vaeflow.errors import ConfigError, PluginError, did_you_mean
+from vaeflow.errors import ConfigError, PluginError, did_you_mean, one_line
 
 KINDS = ("dataset", "encoder", "posterior", "prior", "decoder", "likelihood", "objective")
 BUILTIN = "vaeflow"  # the distribution that owns the built-in parts
@@ -59,18 +59,17 @@ class Part:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a part may even call sys.exit()
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
                 raise PluginError(
-                    f"{self.owner} cannot be imported from {self.target} ({reason}): repair or "
-                    f"reinstall {self.distribution}"
+                    f"{self.owner} cannot be imported from {self.target} ({one_line(error)}): "
+                    f"repair or reinstall {self.distribution}"
                 ) from error
         if fault := _fault(self.kind, loaded):
             raise PluginError(f"{self.owner} {fault}: tell the authors of {self.distribution}")
         if loaded.api not in _APIS:
             older = isinstance(loaded.api, int) and loaded.api < min(_APIS)
             raise PluginError(
-                f"{self.owner} is written for version {loaded.api} of the interface of parts, but "
-                f"this vaeflow has version {max(_APIS)}: pip install --upgrade "
+                f"{self.owner} is written for version {loaded.api!r} of the interface of parts, "
+                f"but this vaeflow has version {max(_APIS)}: pip install --upgrade "
                 f"{self.distribution if older else 'vaeflow'}"
             )
         return loaded

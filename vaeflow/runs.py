@@ -25,7 +25,7 @@ from vaeflow import __version__
 from vaeflow.config import Config, Layers, read_toml
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
 from vaeflow.plugins import Plugins
-from vaeflow.registry import BUILTIN
+from vaeflow.registry import BUILTIN, KINDS
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.observers import read_metrics
 
@@ -96,8 +96,14 @@ class Run:
             ConfigError: if the file was changed into something invalid.
         """
         raw = read_toml(self.path / "config.toml")
-        for kind, owner in self.environment()["parts"].items():
-            self._check_owner(kind, owner, plugins)
+        owners = self.environment()["parts"]
+        for kind in KINDS:
+            self._check_owner(kind, owners[kind], plugins)
+            if raw.get(kind, {}).get("name") != owners[kind]["name"]:
+                raise CheckpointError(
+                    f"{self.path / 'config.toml'} names another {kind} than environment.json, "
+                    f"{owners[kind]['name']!r}, with which the run was made: restore it"
+                )
         layers = Layers()
         layers.add(raw, str(self.path / "config.toml"))
         return layers.resolve(plugins)
@@ -115,12 +121,12 @@ class Run:
             if plugin.distribution == distribution:
                 if plugin.state != "ok":
                     raise PluginError(f"{needs}: {plugin.trouble}")
-                raise PluginError(
-                    f"{needs}, and {plugin.version} does not offer it: pip install "
-                    f"{distribution}=={version}"
-                )
+                same = "restore the file" if plugin.point is None else f"install {version}"
+                raise PluginError(f"{needs}, and {plugin.version} does not offer it: {same}")
         if distribution.endswith(".py"):
-            raise PluginError(f"{needs}, a file: give its path with --plugin")
+            raise PluginError(
+                f"{needs}, a file of that name: give its path with --plugin PATH/{distribution}"
+            )
         raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
 
     def environment(self) -> dict[str, Any]:
@@ -130,7 +136,14 @@ class Run:
             CheckpointError: if it is missing or damaged.
         """
         content = self._read("environment.json")
-        if not {"parts", "data_shape"} <= content.keys():
+        try:
+            complete = content["data_shape"] and all(
+                {"name", "distribution", "version"} <= content["parts"][kind].keys()
+                for kind in KINDS
+            )
+        except (KeyError, TypeError, AttributeError):
+            complete = False
+        if not complete:
             raise CheckpointError(
                 f"{self.path / 'environment.json'} lacks the run's parts or its data's shape: "
                 "restore the file, or train again"

@@ -131,7 +131,7 @@ def test_a_run_names_the_file_that_it_needs(cli, train, plugin, file, here, one_
     assert done.code == 6
     one_sentence(done.err.strip())
     assert "run needs posterior 'my_flow.py/twist' of my_flow.py" in done.err
-    assert "a file: give its path with --plugin" in done.err
+    assert "a file of that name: give its path with --plugin PATH/my_flow.py" in done.err
     done = cli("--plugin", file, "sample", "run", "--out", "a.png")
     assert (done.code, done.err) == (0, "")
     (here / file).write_text(TWIST + "\n# changed\n")
@@ -147,7 +147,7 @@ def test_a_run_names_the_file_that_it_needs(cli, train, plugin, file, here, one_
         (None, 2, "--plugin my_flow.py cannot be read (No such file or directory): give the pa"),
         ("1 / 0", 6, "--plugin my_flow.py failed to load (ZeroDivisionError: division by zero)"),
         ("def f(:", 6, "--plugin my_flow.py failed to load (SyntaxError: invalid syntax"),
-        ("raise SystemExit", 6, "--plugin my_flow.py failed to load (SystemExit: )"),
+        ("raise SystemExit", 6, "--plugin my_flow.py failed to load (SystemExit:)"),
     ],
 )
 def test_a_file_that_fails_is_an_error_since_it_was_asked_for(

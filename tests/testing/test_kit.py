@@ -70,12 +70,14 @@ def found(*arguments, **options):
 class TestVariants:
     def test_each_other_choice_is_tried_alone(self):
         assert variants(Gaussian) == [
-            {}, {"scale": "shared"}, {"scale": "pixel"}, {"link": "sigmoid"}
+            {}, {"scale": "shared"}, {"scale": "pixel"}, {"link": "sigmoid"},
+            {"sigma": 0.75, "floor": 0.0075},
         ]  # fmt: skip
         assert variants(Planar) == [
-            {}, {"steps": 0}, {"steps": 1}, {"init": "glorot"}, {"init": "truncated-normal"}
+            {}, {"steps": 0}, {"steps": 1}, {"init": "glorot"}, {"init": "truncated-normal"},
+            {"steps": 17},
         ]  # fmt: skip
-        assert variants(MNIST) == [{}, {"validation": 10000}]
+        assert variants(MNIST) == [{}, {"validation": 10000}]  # a number of a few
 
     def test_a_required_option_leaves_none(self):
         assert variants(File) == []
@@ -96,7 +98,9 @@ class TestVariants:
                 if how == "b":
                     raise ConfigError("b is for later")
 
-        assert variants(Part) == [{}, {"steps": 1}, {"loud": False}, {"loud": True}]
+        assert variants(Part) == [
+            {}, {"steps": 1}, {"loud": False}, {"loud": True}, {"steps": 3, "count": 4}
+        ]  # fmt: skip
 
 
 class TestVerdicts:

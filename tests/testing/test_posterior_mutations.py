@@ -9,6 +9,7 @@ from torch.distributions import Independent, Normal
 
 from vaeflow.components import Posterior
 from vaeflow.distributions import DiagonalNormal, Draw, Flow, at_least_float32
+from vaeflow.errors import PluginError
 from vaeflow.testing import check, checks
 
 LAWS = {law.name: law for law in checks("posterior")}
@@ -252,6 +253,56 @@ class NoZeroSteps(posterior()):
         return Flow(q.base, [bend] * max(1, self.steps))
 
 
+def only_when(condition):
+    class Part(posterior()):
+        def forward(self, h):
+            q = super().forward(h)
+            drop = 0.0 if condition(self) is False else 1.0
+            return Flow(q.base, [lambda z, f=f: (f(z)[0], drop * f(z)[1]) for f in q.maps])
+
+    return Part
+
+
+class HalfInverse:
+    def __call__(self, z):
+        return 2 * z, torch.full_like(z[..., 0], z.shape[-1] * 0.6931471805599453)
+
+    def inverse(self, z):
+        return z / 2, z.new_zeros(z.shape[:-1])
+
+
+class RsampleOfBase(posterior()):
+    def forward(self, h):
+        q = super().forward(h)
+        q.rsample = q.base.rsample
+        return q
+
+
+def bent_draw(q, eps):
+    z = q.loc + q.base_dist.scale * eps
+    return bend(z)[0], q._score(eps) - bend(z)[1]
+
+
+class AnothersKL(base(bent_draw)):
+    def forward(self, h):
+        return super().forward(h).base
+
+
+def repeating(q, eps):
+    if eps.dim() == 3 and len(eps) > 8:
+        eps = eps[:8].repeat(len(eps) // 8 + 1, 1, 1)[: len(eps)]
+    return q.loc + q.base_dist.scale * eps, q._score(eps)
+
+
+def in_chunks(z):
+    if z.shape[-2] <= 16:
+        return bend(z)
+    parts = [bend(part) for part in z.split(16, dim=-2)]
+    return torch.cat([p[0] for p in parts], -2), torch.cat([p[1] for p in parts[::-1]], -1)
+
+
+chunked = posterior(lambda s, t: [in_chunks])
+
 BUGS = {
     "sign of the log-determinant": (wrong(lambda d, z, s: -d), "log_q_matches_the_jacobian"),
     "no log-determinant": (wrong(lambda d, z, s: 0 * d), "log_q_matches_the_jacobian"),
@@ -344,6 +395,41 @@ BUGS = {
     ),
     "a random buffer not saved": (NotSaved, "survives_saving_and_loading"),
     "two names of one tensor": (TiedWeights, "survives_saving_and_loading"),
+    "no log-determinant in evaluation": (
+        only_when(lambda module: module.training), "log_q_matches_the_jacobian"
+    ),
+    "no log-determinant in training": (
+        only_when(lambda module: not module.training), "is_the_same_in_training"
+    ),
+    "rounded in float32": (
+        posterior(lambda s, t: [lambda z: (
+            z * (1 + (z.dtype == torch.float32) * 1e-2), 0 * z[..., 0]
+        )]),
+        "agrees_in_float32",
+    ),
+    "an inverse without its log-determinant": (
+        posterior(lambda s, t: [HalfInverse()]), "scores_its_draws_from_outside"
+    ),
+    "rsample of the base": (RsampleOfBase, "rsample_gives_its_draws"),
+    "the KL of another law": (AnothersKL, "closed_form_kl_is_its_own"),
+    "samples and images swapped where they are as many": (
+        wrong(lambda d, z, s: d.mT if d.dim() > 1 and d.shape[-1] == d.shape[-2] else d),
+        "scores_each_draw_by_itself",
+    ),
+    "log-determinant of the first 20 dimensions": (
+        posterior(lambda s, t: [lambda z: (bend(z)[0], slope(z)[..., :20].log().sum(-1))]),
+        "log_q_matches_the_jacobian",
+    ),
+    "a fold from four dimensions on": (
+        posterior(lambda s, t: [lambda z: (
+            torch.cat([z[..., :3], z[..., 3:].abs()], -1), 0 * z[..., 0]
+        )]),
+        "keeps_its_orientation",
+    ),
+    "chunks of images joined in another order": (chunked, "treats_images_independently"),
+    "noise that repeats after 8 samples": (
+        base(repeating), "draws_noise_for_every_sample_and_image"
+    ),
     "no steps, and yet a map": (NoZeroSteps, "zero_steps_leave_the_base"),
 }  # fmt: skip
 
@@ -351,9 +437,13 @@ BUGS = {
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_law_that_is_meant_to_catches_the_bug(bug):
     part, name = BUGS[bug]
-    with pytest.raises((AssertionError, RuntimeError)) as caught:
+    with pytest.raises((AssertionError, RuntimeError, PluginError)) as caught:
         LAWS[name](part)
-    assert caught.type is AssertionError or bug == "two names of one tensor"
+    elsewhere = {
+        "two names of one tensor": RuntimeError,
+        "one log-determinant per dimension": PluginError,
+    }
+    assert caught.type is elsewhere.get(bug, AssertionError)
 
 
 def test_every_law_catches_a_bug():

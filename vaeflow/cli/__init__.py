@@ -64,11 +64,11 @@ _FLAGS = ("--debug", "--no-plugins", "--strict-plugins")
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, or the `exit_code` of the error."""
-    argv = _options_first(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
     _log_to_stderr("DEBUG" if debug else "WARNING")
     try:
-        code = cli.main(argv, prog_name="vaeflow", standalone_mode=False)
+        code = cli.main(_options_first(argv), prog_name="vaeflow", standalone_mode=False)
     except VaeflowError as error:
         if debug:
             raise
@@ -102,7 +102,9 @@ def _options_first(argv: list[str]) -> list[str]:
         elif word in _FLAGS or word.startswith("--plugin="):
             own.append(word)
         elif word == "--plugin":
-            own += [word, *[value for value in [next(words, None)] if value is not None]]
+            if (file := next(words, "--")).startswith("--"):
+                raise click.UsageError("--plugin needs a file, as in --plugin my_flow.py")
+            own += [word, file]
         else:
             rest.append(word)
     return own + rest

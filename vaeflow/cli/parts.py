@@ -117,8 +117,8 @@ def command_line_layer(ctx: click.Context, params: dict[str, Any]) -> dict[str, 
             raise click.UsageError(
                 f"--set {item}: write KEY=VALUE or KIND.OPTION=VALUE, as in --set posterior.steps=8"
             )
-        if dot:
-            layer.setdefault(kind, {})[option] = value.strip()
+        if kind in KINDS:
+            layer.setdefault(kind, {})[option or "name"] = value.strip()
         else:
             layer[kind] = value.strip()
     return layer

@@ -54,7 +54,7 @@ class Bounds:
         return asdict(self)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def evaluate(
     model: VAE,
     x: Tensor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,8 +51,8 @@ def variants(part: type) -> list[Options]:
     """Return sets of options to check a part with: {}, then each other choice that it offers.
 
     Those are the values of each option that is one of a few or true or false, and 0 and 1 for a
-    number of `steps`, one option at a time. What the part refuses by ConfigError is left out; a
-    part with a required option has none.
+    number of `steps`, one option at a time; then one set in which every number is another. What
+    the part refuses by ConfigError is left out; a part with a required option has none.
     """
     fields = options_model(part).model_fields
     if any(about.is_required() for about in fields.values()):
@@ -62,7 +63,16 @@ def variants(part: type) -> list[Options]:
         for value in (0, 1) if counted else _choices(about.annotation):
             if value != about.default and _takes(part, {name: value}):
                 found.append({name: value})
-    return found
+    moved = {name: _moved(about.default) for name, about in fields.items()}
+    moved = {name: v for name, v in moved.items() if v is not None and _takes(part, {name: v})}
+    return [*found, moved] if moved and _takes(part, moved) else found
+
+
+def _moved(default: Any) -> int | float | None:
+    """Return another number than the default: what 1 hides, such as a sum over one, 2 shows."""
+    if type(default) is int:
+        return default + 1
+    return 0.75 * default or 0.5 if type(default) is float else None
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:
@@ -86,7 +96,7 @@ def _takes(part: type, options: Options) -> bool:
                 made(*arguments)
         except ConfigError:
             continue
-        except Exception:
+        except (Exception, SystemExit):
             return True
         return True
     return False
@@ -136,8 +146,17 @@ class Case:
         except NotApplicable as error:
             return "not applicable", _line(error), None
         except BaseException as error:  # a part may raise anything, even SystemExit
-            return "failed", _line(error), error
+            return "failed", _line(error) + self._place(error), error
         return "passed", "", None
+
+    def _place(self, error: BaseException) -> str:
+        """Return the line of the part's own module in which an exception arose."""
+        if isinstance(error, AssertionError) or not isinstance(self.part, type):
+            return ""
+        for frame, line in [*traceback.walk_tb(error.__traceback__)][::-1]:
+            if frame.f_globals.get("__name__") == self.part.__module__:
+                return f" (line {line} of {self.part.__module__})"
+        return ""
 
     def _with(self, options: Options) -> Part | str:
         if not isinstance(self.part, type):

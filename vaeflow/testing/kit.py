@@ -15,6 +15,7 @@ from vaeflow.testing import (  # noqa: F401  (importing the laws registers them)
     objectives,
     packages,
     posterior_numerics,
+    posterior_offers,
     posteriors,
     priors,
 )

@@ -150,9 +150,34 @@ def log_q_matches_the_jacobian_under_autocast(part: Part) -> None:
         # Of a network that runs in bfloat16, autograd's Jacobian is off by far less than that.
         error = statistics.median(errors)
         assert error <= 1e-3 * latent, (
-            f"log q is off by {error:.2g} nats at latent size {latent}: leave autocast where the "
-            "map and its log-determinant are computed"
+            f"log q is off by {error:.2g} nats at latent size {latent}: if it is right without "
+            "autocast, leave autocast where the map and its log-determinant are computed"
         )
+
+
+@law("posterior")
+def agrees_in_float32(part: Part) -> None:
+    """In float32, the same noise gives the draws and densities of float64, to 10⁻³."""
+    h, eps = features(3), normal(2, 3, 5)
+    wide = posterior(part, 5, scale=0.5)
+    narrow = posterior(part, 5, scale=0.5, dtype=torch.float32)
+    with torch.no_grad():
+        wanted, seen = given(wide(h), eps), given(narrow(h.float()), eps.float())
+    close(seen.z.double(), wanted.z, "z in float32", 1e-3)
+    close(seen.log_prob.double(), wanted.log_prob, "log q in float32", 1e-3)
+
+
+@law("posterior")
+def is_the_same_in_training(part: Part) -> None:
+    """In training as in evaluation, the same noise gives the same draws and densities."""
+    module, h, eps = posterior(part, 4), features(3), normal(2, 3, 4)
+    differing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+    if any(isinstance(layer, differing) for layer in module.modules()):
+        raise NotApplicable("it has layers that differ in training by design")
+    wanted = given(module(h), eps)
+    seen = given(module.train()(h), eps)
+    close(seen.z, wanted.z, "z in training", tolerance(module))
+    close(seen.log_prob, wanted.log_prob, "log q in training", tolerance(module))
 
 
 @law("posterior")

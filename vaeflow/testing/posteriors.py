@@ -41,9 +41,9 @@ def posterior(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> nn.Module:
-    """Build the part for L = `latent` and F = `FEATURES`, far from its start."""
+    """Build the part for L = `latent` and F = `FEATURES`, far from its start, for evaluation."""
     made: nn.Module = part(latent, FEATURES).to(dtype)
-    return far_from_start(made, scale, seed)
+    return far_from_start(made, scale, seed).eval()
 
 
 def features(batch: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
@@ -85,7 +85,12 @@ def returns_draws_of_the_right_shape(part: Part) -> None:
                 f"the event shape is {tuple(q.event_shape)}, not {(latent,)}"
             )
             for shape in ((), (1,), (4,)):
-                sample = draw(q, shape)
+                try:
+                    sample = draw(q, shape)
+                except (RuntimeError, ZeroDivisionError):
+                    if batch:
+                        raise
+                    continue  # torch's own distributions cannot sum over nothing
                 for what, seen, wanted in (
                     ("z", sample.z, (*shape, batch, latent)),
                     ("log q0", sample.log_base, (*shape, batch)),
@@ -98,11 +103,13 @@ def returns_draws_of_the_right_shape(part: Part) -> None:
 def log_q_matches_the_jacobian(part: Part) -> None:
     """log q(z) = log N(ε) − log|det ∂z/∂ε| by autograd, in float64, far from the start."""
     off: dict[int, float] = {}
-    for latent in (1, 2, 5, 16):
+    for latent in (1, 2, 5, 16, 33):
         compared = 0
-        for seed, scale in enumerate((0.5, 1.0, 1.0, 2.0, 2.0)):
+        # Weights and noise, from small to far out.
+        sizes = ((0.5, 1.0), (1.0, 1.0), (1.0, 3.0), (2.0, 1.0), (2.0, 1.0))
+        for seed, (scale, far) in enumerate(sizes if latent <= 16 else sizes[:2]):
             module = posterior(part, latent, scale=scale, seed=seed)
-            eps = normal(1, latent, seed=seed + 10)
+            eps = far * normal(1, latent, seed=seed + 10)
             sample, jacobian = with_jacobian(module, features(1, seed=seed), eps)
             assert torch.isfinite(jacobian).all(), f"∂z/∂ε is not finite at latent size {latent}"
             if torch.linalg.cond(jacobian) > 1e6:
@@ -121,8 +128,8 @@ def log_q_matches_the_jacobian(part: Part) -> None:
 @law("posterior")
 def keeps_its_orientation(part: Part) -> None:
     """det ∂z/∂ε has one sign for all noise of an image: where it changes, the map folds."""
-    for seed in range(3):
-        module, latent, images = posterior(part, 2, seed=seed), 2, 8
+    for seed, latent in enumerate((2, 2, 1, 5)):
+        module, images = posterior(part, latent, seed=seed), 8
         # As many samples as rows of the Jacobian, all equal, at each of 64 points.
         eps = normal(64, images, latent, seed=seed).expand(latent, -1, -1, -1).clone()
         z = given(module(features(images, seed=seed)), eps.requires_grad_()).z
@@ -142,10 +149,11 @@ def covers_the_plane_once(part: Part) -> None:
         q = posterior(part, 2, scale=1.0, seed=seed)(features(1, seed=seed))
         near = given(q, normal(2000, 1, 2)).z.flatten(0, 1)
         r = DiagonalNormal(near.mean(0), (0.25 * near.var(0)).log())
-        totals, allowed = integrals(q, r, 81, 1), _GRID_ERROR
-        if (totals - 1).abs() >= allowed:
-            # A map may bend more sharply than the grid is fine: how far finer ones disagree tells.
-            totals = integrals(q, r, 161, 6)
+        totals, allowed = integrals(q, r, 81, 1, reach=8), _GRID_ERROR
+        if not (totals - 1).abs() < allowed:
+            # A map may bend more sharply than the grid is fine, or pull far noise near: how much
+            # wider and finer grids disagree tells.
+            totals = integrals(q, r, 201, 6, reach=200)
             allowed += 4 * totals.std().item() / math.sqrt(len(totals))
         total = totals.mean().item()
         assert abs(total - 1) < allowed, f"the integral is {total:.3f}, not 1"
@@ -186,13 +194,13 @@ def _scored(sample: Draw) -> tuple[Tensor, Tensor]:
 def treats_images_independently(part: Part) -> None:
     """Permuting, splitting or joining batches does the same to the draws and their densities."""
     module = posterior(part, 5)
-    h, eps = features(4), normal(3, 4, 5)
+    h, eps = features(40), normal(3, 40, 5)
     whole = given(module(h), eps)
     for what, rows in (
-        ("a permuted batch", [2, 0, 3, 1]),
+        ("a permuted batch", [7 * i % 40 for i in range(40)]),
         ("a batch of one", [0]),
         ("half of the batch", [2, 3]),
-        ("the batch joined to itself", [0, 1, 2, 3, 0, 1, 2, 3]),
+        ("the batch joined to itself", [*range(40), *range(40)]),
     ):
         seen = given(module(h[rows]), eps[:, rows])
         close(seen.z, whole.z[:, rows], f"z of {what}", tolerance(module))
@@ -208,6 +216,8 @@ def draws_noise_for_every_sample_and_image(part: Part) -> None:
     assert not torch.allclose(z[0], z[1]), "two samples share their noise"
     assert not torch.allclose(z[:, 0], z[:, 1]), "two images share their noise"
     assert not torch.equal(z, draw(q, (2,)).z), "two successive draws are equal"
+    many = draw(q, (100,)).z.flatten(0, 1)
+    assert len(torch.unique(many, dim=0)) == len(many), "the noise of 100 samples repeats"
     torch.manual_seed(5)
     assert torch.equal(z, draw(q, (2,)).z), "the same seed gives another draw"
 
@@ -215,7 +225,7 @@ def draws_noise_for_every_sample_and_image(part: Part) -> None:
 @law("posterior")
 def scores_each_draw_by_itself(part: Part) -> None:
     """Successive draws of one q, and samples drawn at once, are each scored as if drawn alone."""
-    h, eps = features(3), normal(2, 3, 4)
+    h, eps = features(3), normal(3, 3, 4)  # K = B: neither may be taken for the other
     module = posterior(part, 4)
     fresh = [deepcopy(module) for _ in eps]  # before anything could be remembered
     q = module(h)
@@ -225,7 +235,7 @@ def scores_each_draw_by_itself(part: Part) -> None:
         alone = given(fresh[i](h), eps[i])
         for what, z, log_q in (
             (f"draw {i + 1} of one q", *_scored(seen)),
-            (f"sample {i + 1} of two", at_once.z[i], at_once.log_prob[i]),
+            (f"sample {i + 1} of three", at_once.z[i], at_once.log_prob[i]),
         ):
             close(z, alone.z, f"z of {what}", tolerance(module))
             close(log_q, alone.log_prob, f"log q of {what}", tolerance(module))

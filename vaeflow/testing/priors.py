@@ -26,7 +26,7 @@ def _prior(
     part: Part, latent: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
 ) -> nn.Module:
     made: nn.Module = part(latent, _DATA_SHAPE).to(dtype)
-    return far_from_start(made, 0.5, seed)
+    return far_from_start(made, 0.5, seed).eval()
 
 
 def _infer(latent: int, dtype: torch.dtype = torch.float64) -> Infer:
@@ -49,12 +49,14 @@ def is_a_density_over_the_latent_space(part: Part) -> None:
         p = _prior(part, 2, seed=seed)(_infer(2))
         assert p.batch_shape == (), f"the batch shape is {tuple(p.batch_shape)}, not ()"
         assert p.event_shape == (2,), f"the event shape is {tuple(p.event_shape)}, not (2,)"
-        for shape in ((), (5, 3)):
+        for shape in ((), (5, 3), (3, 3)):
             z = p.sample(shape)
             assert z.shape == (*shape, 2), f"a draw is {tuple(z.shape)}, not {(*shape, 2)}"
             score = p.log_prob(z)
             assert score.shape == shape, f"a score is {tuple(score.shape)}, not {shape}"
             finite(score, "the score of a draw")
+            if shape:
+                close(p.log_prob(z[1]), score[1], "the scores of one sample among others")
         for points in (201, 601):  # the finer grid only where the coarse one does not do
             axis = torch.linspace(-15, 15, points, dtype=torch.float64)
             with torch.no_grad():

@@ -116,19 +116,24 @@ def log_normal(eps: Tensor) -> Tensor:
     return -0.5 * eps.square().sum(-1) - 0.5 * eps.shape[-1] * math.log(2 * math.pi)
 
 
-def integrals(q: Distribution, r: Distribution, side: int, repeats: int) -> Tensor:
-    """Sum r(z(ε)) |det ∂z/∂ε| over the cells of a square of ε, a random point in each."""
-    width = 12 / side
-    corners = torch.arange(side, dtype=torch.float64) * width - 6
+def integrals(q: Distribution, r: Distribution, side: int, repeats: int, reach: float) -> Tensor:
+    """Sum r(z(ε)) |det ∂z/∂ε| over the cells of a square of ε, a random point in each.
+
+    The square is ±reach wide; ε = sinh t of uniform cells of t, dense where the noise is.
+    """
+    half = math.asinh(reach)
+    width = 2 * half / side
+    corners = torch.arange(side, dtype=torch.float64) * width - half
     corner = torch.cartesian_prod(corners, corners)[:, None, :]
     totals = []
     for seed in range(repeats):
-        uniform = torch.special.ndtr(normal(*corner.shape, seed=seed + 30))
-        eps = corner + width * uniform
+        t = corner + width * torch.special.ndtr(normal(*corner.shape, seed=seed + 30))
         parts = []
-        for some in eps.split(20_000):
-            sample = given(q, some)
-            parts.append((r.log_prob(sample.z) + log_normal(some) - sample.log_prob).exp().sum())
+        for some in t.split(20_000):
+            eps, log_slope = some.sinh(), some.cosh().log().sum(-1)
+            sample = given(q, eps)
+            log_r = r.log_prob(sample.z) + log_normal(eps) - sample.log_prob
+            parts.append((log_r + log_slope).exp().sum())
         totals.append(torch.stack(parts).sum() * width**2)
     return torch.stack(totals)
 
@@ -142,9 +147,11 @@ def far_from_start(module: nn.Module, scale: float = 2.0, seed: int = 0) -> nn.M
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in module.parameters():
+            if not p.requires_grad:  # fixed by the part, such as a rotation
+                continue
             # The kernel of a convolution sums over all axes but the first.
             n_in = p.shape[1:].numel() if p.dim() > 3 else p.shape[-1] if p.dim() > 1 else 4
-            size = scale / math.sqrt(n_in)
+            size = scale / math.sqrt(max(n_in, 1))
             p.copy_(size * torch.randn(p.shape, generator=generator, dtype=torch.float64))
     return module
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from vaeflow.errors import ConfigError, PluginError, VaeflowError
+from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
 from vaeflow.objectives import Objective
 
@@ -21,7 +21,7 @@ class Blame:
     """
 
     def __init__(
-        self, model: VAE, objective: Objective, owners: Mapping[str, str] | None = None
+        self, model: VAE, objective: Objective | None, owners: Mapping[str, str] | None = None
     ) -> None:
         self.parts: dict[str, object] = {**dict(model.named_children()), "objective": objective}
         self.owners = {k: f"{k} {type(part).__name__}" for k, part in self.parts.items()}
@@ -43,7 +43,7 @@ class Blame:
             yield
         except VaeflowError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             owner = self.owners.get(self._culprit(error), "the training")
             if _out_of_memory(error):
                 raise ConfigError(
@@ -52,10 +52,11 @@ class Blame:
                 ) from error
             if owner not in self.owners.values():
                 raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise PluginError(f"{owner} failed {where()} ({reason}): --debug says where") from error
+            raise PluginError(
+                f"{owner} failed {where()} ({one_line(error)}): --debug says where"
+            ) from error
 
-    def _culprit(self, error: Exception) -> str:
+    def _culprit(self, error: BaseException) -> str:
         """Return the kind of the innermost part on the stack, or an empty text.
 
         A frame is a part's if it is one of its methods or, failing that, of its module, as those of
@@ -73,6 +74,7 @@ class Blame:
         return ""
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     # On the CPU torch has no class for it.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in one_line(error)

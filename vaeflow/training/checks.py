@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.distributions import draw
-from vaeflow.errors import CheckpointError, ConfigError, PluginError
+from vaeflow.errors import CheckpointError, PluginError
 from vaeflow.model import VAE
 from vaeflow.objectives import Objective
 from vaeflow.training.blame import Blame
@@ -80,15 +81,28 @@ def check_contract(model: VAE, objective: Objective, x: Tensor, blame: Blame) ->
             (model.posterior, "log_qz"),
         ):
             expect(part, name, getattr(terms, name).shape, (k, batch))
-        try:
-            value = objective(terms, torch.ones((), device=x.device))
-        except NotImplementedError:
-            raise ConfigError(
-                f"--objective.kl analytic: torch knows no closed form of the KL between "
-                f"{type(model.posterior).__name__} and {type(model.prior).__name__}; use "
-                "--objective.kl sampled"
-            ) from None
+        value = objective(terms, torch.ones((), device=x.device))
         expect(objective, "its value, one number per image,", value.shape, (batch,))
+        weight = objective.weight(0.0)
+        if not (isinstance(weight, int | float) and weight >= 0 and math.isfinite(weight)):
+            raise PluginError(
+                f"{blame.owner(objective)}: weight(0) is {weight!r}, but a number ≥ 0 is expected"
+            )
+    _check_saving(model, blame)
+
+
+def _check_saving(model: VAE, blame: Blame) -> None:
+    """Refuse what a checkpoint cannot hold, before there is work to lose."""
+    seen: dict[int, str] = {}
+    for name, value in model.state_dict().items():
+        owner = blame.owners.get(name.partition(".")[0], "the model")
+        if not isinstance(value, Tensor):
+            raise PluginError(f"{owner}: {name} in its state is no tensor: keep it out of it")
+        if value.numel() and seen.setdefault(value.data_ptr(), name) != name:
+            raise PluginError(
+                f"{owner}: {name} and {seen[value.data_ptr()]} share their memory, which a "
+                "checkpoint cannot hold: keep one, and use it twice in forward"
+            )
 
 
 def check_fit(model: VAE, tensors: Mapping[str, Tensor]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from vaeflow.discovery import Plugin
-from vaeflow.errors import PluginError, VaeflowError
+from vaeflow.errors import PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
 from vaeflow.plugins import Plugins
 from vaeflow.training.observers import Observer, Record
@@ -15,6 +16,8 @@ from vaeflow.training.observers import Observer, Record
 
 class PluginHooks(Observer):
     """Calls the training hooks of one plugin, so that one that fails is muted by itself.
+
+    What the hooks are given are copies: a plugin cannot change what others see.
 
     Arguments:
         run_dir: the run directory that the hooks are told.
@@ -35,10 +38,10 @@ class PluginHooks(Observer):
         return f"plugin {self.plugin.distribution} {self.plugin.version}"
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:  # noqa: D102
-        self._call("vaeflow_train_start", config=self.config)
+        self._call("vaeflow_train_start", config=deepcopy(self.config))
 
     def epoch(self, record: Record, model: VAE) -> None:  # noqa: D102
-        self._call("vaeflow_epoch_end", record=record)
+        self._call("vaeflow_epoch_end", record=dict(record))
 
     def end(self, status: str) -> None:  # noqa: D102
         self._call("vaeflow_train_end", status=status)
@@ -51,7 +54,7 @@ class PluginHooks(Observer):
         except (Exception, SystemExit) as error:
             if self.plugins.selection.strict:
                 raise PluginError(
-                    f"{self.name}: its hook {hook} failed ({type(error).__name__}: {error}): "
+                    f"{self.name}: its hook {hook} failed ({one_line(error)}): "
                     "repair it, or leave out --strict-plugins"
                 ) from error
             raise

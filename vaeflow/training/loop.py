@@ -278,7 +278,7 @@ class Trainer:
         return {k: v.detach() for k, v in self.model.state_dict().items()}
 
     def _check_weights(self) -> None:
-        for name, weight in self._weights().items():
+        for name, weight in self.model.named_parameters():  # a mask may hold −∞
             if not torch.isfinite(weight).all():
                 raise self._non_finite(f"epoch {self.progress.epoch}, in {name}")
 

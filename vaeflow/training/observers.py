@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaeflow.errors import StorageError, VaeflowError
+from vaeflow.errors import StorageError, VaeflowError, one_line
 from vaeflow.model import VAE
 
 Record = Mapping[str, Any]
@@ -68,8 +68,7 @@ class Crew:
             except VaeflowError:
                 raise
             except (Exception, SystemExit) as error:
-                kind = type(error).__name__
-                log.warning("%s failed and is muted (%s: %s)", observer.name, kind, error)
+                log.warning("%s failed and is muted (%s)", observer.name, one_line(error))
                 log.debug("its traceback", exc_info=True)
                 self.active.remove(observer)
                 self.steppers = [o for o in self.steppers if o is not observer]

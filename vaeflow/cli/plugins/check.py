@@ -48,22 +48,29 @@ def command(selection: Selection | None, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(verdict) for verdict in found], indent=2, default=str))
     count = Counter(verdict.state for verdict in found)
-    told = ", ".join(f"{count[state]} {state}" for state in _MARKS if count[state])
+    told = ", ".join(f"{count[state]} {state}" for state in _MARKS if count[state]) or "none"
     if count["failed"]:
         raise PluginError(f"{name}: of {len(found)} verdicts {told}: correct what is marked ✗")
+    if not count["passed"]:
+        raise PluginError(f"{name}: nothing could be checked (verdicts: {told}): it brings no part")
     if not as_json:
         click.echo(f"{len(found)} verdicts: {told}")
 
 
 def _lines(verdicts: Iterable[Verdict]) -> Iterable[str]:
-    """Give one line per check: its worst verdict, and where it is not "passed" the reason."""
+    """Give a line for each check, and, where it fails, one for each choice that it fails with."""
     by_check: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_check.setdefault(verdict.check, []).append(verdict)
     for check, each in by_check.items():
         worst = min(each, key=lambda verdict: [*_MARKS].index(verdict.state))
-        chosen = ", ".join(f"{k}={v}" for k, v in worst.options.items())
-        where = f" with {chosen}" if chosen and worst.state == "failed" else ""
-        why = f"{where}: {worst.reason}" if worst.state != "passed" else ""
-        state = "" if worst.state in ("passed", "failed") else f" ({worst.state})"
-        yield f"{_MARKS[worst.state]} {check}{state}{why}"
+        if worst.state == "passed":
+            yield f"✓ {check}"
+        elif worst.state == "failed":
+            for verdict in each:
+                if verdict.state == "failed":
+                    chosen = ", ".join(f"{k}={v}" for k, v in verdict.options.items())
+                    where = f" with {chosen}" if chosen else ""
+                    yield f"✗ {check}{where}: {verdict.reason}"
+        else:
+            yield f"– {check} ({worst.state}): {worst.reason}"

@@ -35,5 +35,5 @@ def command(name: str, kind: str, dest: Path) -> None:
     click.echo("\nNext:")
     click.echo(f"  cd {shlex.quote(str(root))}")
     click.echo("  pip install -e '.[dev]'")
-    click.echo("  pytest")
+    click.echo("  python -m pytest")
     click.echo(f"  vaeflow plugins check {root.name}")
