@@ -8,6 +8,10 @@ test_contract = vaeflow.testing.contract(
     also={
         "iaf": [{"steps": 2, "width": 8, "depth": 2}],
         "mlp": [{"hidden": ()}],
+        "categorical": [{"levels": 17}],
+        "discretized-logistic": [{"levels": 17}, {"levels": 2, "scale": "pixel"}],
+        "discretized-logistic-mixture": [{"levels": 17, "components": 1}],
+        "negative-binomial": [{"dispersion": "fixed", "r": 50.0}],
         "elbo": [{"samples": 3, "warmup": 5.0}, {"kl": "analytic", "beta": 2.0}],
     },
 )

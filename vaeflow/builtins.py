@@ -43,7 +43,18 @@ def vaeflow_register_decoders(register: Register) -> None:
 def vaeflow_register_likelihoods(register: Register) -> None:
     """Offer the built-in likelihoods."""
     register("bernoulli", "vaeflow.likelihoods.bernoulli:Bernoulli")
+    register("continuous-bernoulli", "vaeflow.likelihoods.continuous_bernoulli:ContinuousBernoulli")
     register("gaussian", "vaeflow.likelihoods.gaussian:Gaussian")
+    register("laplace", "vaeflow.likelihoods.laplace:Laplace")
+    register("student-t", "vaeflow.likelihoods.student_t:StudentT")
+    register("categorical", "vaeflow.likelihoods.categorical:Categorical")
+    register("discretized-logistic", "vaeflow.likelihoods.discretized_logistic:DiscretizedLogistic")
+    register(
+        "discretized-logistic-mixture",
+        "vaeflow.likelihoods.discretized_logistic_mixture:DiscretizedLogisticMixture",
+    )
+    register("poisson", "vaeflow.likelihoods.poisson:Poisson")
+    register("negative-binomial", "vaeflow.likelihoods.negative_binomial:NegativeBinomial")
 
 
 @hookimpl

@@ -142,7 +142,7 @@ def check_values(
         raise DataError(
             f"{name} example {where[0]} has the value {x[tuple(where)].item():g}, which the "
             f"likelihood cannot score: it needs {_describe(support)}, and the data lies in "
-            f"[{x.min().item():g}, {x.max().item():g}]; {_cure(x)}"
+            f"[{x.min().item():g}, {x.max().item():g}]; {_cure(x, support)}"
         )
 
 
@@ -151,12 +151,29 @@ def _describe(support: constraints.Constraint) -> str:
         return "values 0 and 1"
     if support is constraints.unit_interval:
         return "values in [0, 1]"
+    if support is constraints.nonnegative_integer:
+        return "whole numbers ≥ 0"
     return f"values in {support}"
 
 
-def _cure(x: Tensor) -> str:
-    if x.min() >= 0 and x.max() <= 1:
-        return "use --binarization dynamic, or --likelihood gaussian"
-    if x.min() >= 0:
-        return f"divide with --dataset.scale {x.max().item():g}, or use --likelihood gaussian"
-    return "use --likelihood gaussian"
+def _cure(x: Tensor, support: constraints.Constraint) -> str:
+    levels: int | None = getattr(support, "levels", None)  # of grey values k/(levels − 1)
+    grey = x.max().item() <= 1
+    if x.min() < 0 or (not grey and support is constraints.nonnegative_integer):
+        return "use --likelihood gaussian"
+    if not grey:
+        scale = x.max().item() if levels is None else levels - 1
+        return f"divide with --dataset.scale {scale:g}, or use --likelihood gaussian"
+    if levels is not None and (last := _last_level(x)) is not None:
+        return f"its values are k/{last}: give --likelihood.levels {last + 1}"
+    if support is constraints.boolean:
+        return "use --binarization dynamic, or --likelihood continuous-bernoulli"
+    return "use --likelihood continuous-bernoulli"
+
+
+def _last_level(x: Tensor) -> int | None:
+    """Return n ≤ 255 if grey values look like k/n, else None."""
+    values = x[:1000].double().unique()
+    n = round(1 / values.diff().min().item()) if len(values) > 1 else 1
+    k = values * n
+    return n if n <= 255 and bool(((k - k.round()).abs() < 0.01).all()) else None

@@ -84,9 +84,10 @@ def _grid(support: Any, draws: Tensor, n: int) -> tuple[Tensor, Tensor]:
         return torch.tensor([0.0, 1.0]).double(), torch.zeros(2).double()
     low, high = (getattr(support, f"{side}_bound", None) for side in ("lower", "upper"))
     if support.is_discrete and low is not None:
+        step = getattr(support, "step", 1)  # between neighbours
         # All pairs of a count are too many; the tail beyond a few dozens matters little for one.
         high = low + (_DISCRETE if n > _DISCRETE else 150) if high is None else high
-        x = torch.arange(int(low), int(high) + 1, dtype=torch.float64)
+        x = low + step * torch.arange(round((high - low) / step) + 1, dtype=torch.float64)
         return x, torch.zeros_like(x)
     t = torch.linspace(-12, 12, n, dtype=torch.float64)
     log_step = math.log(24 / (n - 1))
@@ -138,7 +139,8 @@ def refuses_what_it_cannot_score(part: Part) -> None:
             low, high = 0, 1
         outside += [] if low is None else [float(low) - 1.0]
         outside += [] if high is None else [float(high) + 1.0]
-        outside += [float(low or 0.0) + 0.5] if support.is_discrete else []
+        step = getattr(support, "step", 1)
+        outside += [float(low or 0.0) + 0.5 * step] if support.is_discrete else []
         x = module(_outputs(module)).sample()[0, :1]
         for value in outside:
             spoiled = x.clone()
