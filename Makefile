@@ -15,7 +15,7 @@ train: $(STAMP)  ## train a VAE with a planar-flow posterior on the bundled digi
 	$(BIN)/vaeflow train --posterior planar
 
 test: $(STAMP)  ## run the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff check .
