@@ -451,10 +451,50 @@ def test_every_law_catches_a_bug():
     assert {name for _, name in BUGS.values()} == set(LAWS) - needs_a_device
 
 
+class Coupling:
+    """One half of z, scaled and shifted by a network of the other half and of h."""
+
+    def __init__(self, net, h, flip):
+        self.net, self.h, self.flip = net, h, flip
+
+    def __call__(self, z):
+        z = z.flip(-1) if self.flip else z
+        a, b = z.tensor_split(2, dim=-1)
+        s, t = self.net(torch.cat([a, self.h.expand(*a.shape[:-1], -1)], -1)).tensor_split(2, -1)
+        s, t = torch.tanh(s)[..., : b.shape[-1]], t[..., : b.shape[-1]]
+        return torch.cat([a, b * s.exp() + t], -1), s.sum(-1)
+
+
+def couplings(steps):
+    """Contracts by up to e to the number of steps: noise from far out comes near."""
+
+    class Part(Posterior):
+        def __init__(self, latent, features):
+            super().__init__(latent, features)
+            half = (latent + 1) // 2
+            self.head = nn.Linear(features, 2 * latent)
+            self.nets = nn.ModuleList(
+                nn.Sequential(nn.Linear(half + features, 8), nn.Tanh(), nn.Linear(8, 2 * half))
+                for _ in range(steps if latent > 1 else 0)
+            )
+
+        def forward(self, h):
+            maps = [Coupling(net, h, i % 2) for i, net in enumerate(self.nets)]
+            return Flow(DiagonalNormal(*at_least_float32(self.head(h)).chunk(2, -1)), maps)
+
+    return Part
+
+
 @pytest.mark.parametrize(
     "part",
-    [posterior(), scaled(signs, lambda f: f.abs().log().sum(-1)), planar(constrained)],
-    ids=["elementwise", "reflected", "planar"],
+    [
+        posterior(),
+        scaled(signs, lambda f: f.abs().log().sum(-1)),
+        planar(constrained),
+        couplings(4),
+        couplings(8),
+    ],
+    ids=["elementwise", "reflected", "planar", "4 couplings", "8 couplings"],
 )
 def test_what_is_right_passes(part):
     check("posterior", part)
