@@ -102,6 +102,16 @@ class Pixels(Likelihood):
         return Independent(Bernoulli(logits=output, validate_args=False), len(self.data_shape))
 
 
+class Cheering(Independent):
+    """A density that is e times too large."""
+
+    def __init__(self, p):
+        super().__init__(p.base_dist, p.reinterpreted_batch_ndims, validate_args=False)
+
+    def log_prob(self, value):
+        return super().log_prob(value) + 1
+
+
 class Logistic(Likelihood):
     """log p(x|z) of a Gaussian of one learned scale."""
 
@@ -285,6 +295,11 @@ BUGS = [
      attribute(Pixels, support=constraints.unit_interval)),
     ("likelihood", "the mean over the values", "is_normalized_over_pairs",
      distribution(Counts, log_prob=lambda p, x: p.base_dist.log_prob(x).flatten(2).mean(-1))),
+    ("likelihood", "the mean over the pixels of an image", "is_normalized_over_pairs",
+     distribution(Counts, log_prob=lambda p, x: p.base_dist.log_prob(x).flatten(2).mean(-1)
+                  if len(p.event_shape) == 3 else p.log_prob(x))),
+    ("likelihood", "another law in evaluation", "is_normalized",
+     forward(Logistic, lambda f, self, x: f(x) if self.training else Cheering(f(x)))),
     ("likelihood", "no constant", "is_normalized",
      distribution(Logistic, log_prob=lambda p, x: p.log_prob(x) + 0.9 * math.prod(x.shape[-1:]))),
     ("likelihood", "another mean", "draws_match_the_mean",
