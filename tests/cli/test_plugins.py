@@ -123,6 +123,7 @@ def test_a_file_is_a_plugin_where_it_is_named(cli, train, plugin, file, here, sp
     done = train(*spelled, "--posterior", "twist")
     assert (done.code, done.err) == (0, "")
     assert 'name = "my_flow.py/twist"' in (here / "run" / "config.toml").read_text()
+    assert "vaeflow evaluate run --plugin my_flow.py --importance" in done.out  # what it says next
 
 
 def test_a_run_names_the_file_that_it_needs(cli, train, plugin, file, here, one_sentence):

@@ -137,7 +137,8 @@ def interruptible() -> Iterator[Stop]:
 
 def finish(run: Run, experiment: Experiment, result: Fit, code: int) -> int:
     """Evaluate the best weights on the test data, print the report, return the exit code."""
-    path = shlex.quote(str(run.path))
+    files = [f"--plugin {shlex.quote(str(f))}" for f in experiment.plugins.selection.files]
+    path = " ".join([shlex.quote(str(run.path)), *files])
     if result.status == "interrupted":
         click.echo(
             f"Interrupted after step {result.progress.step:,}; go on with: vaeflow resume {path}",
@@ -173,7 +174,11 @@ def finish(run: Run, experiment: Experiment, result: Fit, code: int) -> int:
     click.echo(f"  vaeflow evaluate {path} --importance-samples 1000")
     click.echo(f"  vaeflow sample {path} -n 64 --out {out}")
     picture = f"vaeflow reconstruct {path} --out {out.replace('samples', 'reconstructions')}"
-    click.echo(f"  tensorboard --logdir {path}" if config.tensorboard else f"  {picture}")
+    click.echo(
+        f"  tensorboard --logdir {shlex.quote(str(run.path))}"
+        if config.tensorboard
+        else f"  {picture}"
+    )
     return 0
 
 
