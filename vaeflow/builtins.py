@@ -23,7 +23,10 @@ def vaeflow_register_encoders(register: Register) -> None:
 def vaeflow_register_posteriors(register: Register) -> None:
     """Offer the built-in posteriors."""
     register("identity", "vaeflow.posteriors.identity:Identity")
+    register("full-gaussian", "vaeflow.posteriors.full_gaussian:FullGaussian")
+    register("householder", "vaeflow.posteriors.householder:Householder")
     register("planar", "vaeflow.posteriors.planar:Planar")
+    register("radial", "vaeflow.posteriors.radial:Radial")
     register("iaf", "vaeflow.posteriors.iaf:IAF")
 
 

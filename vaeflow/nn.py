@@ -1,4 +1,4 @@
-"""Layers that several families of parts share: multi-layer perceptrons and masked layers."""
+"""Layers that several families of parts share: perceptrons, masked layers, flows' parameters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaeflow.distributions import at_least_float32
+
 Activation = Literal[
     "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky-relu", "identity"
 ]
 Init = Literal["torch", "glorot", "truncated-normal"]
+Amortize = Literal["full", "none"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -61,6 +64,34 @@ def initialize(module: nn.Module, init: Init) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
         if layer.bias is not None:
             nn.init.constant_(layer.bias, 0.0 if init == "glorot" else 0.1)
+
+
+class FlowParameters(nn.Module):
+    """The parameters of a flow for features h (B, F): (B, size), 0 for every image at the start.
+
+    Arguments:
+        features: F.
+        size: numbers per image.
+        amortize: "full" is linear in h; "none" is one learned vector for all images.
+    """
+
+    def __init__(self, features: int, size: int, amortize: Amortize = "full") -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(size))
+        full = amortize == "full"
+        self.weight = nn.Parameter(torch.zeros(size, features)) if full else None
+
+    @torch.no_grad()
+    def start_at(self, value: Tensor) -> None:
+        """Start at `value` (size), the same for every image."""
+        self.bias.copy_(value)
+
+    def forward(self, h: Tensor) -> Tensor:  # noqa: D102
+        if self.weight is None:
+            return at_least_float32(self.bias).expand(*h.shape[:-1], -1)
+        # Adam moves every weight by the learning rate, whatever its gradient, and F weights with
+        # it each number that they add up to. Flows cannot follow such jumps; 1/√F tames them.
+        return at_least_float32(F.linear(h * h.shape[-1] ** -0.5, self.weight, self.bias))
 
 
 class MaskedLinear(nn.Linear):

@@ -30,9 +30,12 @@ def test_one_kind_alone(cli, plugin):
     assert done.code == 0
     assert [line.split()[0] for line in done.out.splitlines()] == [
         "posterior:",
+        "full-gaussian",
+        "householder",
         "iaf",
         "identity",
         "planar",
+        "radial",
     ]
 
 
