@@ -332,48 +332,6 @@ def test_debug_shows_where_an_error_comes_from(train):
             train(*words)
 
 
-HOOKS = """
-import json
-from vaeflow import hookimpl
-
-def note(run_dir, what, **more):
-    with open(run_dir / "hooks.jsonl", "a") as f:
-        f.write(json.dumps([what, more]) + "\\n")
-
-@hookimpl
-def vaeflow_train_start(run_dir, config):
-    note(run_dir, "start", seed=config["seed"])
-
-@hookimpl
-def vaeflow_epoch_end(run_dir, record):
-    note(run_dir, "epoch", epoch=record["epoch"])
-
-@hookimpl
-def vaeflow_train_end(run_dir, status):
-    note(run_dir, "end", status=status)
-"""
-
-
-def test_plugins_are_called_as_a_training_goes_on(train, here, plugin):
-    plugin("vaeflow-notes", HOOKS)
-    assert train("--epochs", 2, "--seed", 5, "--run-dir", "run").code == 0
-    noted = [json.loads(line) for line in (here / "run" / "hooks.jsonl").read_text().splitlines()]
-    assert noted == [
-        ["start", {"seed": 5}],
-        ["epoch", {"epoch": 1}],
-        ["epoch", {"epoch": 2}],
-        ["end", {"status": "completed"}],
-    ]
-
-
-def test_a_hook_that_raises_does_not_stop_a_training(train, here, plugin, caplog):
-    code = "from vaeflow import hookimpl\n@hookimpl\ndef vaeflow_epoch_end(record): 1 / 0\n"
-    plugin("vaeflow-notes", code)
-    assert train("--run-dir", "run").code == 0
-    assert "failed and is muted (ZeroDivisionError" in caplog.text
-    assert read(here / "run", "status.json")["state"] == "completed"
-
-
 PART = """
 import torch
 from vaeflow import hookimpl
