@@ -194,11 +194,12 @@ def slope(z):
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_failure_in_the_final_evaluation_names_the_part(mischief, train, here):
+@pytest.mark.parametrize("raising", ["raise RuntimeError('the end')", "fail()"])
+def test_a_failure_in_the_final_evaluation_names_the_part(mischief, train, here, raising):
     mischief(
         init="self.seen = 0",
-        forward="self.seen += not self.training\n"
-        "        if self.seen > 2: raise RuntimeError('the end')",
+        forward=f"self.seen += not self.training\n        if self.seen > 2: {raising}",
+        more="def fail():\n    raise RuntimeError('the end')",
     )
     done = train()
     assert done.code == 6

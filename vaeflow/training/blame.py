@@ -23,7 +23,9 @@ class Blame:
     def __init__(
         self, model: VAE, objective: Objective | None, owners: Mapping[str, str] | None = None
     ) -> None:
-        self.parts: dict[str, object] = {**dict(model.named_children()), "objective": objective}
+        self.parts: dict[str, object] = dict(model.named_children())
+        if objective is not None:  # a frame without a `self` would be its
+            self.parts["objective"] = objective
         self.owners = {k: f"{k} {type(part).__name__}" for k, part in self.parts.items()}
         self.owners |= owners or {}
 
