@@ -10,8 +10,17 @@ import pytest
 import torch
 from torch.distributions import constraints
 
-from vaeflow.data import EVALUATION_SEED, Splits, binarize, check_values, resolve_binarization
-from vaeflow.errors import DataError
+from vaeflow.data import (
+    EVALUATION_SEED,
+    Splits,
+    binarize,
+    check_values,
+    dequantize,
+    prepare_split,
+    redraw,
+    resolve_binarization,
+)
+from vaeflow.errors import ConfigError, DataError
 
 GREY = torch.linspace(0, 1, 24).reshape(6, 2, 2)
 BINARY = (GREY > 0.5).float()
@@ -171,3 +180,46 @@ def test_the_fingerprint_is_that_of_names_shapes_and_bytes():
     assert Splits(x, x, x).fingerprint() == digest.hexdigest()
     sliced = torch.stack([x, x], -1)[..., 0]  # the same values, not contiguous in memory
     assert Splits(sliced, x, x).fingerprint() == digest.hexdigest()
+
+
+# Dequantization
+
+
+def test_each_level_spreads_evenly_over_its_share_of_the_unit_interval():
+    x = (torch.arange(4).repeat(5000, 1) / 3).float()
+    spread = dequantize(x, 4)
+    assert ((spread * 4).floor() == (x * 3).round()).all()
+    rest = spread * 4 - (x * 3).round()
+    assert rest.mean(0).sub(0.5).abs().max() < 4 * (1 / 12 / 5000) ** 0.5
+    assert not torch.equal(spread, dequantize(x, 4))
+
+
+def test_an_evaluation_sees_the_same_spread_in_every_run():
+    x = torch.randint(256, (10, 3)) / 255
+    before = torch.random.get_rng_state()
+    one, two = (prepare_split(x, "none", 256) for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("x", [[0.1], [-1 / 3], [4 / 3], [float("nan")]])
+def test_what_is_no_level_cannot_be_spread(x, one_sentence):
+    with pytest.raises(DataError, match=r"--dequantize 4 needs the values k/3") as caught:
+        dequantize(torch.tensor([[0.0], x]), 4)
+    one_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize("how", ["dynamic", "threshold"])
+def test_grey_values_become_binary_or_continuous(how):
+    with pytest.raises(ConfigError, match="leave one out"):
+        prepare_split(torch.zeros(2, 1), how, 256)
+
+
+def test_training_draws_anew_what_an_evaluation_draws_once():
+    x = torch.full((3, 200), 100 / 255)
+    for how, levels in (("dynamic", None), ("none", 256)):
+        again = redraw(how, levels)
+        assert not torch.equal(again(x), again(x))
+    assert redraw("none", None) is redraw("threshold", None) is None
+    assert redraw("dynamic", None)(x).mean().item() == pytest.approx(100 / 255, abs=0.08)
+    assert ((redraw("none", 256)(x) * 256).floor() == 100).all()

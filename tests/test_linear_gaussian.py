@@ -14,7 +14,7 @@ from vaeflow.components import Decoder, Encoder, Posterior
 from vaeflow.evaluation import evaluate
 from vaeflow.likelihoods.gaussian import Gaussian
 from vaeflow.model import VAE
-from vaeflow.objectives import ELBO
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.priors.normal import Normal
 
 D, L, N = 6, 3, 8

@@ -13,7 +13,8 @@ from torch import nn
 from vaeflow import hookimpl
 from vaeflow.components import Encoder, Likelihood, Posterior
 from vaeflow.data import Dataset
-from vaeflow.objectives import ELBO, Objective
+from vaeflow.components import Objective
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.distributions import DiagonalNormal, Flow
 
 class Color(enum.Enum):

@@ -13,14 +13,14 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from vaeflow.components import Decoder
 from vaeflow.decoders.mlp import MLP as MLPDecoder
-from vaeflow.distributions import DiagonalNormal, Flow, draw
+from vaeflow.distributions import DiagonalNormal, Draw, Flow, draw
 from vaeflow.encoders.mlp import MLP as MLPEncoder
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation import evaluate
 from vaeflow.likelihoods.bernoulli import Bernoulli
 from vaeflow.likelihoods.gaussian import Gaussian
 from vaeflow.model import VAE, Terms
-from vaeflow.objectives import ELBO
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.posteriors.iaf import IAF
 from vaeflow.posteriors.identity import Identity
 from vaeflow.posteriors.planar import Planar, PlanarMaps
@@ -34,9 +34,9 @@ SHAPE, L, FEATURES, B = (1, 2, 3), 3, 5, 4
 
 def terms(posterior=None, prior=None):
     generator = torch.Generator().manual_seed(0)
-    numbers = torch.randn(4, 5, B, dtype=torch.float64, generator=generator)
+    px, pz, base, det = torch.randn(4, 5, B, dtype=torch.float64, generator=generator)
     z = torch.zeros(5, B, L, dtype=torch.float64)
-    return Terms(*numbers, z=z, posterior=posterior, prior=prior)
+    return Terms(px, pz, Draw(z, base, det), posterior=posterior, prior=prior)
 
 
 def test_log_qz_is_the_base_density_less_the_log_determinant():

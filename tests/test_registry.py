@@ -8,7 +8,7 @@ import types
 import pytest
 
 from vaeflow.errors import ConfigError, PluginError
-from vaeflow.objectives import ELBO
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.registry import KINDS, Part, Registry
 
 
@@ -107,7 +107,7 @@ def test_a_part_is_imported_when_it_is_loaded_and_not_before(monkeypatch):
     ("target", "reason"),
     [
         ("no_such_module:Class", "ModuleNotFoundError"),
-        ("vaeflow.objectives:Missing", "AttributeError"),
+        ("vaeflow.objectives.elbo:Missing", "AttributeError"),
         ("exits_at_import:Class", "SystemExit: 3"),
     ],
 )

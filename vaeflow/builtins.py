@@ -34,6 +34,7 @@ def vaeflow_register_posteriors(register: Register) -> None:
 def vaeflow_register_priors(register: Register) -> None:
     """Offer the built-in priors."""
     register("normal", "vaeflow.priors.normal:Normal")
+    register("vamp", "vaeflow.priors.vamp:Vamp")
 
 
 @hookimpl
@@ -63,4 +64,7 @@ def vaeflow_register_likelihoods(register: Register) -> None:
 @hookimpl
 def vaeflow_register_objectives(register: Register) -> None:
     """Offer the built-in objectives."""
-    register("elbo", "vaeflow.objectives:ELBO")
+    register("elbo", "vaeflow.objectives.elbo:ELBO")
+    register("iwae", "vaeflow.objectives.iwae:IWAE")
+    register("dreg", "vaeflow.objectives.iwae:DReG")
+    register("stl", "vaeflow.objectives.stl:STL")

@@ -1,4 +1,4 @@
-"""The five abstract parts of a VAE: modules whose forward returns a distribution or a tensor.
+"""The abstract parts: a VAE's five modules, and the objective of their training.
 
 Shapes: K importance samples, B batch, F features, L latent size, data_shape such as (1, 28, 28).
 A part's options are the keyword-only parameters of its constructor: their types, defaults and the
@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from vaeflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vaeflow.model import Terms
+
+TimeUnit = Literal["epochs", "steps"]
 Shape = tuple[int, ...]
 Infer = Callable[[Tensor], Distribution]
 
@@ -99,6 +105,17 @@ class Decoder(nn.Module, Component, ABC):
     def forward(self, z: Tensor) -> Tensor:
         """Map z (K, B, L) to (K, B, *output_shape)."""
 
+    def start_at(self, output: Tensor) -> None:
+        """Set the last bias so that training starts around `output` (*output_shape).
+
+        Raises:
+            ConfigError: if the decoder has no such bias.
+        """
+        raise ConfigError(
+            f"--start-at-mean: the decoder {type(self).__name__} cannot start at an output of "
+            "one's choice; leave it out, or take another decoder"
+        )
+
 
 class Likelihood(nn.Module, Component, ABC):
     """The observation model p(x|z), `Likelihood(data_shape, **options)`.
@@ -121,3 +138,40 @@ class Likelihood(nn.Module, Component, ABC):
     @abstractmethod
     def forward(self, output: Tensor) -> Distribution:
         """Return p(x|z) with batch (K, B) and event data_shape for decoder output (K, B, …)."""
+
+
+class Objective(Component, ABC):
+    """What training maximizes, `Objective(**options)`.
+
+    `samples` is K, the number of draws of q(z|x) that it wants. The weight β of the KL term rises
+    linearly from 0 to `beta`, as long as `warmup` says in epochs or steps; of `cycles` rises, each
+    but the last is followed by as long at the full weight.
+
+    After construction, `warmup` is the time at which the weight is final: early stopping and the
+    choice of the best weights wait for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: int = 1,
+        beta: float = 1.0,
+        warmup: float = 0.0,
+        warmup_unit: TimeUnit = "epochs",
+        cycles: int = 1,
+    ) -> None:
+        self.samples = samples
+        self.beta = beta
+        self.rise = warmup
+        self.warmup = (2 * cycles - 1) * warmup
+        self.warmup_unit = warmup_unit
+
+    def weight(self, time: float) -> float:
+        """Return β at a point of training, counted in epochs with their fraction, or in steps."""
+        if time >= self.warmup:
+            return self.beta
+        return self.beta * min(1.0, time % (2 * self.rise) / self.rise)
+
+    @abstractmethod
+    def __call__(self, terms: Terms, beta: Tensor) -> Tensor:
+        """Return the objective (B,) at weight β, a 0-dimensional tensor."""

@@ -102,6 +102,14 @@ class Config(Settings):
     binarization: Literal["auto", "none", "dynamic", "threshold"] = Field(
         "auto", description="auto is dynamic for grey data under a binary likelihood, else none"
     )
+    dequantize: Annotated[int, Field(ge=2, le=65536)] | None = Field(
+        None,
+        description="levels of grey data, spread over [0, 1] by uniform noise, for bits per "
+        "dimension of a density; none leaves the data alone",
+    )
+    start_at_mean: bool = Field(
+        False, description="start the decoder's last bias at the mean of the training data"
+    )
     test_samples: PositiveInt = Field(
         100, description="importance samples of the NLL estimate that ends the training"
     )

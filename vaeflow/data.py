@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ from torch.distributions import constraints
 
 from vaeflow.components import Component
 from vaeflow.errors import ConfigError, DataError
+from vaeflow.levels import Levels
 
 Binarization = Literal["none", "dynamic", "threshold"]
 
@@ -112,6 +114,58 @@ def binarize(x: Tensor, how: Binarization) -> Tensor:
         return (x >= 0.5).to(x.dtype)
     generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
     return torch.bernoulli(x, generator=generator)
+
+
+def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
+    r"""Spread each grey level k/(levels − 1) over its share of [0, 1], :math:`(k + u)/levels`.
+
+    The density of what results bounds the probability of the levels: with D values,
+    −log P ≤ nll + D log(levels) on average over u ~ U[0, 1) (Theis et al. 2016, eq. 3).
+
+    Raises:
+        DataError: if a value is no such level.
+    """
+    inside = Levels(levels).check(x)
+    if not inside.all():
+        where = (~inside).nonzero()[0].tolist()
+        raise DataError(
+            f"--dequantize {levels} needs the values k/{levels - 1}, but example {where[0]} has "
+            f"{x[tuple(where)].item():g}: give the number of levels of the data"
+        )
+    return _spread(x, levels, generator)
+
+
+def _spread(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
+    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    return (Levels(levels).index(x) + u) / levels
+
+
+def redraw(how: Binarization, levels: int | None) -> Callable[[Tensor], Tensor] | None:
+    """Return what a batch of training data passes through at each visit, if anything."""
+    if levels is not None:
+        return partial(_spread, levels=levels)
+    return _draw_binary if how == "dynamic" else None
+
+
+def _draw_binary(x: Tensor) -> Tensor:
+    return torch.lt(torch.rand_like(x), x).to(x.dtype)  # torch.bernoulli takes thrice the time
+
+
+def prepare_split(x: Tensor, how: Binarization, levels: int | None) -> Tensor:
+    """Return x as an evaluation sees it, binarized or dequantized: the same in every run.
+
+    Raises:
+        ConfigError: if both are asked for.
+        DataError: if the values do not fit.
+    """
+    if levels is None:
+        return binarize(x, how)
+    if how != "none":
+        raise ConfigError(
+            f"--dequantize {levels} makes grey values continuous, --binarization {how} makes them "
+            "binary: leave one out"
+        )
+    return dequantize(x, levels, torch.Generator(x.device).manual_seed(EVALUATION_SEED))
 
 
 def check_values(

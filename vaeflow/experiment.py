@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaeflow import __version__
 from vaeflow.config import Config
-from vaeflow.data import Splits, binarize, check_values, resolve_binarization
+from vaeflow.data import Splits, check_values, prepare_split, resolve_binarization
 from vaeflow.errors import DataError, NonFiniteError, PluginError, VaeflowError, one_line
 from vaeflow.evaluation import Bounds, evaluate
 from vaeflow.model import VAE
@@ -61,6 +61,8 @@ def prepare(config: Config, plugins: Plugins) -> Experiment:
         model = build(config, plugins, splits.data_shape)
         objective = _make(config, plugins, "objective")
     wanted = config.binarization
+    if wanted == "auto" and config.dequantize is not None:
+        wanted = "none"
     how = resolve_binarization(wanted, splits.train, model.likelihood.support)
     config = config.model_copy(update={"binarization": how})
     trainer = Trainer(
@@ -69,9 +71,12 @@ def prepare(config: Config, plugins: Plugins) -> Experiment:
         splits.validation,
         objective=objective,
         binarization=how,
+        dequantize=config.dequantize,
         settings=config,
         owners={kind: plugins.require(kind, p.name).owner for kind, p in config.parts().items()},
     )
+    if config.start_at_mean:
+        model.start_at_mean(trainer.train)
     test = images_of(splits, "test", config)
     check_values("test", test, splits.data_shape, model.likelihood.support)
     return Experiment(config, plugins, splits, trainer)
@@ -201,7 +206,7 @@ def load_weights(model: VAE, checkpoint: Checkpoint, weights: str) -> None:
 def images_of(splits: Splits, split: str, config: Config) -> Tensor:
     """Return one split as the run's likelihood scores it, binarized if the run is."""
     assert config.binarization != "auto", "prepare() resolves it, a run directory holds it so"
-    return binarize(dict(splits)[split], config.binarization)
+    return prepare_split(dict(splits)[split], config.binarization, config.dequantize)
 
 
 def evaluate_split(
@@ -221,7 +226,9 @@ def evaluate_split(
     owners = {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
     blame = Blame(model, None, owners)
     with Noise(config.seed, model.device).private("evaluation"), blame.at(lambda: "in evaluation"):
-        bounds = evaluate(model, x, samples=samples, progress=progress)
+        bounds = evaluate(
+            model, x, samples=samples, dequantized=config.dequantize, progress=progress
+        )
     if not (math.isfinite(bounds.elbo.mean) and math.isfinite(bounds.nll.mean)):
         raise NonFiniteError(
             f"the bound is not finite (ELBO {bounds.elbo}): look for images or weights that the "
@@ -291,5 +298,5 @@ _ATTRIBUTES = {
     "prior": ("latent",),
     "decoder": ("latent", "output_shape"),
     "likelihood": ("data_shape", "output_shape", "support"),
-    "objective": ("samples", "warmup"),
+    "objective": ("samples", "warmup", "warmup_unit"),
 }

@@ -48,7 +48,7 @@ def vaeflow_register_likelihoods(register: Register) -> None:
 
 @hookspec
 def vaeflow_register_objectives(register: Register) -> None:
-    """Offer objectives: Terms to a bound per image. Subclass `vaeflow.objectives.Objective`."""
+    """Offer objectives: Terms to a bound per image. Subclass `vaeflow.components.Objective`."""
 
 
 @hookspec

@@ -10,10 +10,10 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
 from vaeflow.components import Decoder, Encoder, Likelihood, Posterior, Prior
-from vaeflow.distributions import at_least_float32, draw
+from vaeflow.distributions import Draw, at_least_float32, draw, score
 from vaeflow.errors import ConfigError
 
 
@@ -23,16 +23,29 @@ class Terms:
 
     log_px: Tensor  # (K, B): log p(x|z)
     log_pz: Tensor  # (K, B): log p(z)
-    log_base: Tensor  # (K, B): log q0(z0)
-    log_det: Tensor  # (K, B): log|det ∂z/∂z0|, summed over the flow's maps
-    z: Tensor  # (K, B, L)
+    sample: Draw  # of q(z|x), with its density
     posterior: Distribution
     prior: Distribution
 
     @property
+    def z(self) -> Tensor:
+        """Return the draws, shape (K, B, L)."""
+        return self.sample.z
+
+    @property
+    def log_base(self) -> Tensor:
+        """Return log q0(z0), shape (K, B)."""
+        return self.sample.log_base
+
+    @property
+    def log_det(self) -> Tensor:
+        """Return log|det ∂z/∂z0|, summed over the flow's maps, shape (K, B)."""
+        return self.sample.log_det
+
+    @property
     def log_qz(self) -> Tensor:
         """Return log q(z|x) = log q0(z0) − log|det ∂z/∂z0|, shape (K, B)."""
-        return self.log_base - self.log_det
+        return self.sample.log_prob
 
     @property
     def log_weight(self) -> Tensor:
@@ -41,6 +54,10 @@ class Terms:
         Its mean over K is the ELBO, its log-mean-exp the IWAE bound.
         """
         return self.log_px + self.log_pz - self.log_qz
+
+    def sampled_kl(self) -> Tensor:
+        """Return log q(z|x) − log p(z), shape (K, B): its mean over K estimates KL(q(z|x) ‖ p)."""
+        return self.log_qz - self.log_pz
 
     def analytic_kl(self) -> Tensor:
         """Return KL(q(z|x) ‖ p(z)) in closed form, shape (B,).
@@ -56,6 +73,76 @@ class Terms:
                 f"--objective.kl analytic: torch knows no closed form of the KL between {q} and "
                 f"{p}; use --objective.kl sampled"
             ) from None
+
+    def kl_per_dimension(self, *, analytic: bool) -> Tensor:
+        """Return KL(q(z_j|x) ‖ p(z_j)) of each latent dimension, shape (B, L).
+
+        Raises:
+            ConfigError: where q or p is no product over the dimensions, or, in closed form, where
+                torch registers none.
+        """
+        q, p = (_factors(d) for d in (self.posterior, self.prior))
+        if q is None or p is None:
+            culprit = self.posterior if q is None else self.prior
+            raise ConfigError(
+                f"--objective.free dimension: {type(culprit).__name__} has no densities of single "
+                "dimensions; use --objective.free total"
+            )
+        if not analytic:
+            return (q.log_prob(self.z) - p.log_prob(self.z)).mean(0)
+        try:
+            return kl_divergence(q, p)
+        except NotImplementedError:
+            raise ConfigError(
+                f"--objective.kl analytic: torch knows no closed form of the KL between "
+                f"{type(q).__name__} and {type(p).__name__}; use --objective.kl sampled"
+            ) from None
+
+    def log_q_of_path(self) -> Tensor:
+        r"""Return log q(z|x) (K, B), whose only gradient is the one through z: the path gradient.
+
+        Raises:
+            ConfigError: where ∂ log q(z|x)/∂z cannot be had.
+        """
+        try:
+            slope = score(self.posterior, self.sample)
+        except (NotImplementedError, KeyError) as error:  # Pyro's planar-like flows raise the last
+            raise ConfigError(
+                f"the objective needs ∂ log q(z|x)/∂z, but {type(self.posterior).__name__} scores "
+                "its own draws alone; use --objective elbo or iwae, or another --posterior"
+            ) from error
+        linear = (slope * self.z).sum(-1)
+        return self.log_qz.detach() + linear - linear.detach()
+
+
+def _output_at(likelihood: Likelihood, mean: Tensor) -> Tensor:
+    """Return a decoder output (*output_shape) for which the mean of p(x|z) is `mean`, by bisection.
+
+    The mean rises with the location, which is all of the output or its first part. Where no finite
+    output would do, as for pixels that are always 0, it stops at a location of −7 or 7.
+    """
+    output = mean.new_zeros(likelihood.output_shape)
+    location = output if output.shape == mean.shape else output[0]
+    if location.shape == mean.shape:
+        low, high = -7 - mean.abs(), 7 + mean.abs()
+        for _ in range(40):
+            location.copy_((low + high) / 2)
+            below = likelihood(output[None, None]).mean[0, 0] < mean
+            low, high = torch.where(below, location, low), torch.where(below, high, location)
+        if torch.allclose(likelihood(output[None, None]).mean[0, 0], mean, 1e-3, 2e-3):
+            return output
+    raise ConfigError(
+        f"--start-at-mean: no output of the likelihood {type(likelihood).__name__} has the mean of "
+        "the data; leave it out, or take another likelihood"
+    )
+
+
+def _factors(d: Distribution) -> Distribution | None:
+    """Return the distribution of the single dimensions of z if they are independent, else None."""
+    if isinstance(d, Independent) and len(d.event_shape) == d.reinterpreted_batch_ndims:
+        factors: Distribution = d.base_dist
+        return factors
+    return None
 
 
 class VAE(nn.Module):
@@ -125,6 +212,17 @@ class VAE(nn.Module):
         p: Distribution = self.likelihood(at_least_float32(self.decoder(z)))
         return p
 
+    def start_at_mean(self, x: Tensor) -> None:
+        """Start the decoder's last bias at the mean of the data x (N, *data_shape).
+
+        Burda et al. (2016) begin so, and training need not learn what all images share.
+
+        Raises:
+            ConfigError: if the likelihood or the decoder cannot.
+        """
+        with torch.no_grad():
+            self.decoder.start_at(_output_at(self.likelihood, x.mean(0)))
+
     def terms(self, x: Tensor, q: Distribution, samples: int) -> Terms:
         """Draw K samples of q(z|x), computed before by `infer`, and score them."""
         sample = draw(q, (samples,))
@@ -132,9 +230,7 @@ class VAE(nn.Module):
         return Terms(
             log_px=self.generate(sample.z).log_prob(x),
             log_pz=prior.log_prob(sample.z),
-            log_base=sample.log_base,
-            log_det=sample.log_det,
-            z=sample.z,
+            sample=sample,
             posterior=q,
             prior=prior,
         )

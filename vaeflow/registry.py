@@ -21,7 +21,7 @@ _CONTRACTS = {
     "prior": ("vaeflow.components:Prior", ("latent", "data_shape")),
     "decoder": ("vaeflow.components:Decoder", ("latent", "output_shape")),
     "likelihood": ("vaeflow.components:Likelihood", ("data_shape",)),
-    "objective": ("vaeflow.objectives:Objective", ()),
+    "objective": ("vaeflow.components:Objective", ()),
 }
 _APIS = (1,)  # versions of the parts' interface that this vaeflow can use
 

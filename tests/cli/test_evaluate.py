@@ -25,12 +25,13 @@ def test_json_states_what_the_figures_are_of(figures, trained):
         "dataset": "vaeflow/file",
         "split": "test",
         "binarization": "dynamic",
+        "dequantize": None,
         "weights": "best",
         "seed": 0,
         "images": 6,
         "samples": 5,
     }
-    for name in ("elbo", "log_px", "kl", "nll"):
+    for name in ("elbo", "log_px", "kl", "nll", "bits_per_dimension"):
         assert set(found[name]) == {"mean", "standard_error"}
 
 
@@ -67,7 +68,7 @@ def test_without_json_a_table_with_standard_errors_is_printed(cli, trained):
     assert (done.code, done.err) == (0, "")
     assert "6 images of the test data, binarization dynamic" in done.out
     assert "NLL, 4 importance samples" in done.out
-    assert done.out.count("±") == 5  # the heading and four rows
+    assert done.out.count("±") == 6  # the heading and five rows
 
 
 def test_data_that_moved_is_found_by_its_root(cli, tiny, grey_file, here):

@@ -7,9 +7,9 @@ import mpmath
 import pytest
 import torch
 
+from vaeflow.levels import Levels
 from vaeflow.likelihoods.discretized_logistic import DiscretizedLogistic, LevelLogistic
 from vaeflow.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
-from vaeflow.likelihoods.levels import Levels
 
 mpmath.mp.dps = 80
 SHAPE = (1, 2, 2)

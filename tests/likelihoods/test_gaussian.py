@@ -131,3 +131,59 @@ def test_a_pixel_scale_comes_from_the_second_channel_of_the_output(link):
 @pytest.mark.parametrize("scale", ["fixed", "shared"])
 def test_one_scale_for_all_leaves_the_output_in_the_datas_shape(scale):
     assert Gaussian(SHAPE, scale=scale).output_shape == SHAPE
+
+
+# The optimal scale
+
+
+def test_a_training_batch_is_scored_by_the_root_of_its_mean_squared_error():
+    likelihood = Gaussian(SHAPE, scale="optimal").double()
+    output, x = randn(5, 4, *SHAPE), 3 * randn(4, *SHAPE, seed=1)
+    sigma = (x - output).square().mean().sqrt()
+    seen = likelihood(output).log_prob(x)
+    torch.testing.assert_close(seen, closed_form(x, output, sigma), rtol=1e-12, atol=1e-12)
+    # No other σ scores the batch higher.
+    for other in (0.9 * sigma, 1.1 * sigma):
+        assert closed_form(x, output, other).sum() < seen.sum()
+
+
+def test_the_gradient_of_an_optimal_scale_is_that_of_a_fixed_one():
+    output, x = randn(4, *SHAPE).requires_grad_(), randn(4, *SHAPE, seed=1)
+    Gaussian(SHAPE, scale="optimal").double()(output).log_prob(x).sum().backward()
+    sigma2 = (x - output).square().mean().detach()
+    torch.testing.assert_close(output.grad, (x - output).detach() / sigma2, **TOLERANCE)
+
+
+def test_an_evaluation_uses_the_mean_of_the_training_batches_and_changes_nothing():
+    likelihood = Gaussian(SHAPE, scale="optimal").double()
+    errors = []
+    for seed in range(7):
+        x = (1 + seed) * randn(4, *SHAPE, seed=seed)
+        likelihood(torch.zeros_like(x)).log_prob(x)
+        errors.append(x.square().mean())
+    likelihood.eval()
+    sigma = torch.stack(errors).mean().sqrt()
+    x, output = randn(4, *SHAPE), randn(4, *SHAPE, seed=1)
+    for _ in range(2):
+        p = likelihood(output)
+        expected = closed_form(x, output, sigma)
+        torch.testing.assert_close(p.log_prob(x), expected, rtol=1e-12, atol=1e-12)
+    again = Gaussian(SHAPE, scale="optimal").double()
+    again.load_state_dict(likelihood.state_dict())
+    torch.testing.assert_close(again.eval()(output).log_prob(x), expected)
+
+
+def test_after_many_batches_the_scale_follows_the_last_hundred():
+    likelihood = Gaussian((1,), scale="optimal")
+    for size in (10.0, 1.0):
+        for _ in range(700):
+            likelihood(torch.zeros(1, 1)).log_prob(torch.full((1, 1), size))
+    # 700 batches of 0.99 leave e^-7 of the old 100.
+    assert likelihood.variance.item() == pytest.approx(1 + 99 * 0.99**700, rel=1e-3)
+
+
+def test_no_perfect_reconstruction_brings_the_optimal_scale_below_the_floor():
+    likelihood = Gaussian(SHAPE, scale="optimal", floor=0.1)
+    x = torch.zeros(4, *SHAPE)
+    assert torch.isfinite(likelihood(x).log_prob(x)).all()
+    assert likelihood.variance.sqrt().item() == pytest.approx(0.1)

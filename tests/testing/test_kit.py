@@ -11,12 +11,13 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch.distributions import MultivariateNormal
 
+from vaeflow.components import Objective
 from vaeflow.datasets.file import File
 from vaeflow.datasets.mnist import MNIST
 from vaeflow.distributions import DiagonalNormal, draw
 from vaeflow.errors import ConfigError, PluginError
 from vaeflow.likelihoods.gaussian import Gaussian
-from vaeflow.objectives import ELBO, Objective
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.posteriors.identity import Identity
 from vaeflow.posteriors.planar import Planar
 from vaeflow.testing import GivenNoise, NotApplicable, check, checks, contract, variants, verdicts
@@ -29,7 +30,7 @@ def vaeflow_register_objectives(register):
     register("half", "half_parts:Half")
 """
 PARTS = '''
-from vaeflow.objectives import Objective
+from vaeflow.components import Objective
 
 class Half(Objective):
     """Half of the bound."""

@@ -17,11 +17,11 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.components import Decoder, Encoder, Likelihood, Prior
+from vaeflow.components import Decoder, Encoder, Likelihood, Objective, Prior
 from vaeflow.data import Dataset, Splits
 from vaeflow.distributions import DiagonalNormal
 from vaeflow.errors import ConfigError
-from vaeflow.objectives import ELBO, Objective
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.registry import KINDS
 from vaeflow.testing import check, checks
 

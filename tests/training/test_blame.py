@@ -16,7 +16,7 @@ from vaeflow.distributions import DiagonalNormal
 from vaeflow.encoders.mlp import MLP
 from vaeflow.errors import ConfigError, PluginError
 from vaeflow.likelihoods.bernoulli import Bernoulli
-from vaeflow.objectives import ELBO
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.priors.normal import Normal as NormalPrior
 from vaeflow.training import Trainer
 

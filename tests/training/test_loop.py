@@ -9,7 +9,7 @@ from torch import nn
 import vaeflow
 from vaeflow.components import Posterior
 from vaeflow.config import Settings
-from vaeflow.data import Splits
+from vaeflow.data import Splits, prepare_split
 from vaeflow.decoders.mlp import MLP as Decoder
 from vaeflow.distributions import DiagonalNormal, Flow
 from vaeflow.encoders.mlp import MLP as Encoder
@@ -17,7 +17,7 @@ from vaeflow.errors import ConfigError, DataError, NonFiniteError, PluginError
 from vaeflow.likelihoods.bernoulli import Bernoulli
 from vaeflow.likelihoods.gaussian import Gaussian
 from vaeflow.model import VAE
-from vaeflow.objectives import ELBO
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.posteriors.identity import Identity
 from vaeflow.posteriors.planar import Planar
 from vaeflow.priors.normal import Normal
@@ -106,6 +106,32 @@ def test_beta_warms_up_by_steps_and_the_reported_elbo_does_not():
     # One step, at the end of the first epoch of four: loss = −(log p(x|z) − ¼ KL).
     loss = -(record["train/log_px"] - 0.25 * record["train/kl"])
     assert record["train/loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_beta_warms_up_by_the_count_of_steps():
+    """50 images in batches of 20 are 3 steps an epoch."""
+    records = run(epochs=4, objective=ELBO(warmup=6, warmup_unit="steps", beta=2.0)).records
+    assert [r["beta"] for r in records] == pytest.approx([1.0, 2.0, 2.0, 2.0])
+    records = run(epochs=4, objective=ELBO(warmup=3, warmup_unit="steps", cycles=2)).records
+    assert [r["beta"] for r in records] == pytest.approx([1.0, 0.0, 1.0, 1.0])
+
+
+def test_weights_from_within_a_warm_up_of_steps_are_not_the_best():
+    late = run(epochs=3, objective=ELBO(warmup=7, warmup_unit="steps"))  # over after 2⅓ epochs
+    assert late.progress.best_epoch == 3
+    assert run(epochs=3, objective=ELBO()).progress.best_epoch <= 3
+
+
+def test_dequantized_data_gets_new_noise_at_every_visit_and_the_same_in_validation():
+    levels = (images(40) * 3).round() / 3
+    vae = model(likelihood=Gaussian(SHAPE, sigma=0.3))
+    trainer = Trainer(vae, levels, levels[:10], dequantize=4)
+    first, second = (trainer.step.redraw(trainer.train) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal((first * 4).floor(), (levels * 3).round())
+    assert torch.equal(trainer.validation, prepare_split(levels[:10], "none", 4))
+    with pytest.raises(DataError, match="--dequantize 4 needs the values k/3"):
+        Trainer(vae, images(40), dequantize=4)
 
 
 def test_the_same_seed_repeats_a_run_and_another_does_not():

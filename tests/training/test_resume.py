@@ -17,7 +17,7 @@ from vaeflow.encoders.mlp import MLP as Encoder
 from vaeflow.errors import CheckpointError
 from vaeflow.likelihoods.bernoulli import Bernoulli
 from vaeflow.model import VAE
-from vaeflow.objectives import ELBO
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.posteriors.iaf import IAF
 from vaeflow.posteriors.identity import Identity
 from vaeflow.posteriors.planar import Planar

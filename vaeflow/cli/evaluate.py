@@ -75,6 +75,7 @@ def command(
             "dataset": config.dataset.name,
             "split": split,
             "binarization": config.binarization,
+            "dequantize": config.dequantize,
             "weights": weights,
             "seed": config.seed,
         }

@@ -157,6 +157,7 @@ def finish(run: Run, experiment: Experiment, result: Fit, code: int) -> int:
             "dataset": config.dataset.name,
             "split": "test",
             "binarization": config.binarization,
+            "dequantize": config.dequantize,
             "weights": "best" if result.progress.best_epoch else "last",
             "best_epoch": result.progress.best_epoch or None,
             "seconds": result.progress.seconds,
@@ -195,6 +196,8 @@ def print_bounds(bounds: Bounds, title: str) -> None:
     table.add_row("  log p(x|z)", str(bounds.log_px))
     table.add_row("  − KL(q‖p)", str(-bounds.kl))
     table.add_row(f"NLL, {bounds.samples:,} importance samples", str(bounds.nll))
+    if bounds.bits_per_dimension is not None:
+        table.add_row("  bits per dimension", f"{bounds.bits_per_dimension:.4f}")
     Console().print(table)
 
 

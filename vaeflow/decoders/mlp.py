@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
@@ -36,3 +37,8 @@ class MLP(Decoder):
     def forward(self, z: Tensor) -> Tensor:  # noqa: D102
         output: Tensor = self.layers(z)
         return output.unflatten(-1, self.output_shape)
+
+    @torch.no_grad()
+    def start_at(self, output: Tensor) -> None:
+        """Make `output` (*output_shape) the bias of the last layer."""
+        self.layers[-1].get_parameter("bias").copy_(output.flatten())

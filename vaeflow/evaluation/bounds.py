@@ -29,10 +29,13 @@ class Estimate:
         error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
         return cls(values.mean().item(), error)
 
-    def __str__(self) -> str:
+    def __format__(self, spec: str) -> str:
         if self.standard_error is None:
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} ± {self.standard_error:.2f}"
+            return f"{self.mean:{spec}}"
+        return f"{self.mean:{spec}} ± {self.standard_error:{spec}}"
+
+    def __str__(self) -> str:
+        return f"{self:.2f}"
 
     def __neg__(self) -> Estimate:
         return Estimate(-self.mean, self.standard_error)
@@ -48,6 +51,7 @@ class Bounds:
     log_px: Estimate  # E_q[log p(x|z)]
     kl: Estimate  # E_q[log q(z|x) − log p(z)], from the same draws: elbo = log_px − kl
     nll: Estimate  # −log (1/K) Σ_k w_k, the IWAE bound with its sign changed
+    bits_per_dimension: Estimate | None  # of data with levels; a density of other data has none
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""
@@ -62,6 +66,7 @@ def evaluate(
     samples: int = 100,
     batch: int = 100,
     chunk: int = 100,
+    dequantized: int | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Bounds:
     r"""Estimate the bounds on the images x (N, *data_shape).
@@ -77,6 +82,7 @@ def evaluate(
         samples: K.
         batch: images at a time.
         chunk: draws at a time.
+        dequantized: levels of the data before they were spread over [0, 1], if they were.
         progress: called with the number of images done.
     """
     was_training = model.training
@@ -99,11 +105,26 @@ def evaluate(
         progress(len(images))
     model.train(was_training)
     elbo, log_px, kl = torch.cat(sums, 1) / samples
+    nll = -torch.cat(bound)
+    bits = _bits_per_dimension(nll, model, dequantized)
     return Bounds(
         images=len(x),
         samples=samples,
         elbo=Estimate.of(elbo),
         log_px=Estimate.of(log_px),
         kl=Estimate.of(kl),
-        nll=-Estimate.of(torch.cat(bound)),
+        nll=Estimate.of(nll),
+        bits_per_dimension=None if bits is None else Estimate.of(bits),
     )
+
+
+def _bits_per_dimension(nll: Tensor, model: VAE, dequantized: int | None) -> Tensor | None:
+    r"""Return :math:`\mathrm{nll} / (D \log 2)` of a probability, plus log2(levels) of a density.
+
+    A level's share of [0, 1] has the size 1/levels. The density of data that is no dequantized
+    levels has no bits: it changes with the unit of the data.
+    """
+    bits = nll / (math.prod(model.data_shape) * math.log(2))
+    if model.likelihood.support.is_discrete:
+        return bits
+    return None if dequantized is None else bits + math.log2(dequantized)

@@ -8,7 +8,7 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Distribution, Independent
 
 from vaeflow.components import Likelihood, Shape
-from vaeflow.likelihoods.levels import LevelCount, Levels
+from vaeflow.levels import LevelCount, Levels
 
 
 class Categorical(Likelihood):

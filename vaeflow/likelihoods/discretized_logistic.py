@@ -9,7 +9,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Shape
-from vaeflow.likelihoods.levels import LevelCount, Levels
+from vaeflow.levels import LevelCount, Levels
 from vaeflow.likelihoods.scaled import Link, Scale, Scaled
 
 

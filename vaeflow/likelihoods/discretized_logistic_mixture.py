@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily
 
 from vaeflow.components import Likelihood, Shape
+from vaeflow.levels import LevelCount, Levels
 from vaeflow.likelihoods.discretized_logistic import LevelLogistic
-from vaeflow.likelihoods.levels import LevelCount, Levels
 from vaeflow.likelihoods.scaled import raw_scale
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from math import log, pi, prod
+from typing import Literal
 
+import torch
 from pydantic import PositiveFloat
 from torch import Tensor
-from torch.distributions import Distribution, Normal, constraints
+from torch.distributions import Distribution, Independent, Normal, constraints
 
 from vaeflow.components import Shape
 from vaeflow.likelihoods.scaled import Link, Scale, Scaled
+
+_MOMENTUM = 0.01
 
 
 class Gaussian(Scaled):
@@ -17,20 +21,27 @@ class Gaussian(Scaled):
 
     .. math:: \log p(x|z) = \sum_i -\frac{(x_i - μ_i)^2}{2σ_i^2} - \log(σ_i \sqrt{2π})
 
+    The best shared σ needs no learning: it is the root of the mean squared error (Rybkin et al.
+    2021, eq. 8). With scale "optimal" each training batch is scored by its own, and an evaluation
+    by their running mean.
+
     Options:
-        scale: "fixed" σ, one learned σ ("shared"), or one per value from the decoder ("pixel").
-        sigma: σ itself if fixed, its start if learned.
+        scale: "fixed" σ, one learned σ ("shared"), one per value from the decoder ("pixel"), or the
+            "optimal" shared σ of the current errors.
+        sigma: σ itself if fixed, its start otherwise.
         floor: the smallest σ that learning can reach; constant values would drive it to 0.
         link: map from the decoder's output to the mean; "sigmoid" keeps it in (0, 1).
     """
 
     support = constraints.real
+    variance: Tensor
+    batches: Tensor
 
     def __init__(
         self,
         data_shape: Shape,
         *,
-        scale: Scale = "fixed",
+        scale: Scale | Literal["optimal"] = "fixed",
         sigma: PositiveFloat = 1.0,
         floor: PositiveFloat = 1e-2,
         link: Link = "identity",
@@ -39,6 +50,38 @@ class Gaussian(Scaled):
         if scale == "fixed":
             self.log_peak = -prod(self.data_shape) * log(sigma * (2 * pi) ** 0.5)
 
+        if scale == "optimal":
+            self.register_buffer("variance", torch.tensor(sigma**2))
+            self.register_buffer("batches", torch.tensor(0.0))
+
     def forward(self, output: Tensor) -> Distribution:  # noqa: D102
         mean, sigma = self.split(output)
+        if self.scale == "optimal":
+            if self.training:
+                return _Refit(self, mean)
+            sigma = self.variance.sqrt()
         return self.independent(Normal(mean, sigma, validate_args=False))
+
+    @torch.no_grad()
+    def refit(self, squared_error: Tensor) -> Tensor:
+        """Return the best variance for squared errors, and move the running mean towards it."""
+        best = squared_error.mean().clamp(min=self.floor**2)
+        self.batches += 1
+        # The mean of all batches at first, then of about the last hundred.
+        self.variance.lerp_(best.to(self.variance), (1 / self.batches).clamp(min=_MOMENTUM))
+        return best
+
+
+class _Refit(Independent):
+    """Gaussian values whose σ is refitted to what they score, as a training batch does."""
+
+    def __init__(self, likelihood: Gaussian, mean: Tensor) -> None:
+        values = Normal(mean, likelihood.variance.sqrt(), validate_args=False)
+        super().__init__(values, len(likelihood.data_shape), validate_args=False)
+        self.likelihood = likelihood
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        mean = self.base_dist.loc
+        sigma = self.likelihood.refit((x - mean).square()).sqrt()
+        values = Normal(mean, sigma, validate_args=False)
+        return self.likelihood.independent(values).log_prob(x)

@@ -37,7 +37,7 @@ class Scaled(Likelihood):
     def __init__(
         self,
         data_shape: Shape,
-        scale: Scale,
+        scale: str,
         start: float,
         floor: float,
         link: Link = "identity",

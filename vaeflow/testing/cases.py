@@ -10,10 +10,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import torch
 
-from vaeflow.components import Decoder, Encoder, Likelihood, Posterior, Prior
+from vaeflow.components import Decoder, Encoder, Likelihood, Objective, Posterior, Prior
 from vaeflow.data import Dataset
 from vaeflow.errors import ConfigError, did_you_mean
-from vaeflow.objectives import Objective
 from vaeflow.options import options_model, show, type_name, validate
 from vaeflow.testing.laws import REGISTER, Check, NotApplicable, Part
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.distributions import DiagonalNormal, draw
+from vaeflow.distributions import DiagonalNormal, Draw, draw
 from vaeflow.model import Terms
 from vaeflow.testing.laws import Part, law
 from vaeflow.testing.probes import close, finite, normal
@@ -32,9 +32,7 @@ def _terms(q: Distribution, samples: int, log_px: Callable[[Tensor], Tensor]) ->
     return Terms(
         log_px=log_px(sample.z),
         log_pz=prior.log_prob(sample.z),
-        log_base=sample.log_prob + log_det,
-        log_det=log_det,
-        z=sample.z,
+        sample=Draw(sample.z, sample.log_prob + log_det, log_det),
         posterior=q,
         prior=prior,
     )

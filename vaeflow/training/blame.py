@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
+from vaeflow.components import Objective
 from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
-from vaeflow.objectives import Objective
 
 
 class Blame:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaeflow.components import Objective
 from vaeflow.distributions import draw
 from vaeflow.errors import CheckpointError, PluginError
 from vaeflow.model import VAE
-from vaeflow.objectives import Objective
 from vaeflow.training.blame import Blame
 
 

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from vaeflow.components import Objective
 from vaeflow.config import Settings, settings_from
-from vaeflow.data import Binarization, binarize, check_values
+from vaeflow.data import Binarization, check_values, prepare_split, redraw
 from vaeflow.errors import ConfigError, DataError, NonFiniteError
 from vaeflow.model import VAE
-from vaeflow.objectives import ELBO, Objective
+from vaeflow.objectives.elbo import ELBO
 from vaeflow.training.blame import Blame
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.checks import check_contract, check_fit, no_validation
@@ -67,10 +68,11 @@ class Trainer:
 
     Arguments:
         model: it is moved to the device and trained in place.
-        train: training data (N, *data_shape), grey values if the binarization is dynamic.
+        train: training data (N, *data_shape), grey values if it is binarized or dequantized.
         validation: held-out data, or None.
         objective: what is maximized; by default the ELBO with one sample.
         binarization: "dynamic" draws x ~ Bernoulli(grey value) at each visit.
+        dequantize: grey levels, whose values get new uniform noise at each visit, or None.
         settings: epochs, batch size, optimizer, …
         owners: what errors call the part of each kind; by default its class.
 
@@ -88,6 +90,7 @@ class Trainer:
         *,
         objective: Objective | None = None,
         binarization: Binarization = "none",
+        dequantize: int | None = None,
         settings: Settings | None = None,
         owners: Mapping[str, str] | None = None,
     ) -> None:
@@ -97,16 +100,17 @@ class Trainer:
         self.model = model.to(self.device)
         self.noise = Noise(self.settings.seed, self.device)
         support = model.likelihood.support
-        self.resample = binarization == "dynamic"
         self._check_dtype(train)
-        if not self.resample:
-            train = binarize(train, binarization)
-        grey = constraints.unit_interval if self.resample else support
-        check_values("training", train, model.data_shape, grey)
+        if binarization == "dynamic":
+            check_values("training", train, model.data_shape, constraints.unit_interval)
+        else:
+            seen = prepare_split(train, binarization, dequantize)
+            check_values("training", seen, model.data_shape, support)
+            train = seen if dequantize is None else train
         self.train = train.to(self.device)
         self.validation: Tensor | None = None
         if validation is not None:
-            validation = binarize(validation, binarization)
+            validation = prepare_split(validation, binarization, dequantize)
             check_values("validation", validation, model.data_shape, support)
             self.validation = validation.to(self.device)
         if validation is None and self.settings.early_stopping is not None:
@@ -117,7 +121,7 @@ class Trainer:
             self.objective,
             self.optimizer,
             self.train,
-            resample=self.resample,
+            redraw=redraw(binarization, dequantize),
             clip=self.settings.clip,
         )
         self.blame = Blame(model, self.objective, owners)
@@ -127,13 +131,27 @@ class Trainer:
         self.best: Weights = {}
         self._restored: Checkpoint | None = None
         with self.noise.private("check"), no_validation():
-            few = binarize(train[:2], binarization).to(self.device)
+            few = prepare_split(train[:2], binarization, dequantize).to(self.device)
             check_contract(model, self.objective, few, self.blame)
 
     @property
     def steps_per_epoch(self) -> int:
         """Return the number of batches, a smaller last one included."""
         return -(-len(self.train) // self.settings.batch_size)
+
+    @property
+    def _time_per_epoch(self) -> int:
+        """Return an epoch's length in what the objective's warm-up counts."""
+        return self.steps_per_epoch if self.objective.warmup_unit == "steps" else 1
+
+    @property
+    def _warmup(self) -> float:
+        """Return the length of the warm-up in epochs."""
+        return self.objective.warmup / self._time_per_epoch
+
+    def _weight(self, epoch: float) -> float:
+        """Return β at a point of training, in epochs with their fraction."""
+        return self.objective.weight(epoch * self._time_per_epoch)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint instead of from the beginning.
@@ -211,7 +229,7 @@ class Trainer:
             if stop():
                 return False
             # Filled in place: making a tensor from a number would wait for the device.
-            self.beta.fill_(self.objective.weight(done.epoch + (i + 1) / len(batches)))
+            self.beta.fill_(self._weight(done.epoch + (i + 1) / len(batches)))
             loss = self.step(batches[i], self.beta, measure=i == len(batches) - 1)
             # Reading a number is free on the CPU and a wait elsewhere, where the epoch's end tells.
             if self.device.type == "cpu" and not torch.isfinite(loss):
@@ -236,7 +254,7 @@ class Trainer:
         record: dict[str, Any] = {
             "epoch": done.epoch,
             "step": done.step,
-            "beta": self.objective.weight(float(done.epoch)),
+            "beta": self._weight(done.epoch),
             "lr": rate,
             "grad_norm": self.step.grad_norm.item(),
             **_named("train", train, self.model.likelihood.log_peak),
@@ -262,7 +280,7 @@ class Trainer:
         Weights from within the warm-up do not count: their objective is not yet the bound.
         """
         done = self.progress
-        warm = done.epoch >= self.objective.warmup
+        warm = done.epoch >= self._warmup
         if warm and (done.best_elbo is None or elbo > done.best_elbo):
             done.best_elbo, done.best_epoch = elbo, done.epoch
             self.best = {k: v.clone() for k, v in self._weights().items()}
@@ -271,7 +289,7 @@ class Trainer:
         done, patience = self.progress, self.settings.early_stopping
         if done.epoch >= self.settings.epochs:
             return True
-        waited = done.epoch - max(done.best_epoch, self.objective.warmup)
+        waited = done.epoch - max(done.best_epoch, self._warmup)
         return patience is not None and done.best_elbo is not None and waited >= patience
 
     def _weights(self) -> Weights:
@@ -318,6 +336,7 @@ def fit(
     *,
     objective: Objective | None = None,
     binarization: Binarization = "none",
+    dequantize: int | None = None,
     observers: Sequence[Observer] = (),
     **settings: Any,
 ) -> Fit:
@@ -335,6 +354,7 @@ def fit(
         validation,
         objective=objective,
         binarization=binarization,
+        dequantize=dequantize,
         settings=settings_from(Settings, settings),
     )
     return trainer.run(observers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vaeflow.components import Objective
 from vaeflow.model import VAE
-from vaeflow.objectives import Objective
 
 # Summed over the images of an epoch, in this order.
 TERMS = ("log_px", "log_pz", "log_q0", "log_det", "objective")
@@ -18,7 +20,7 @@ class Step:
 
     Arguments:
         data: the training data (N, *data_shape), on the model's device.
-        resample: draw each batch x ~ Bernoulli(grey value) anew (dynamic binarization).
+        redraw: what each batch passes through at each visit, such as a dynamic binarization.
         clip: largest norm of the gradient, or None.
     """
 
@@ -29,7 +31,7 @@ class Step:
         optimizer: Optimizer,
         data: Tensor,
         *,
-        resample: bool,
+        redraw: Callable[[Tensor], Tensor] | None,
         clip: float | None,
     ) -> None:
         self.model = model
@@ -37,7 +39,7 @@ class Step:
         self.optimizer = optimizer
         self.parameters = list(model.parameters())
         self.data = data
-        self.resample = resample
+        self.redraw = redraw
         self.clip = clip
         # Sums over an epoch need more than float32's 24 bits, which is all that MPS has.
         dtype = torch.float32 if data.device.type == "mps" else torch.float64
@@ -50,8 +52,8 @@ class Step:
         `measure` records the norm of the gradient (before clipping, which records it anyway).
         """
         x = self.data.index_select(0, index)
-        if self.resample:
-            x = torch.lt(torch.rand_like(x), x).to(x.dtype)  # torch.bernoulli takes thrice the time
+        if self.redraw is not None:
+            x = self.redraw(x)
         terms = self.model(x, self.objective.samples)
         value = self.objective(terms, beta)
         loss = -value.mean()

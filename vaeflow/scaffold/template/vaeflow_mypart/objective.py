@@ -11,7 +11,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from vaeflow.model import Terms
-from vaeflow.objectives import Objective
+from vaeflow.components import Objective
 
 
 class MyPart(Objective):
@@ -36,10 +36,6 @@ class MyPart(Objective):
     ) -> None:
         super().__init__(samples=samples, warmup=warmup)
         self.alpha = alpha
-
-    def weight(self, epoch: float) -> float:
-        """Return β = min(1, epoch / warmup)."""
-        return min(1.0, epoch / self.warmup) if self.warmup else 1.0
 
     def __call__(self, terms: Terms, beta: Tensor) -> Tensor:
         """Return the bound (B,) from terms (K, B)."""

@@ -7,7 +7,7 @@ import torch
 from vaeflow.data import check_values, resolve_binarization
 from vaeflow.datasets.digits import Digits
 from vaeflow.errors import DataError
-from vaeflow.likelihoods.levels import Levels
+from vaeflow.levels import Levels
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256, 1000])
