@@ -67,15 +67,17 @@ class MeanPosterior(Distribution):
         Raises:
             ConfigError: if the posterior scores its own draws alone.
         """
+        components = len(self.inputs)
+        every = value[..., None, :].expand(*value.shape[:-1], components, -1)
         try:
-            each = self.parts.log_prob(value[..., None, :])  # (*, M)
+            each = self.parts.log_prob(every)  # (*, M)
         except (NotImplementedError, KeyError) as error:  # Pyro's planar-like flows raise the last
             raise ConfigError(
                 f"--prior vamp scores every z under the posterior of each pseudo-input, but "
                 f"{type(self.parts).__name__} scores its own draws alone: choose another "
                 "--posterior or --prior"
             ) from error
-        return torch.logsumexp(each, -1) - math.log(len(self.inputs))
+        return torch.logsumexp(each, -1) - math.log(components)
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw from the posteriors of inputs chosen at random."""

@@ -116,7 +116,7 @@ def bounds_the_evidence_from_below(part: Part) -> None:
 
 @law("objective")
 def weight_settles_after_the_warmup(part: Part) -> None:
-    """β is finite and not negative at every epoch, and constant from `warmup` epochs on."""
+    """β is finite and not negative at every time, and constant from `warmup` on."""
     objective = part()
     warmup = objective.warmup
     assert math.isfinite(warmup), f"warmup is {warmup}, not a number of epochs"
