@@ -8,11 +8,18 @@ test_contract = vaeflow.testing.contract(
     also={
         "iaf": [{"steps": 2, "width": 8, "depth": 2}],
         "mlp": [{"hidden": ()}],
+        "conv": [{"channels": (3,), "kernel": 5}],
+        "gated-conv": [{"channels": (3,), "kernel": 3}],
+        "resnet": [{"channels": (4,), "blocks": 1}],
         "categorical": [{"levels": 17}],
         "discretized-logistic": [{"levels": 17}, {"levels": 2, "scale": "pixel"}],
         "discretized-logistic-mixture": [{"levels": 17, "components": 1}],
         "negative-binomial": [{"dispersion": "fixed", "r": 50.0}],
-        "elbo": [{"samples": 3, "warmup": 5.0}, {"kl": "analytic", "beta": 2.0}],
+        "elbo": [
+            {"samples": 3, "warmup": 5.0},
+            {"kl": "analytic", "beta": 2.0},
+            {"free_bits": 0.1, "free": "dimension"},
+        ],
     },
 )
 

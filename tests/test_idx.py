@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vaeflow.errors import DataError
-from vaeflow.idx import decompressed, read_idx
+from vaeflow.idx import read_idx
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 HEADER = b"\x00\x00\x08\x03" + struct.pack(">3I", 2, 3, 4)
@@ -92,12 +92,3 @@ def test_a_file_that_is_missing_or_a_folder(tmp_path, one_sentence):
         read_idx(tmp_path / "none")
     with pytest.raises(DataError, match=r"cannot be read \(.*Is a directory"):
         read_idx(tmp_path)
-
-
-def test_no_more_is_unpacked_than_allowed(tmp_path):
-    file = tmp_path / "bomb.gz"
-    file.write_bytes(gzip.compress(bytes(10_000_000)))
-    assert file.stat().st_size < 20_000
-    with pytest.raises(DataError, match="unpacks to more than 1,000 bytes"):
-        decompressed(file, limit=1000)
-    assert len(decompressed(file, limit=10_000_000)) == 10_000_000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from vaeflow.errors import DataError
+from vaeflow.reading import decompressed
 
 _UBYTE = 0x08
 
@@ -41,23 +40,3 @@ def read_idx(path: Path, *, limit: int = 1 << 30) -> np.ndarray:
             f"({'×'.join(map(str, shape))}): fetch the file again"
         )
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
-
-
-def decompressed(path: Path, *, limit: int = 1 << 30) -> bytes:
-    """Return the bytes of a file, unpacked if it is gzipped.
-
-    Raises:
-        DataError: if it cannot be read, or unpacks to more than `limit` bytes.
-    """
-    try:
-        with open(path, "rb") as f:
-            zipped = f.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else open(path, "rb") as f:
-            raw = f.read(limit + 1)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist: check --data-root or $VAEFLOW_DATA") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): fetch the file again") from None
-    if len(raw) > limit:
-        raise DataError(f"{path} unpacks to more than {limit:,} bytes: it is no file of this set")
-    return raw

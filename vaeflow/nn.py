@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -17,6 +17,7 @@ Activation = Literal[
 ]
 Init = Literal["torch", "glorot", "truncated-normal"]
 Amortize = Literal["full", "none"]
+AmortizeContext = Literal["context", "none"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -48,7 +49,7 @@ def mlp(sizes: Sequence[int], act: Activation, *, last: bool) -> nn.Sequential:
 
 
 def initialize(module: nn.Module, init: Init) -> None:
-    """Re-draw the weights of every Linear layer below `module`.
+    """Re-draw the weights of every linear and convolutional layer below `module`.
 
     torch: leave torch's default, U(±1/√n_in). glorot: U(±√(6/(n_in + n_out))), biases 0 (Glorot &
     Bengio 2010, eq. 16). truncated-normal: N(0, 0.1²) cut at two standard deviations, biases 0.1.
@@ -56,7 +57,7 @@ def initialize(module: nn.Module, init: Init) -> None:
     if init == "torch":
         return
     for layer in module.modules():
-        if not isinstance(layer, nn.Linear):
+        if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             continue
         if init == "glorot":
             nn.init.xavier_uniform_(layer.weight)
@@ -109,7 +110,57 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, self.weight * self.mask, self.bias)
 
 
-class MADE(nn.Module):
+class Conditioner(nn.Module):
+    r"""A perceptron of z (*, n) that a context h (B, F) enters at the first hidden layer.
+
+    .. math:: y_1 = a(W_1 z + b_1 + V h), \quad y_{j+1} = a(W_{j+1} y_j + b_{j+1})
+
+    Arguments:
+        layers: the linear layers W; they are taken one by one, after V is drawn.
+        features: F, or 0 for no context.
+        width: size of the first hidden layer.
+        act: a; the last layer has none.
+    """
+
+    def __init__(
+        self, layers: Iterable[nn.Linear], features: int, *, width: int, act: Activation
+    ) -> None:
+        super().__init__()
+        self.context = nn.Linear(features, width, bias=False) if features else None
+        self.first, *middle, last = layers
+        self.middle = nn.ModuleList(middle)
+        self.last = last
+        self.act = activation(act)
+        self.damping = 0.0
+
+    @torch.no_grad()
+    def start_at_zero(self) -> None:
+        """Start with an output of 0, whatever the input is, and leave it by small steps.
+
+        Adam moves the weights of all n hidden units at once, as `FlowParameters` says of features;
+        1/√n tames it, here and for the context.
+        """
+        self.last.weight.zero_()
+        self.last.bias.zero_()
+        self.damping = 0.5
+
+    def given(self, h: Tensor | None) -> Tensor | float:
+        """Return V h (B, width), once per image whatever the number of samples; 0 without h."""
+        if self.context is None:
+            return 0.0
+        out: Tensor = self.context(h * h.shape[-1] ** -self.damping)
+        return out
+
+    def forward(self, z: Tensor, context: Tensor | float) -> Tensor:
+        """Map z (K, B, n) to (K, B, outputs) for the context (B, width) that `given` returns."""
+        y = self.act(self.first(z) + context)
+        for layer in self.middle:
+            y = self.act(layer(y))
+        out: Tensor = self.last(y * y.shape[-1] ** -self.damping)
+        return out
+
+
+class MADE(Conditioner):
     r"""Masked autoregressive network with context: out_i depends on z_1 … z_{i−1} and h only.
 
     Hidden unit j carries a degree m_j in 0 … L−1 and sees z_i where i ≤ m_j; output i sees hidden
@@ -118,29 +169,33 @@ class MADE(nn.Module):
 
     Arguments:
         latent: L, the number of inputs.
-        features: size of the context h.
+        features: size of the context h, or 0 for none.
         width: hidden units of each layer.
         depth: number of hidden layers, at least 1.
         outputs: numbers per input; the result has shape (*, L·outputs), one block per kind.
+        act: the nonlinearity.
+        reverse: count the dimensions from the last to the first.
     """
 
     def __init__(
-        self, latent: int, features: int, *, width: int, depth: int, outputs: int, act: Activation
+        self,
+        latent: int,
+        features: int,
+        *,
+        width: int,
+        depth: int,
+        outputs: int,
+        act: Activation,
+        reverse: bool = False,
     ) -> None:
-        super().__init__()
         inputs = torch.arange(1, latent + 1)
+        inputs = inputs.flip(0) if reverse else inputs
         degrees = torch.arange(width) % latent
-        self.context = nn.Linear(features, width, bias=False)
-        self.first = MaskedLinear(degrees[:, None] >= inputs[None, :])
-        hidden = degrees[:, None] >= degrees[None, :]
-        self.middle = nn.ModuleList(MaskedLinear(hidden) for _ in range(depth - 1))
-        self.last = MaskedLinear((inputs[:, None] > degrees[None, :]).repeat(outputs, 1))
-        self.act = activation(act)
-
-    def forward(self, z: Tensor, context: Tensor) -> Tensor:
-        """Map z (K, B, L) and context (B, width), made by `self.context`, to (K, B, L·outputs)."""
-        y = self.act(self.first(z) + context)
-        for layer in self.middle:
-            y = self.act(layer(y))
-        out: Tensor = self.last(y)
-        return out
+        masks = [
+            degrees[:, None] >= inputs[None, :],
+            *[degrees[:, None] >= degrees[None, :]] * (depth - 1),
+            (inputs[:, None] > degrees[None, :]).repeat(outputs, 1),
+        ]
+        super().__init__(map(MaskedLinear, masks), features, width=width, act=act)
+        # The dimensions in an order in which each depends on those before it alone.
+        self.order = tuple(inputs.argsort().tolist())

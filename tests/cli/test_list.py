@@ -34,8 +34,11 @@ def test_one_kind_alone(cli, plugin):
         "householder",
         "iaf",
         "identity",
+        "mixture",
         "planar",
         "radial",
+        "realnvp",
+        "spline",
     ]
 
 

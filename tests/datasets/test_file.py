@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 import zipfile
@@ -257,6 +258,48 @@ def test_every_truncation_and_every_kind_of_damage_is_refused_in_one_sentence(
                 one_sentence(str(error))
                 refused += 1
     assert refused > 300  # some changes only change a value
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.data.csv"])
+def test_the_rows_of_a_csv_file_are_examples(tmp_path, name):
+    text = "a,b,c\n" + "\n".join(",".join(map(repr, row)) for row in X[:, :, 0].tolist())
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    (tmp_path / name).write_bytes(pack(text.encode()))
+    splits = File(path=tmp_path / name, scale=2.0).load()
+    assert [len(x) for _, x in splits] == [32, 4, 4]
+    assert splits.data_shape == (3,)
+    together = torch.cat([x for _, x in splits])
+    assert sorted(rows(together)) == sorted(rows(torch.from_numpy(X[:, :, 0] / 2)))
+
+
+def test_the_rows_of_a_parquet_file_are_examples(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an extra, is not installed")
+    from pyarrow import parquet
+
+    path = tmp_path / "table"  # what it is stands in its bytes
+    parquet.write_table(pyarrow.table({c: X[:, i, 0] for i, c in enumerate("abc")}), path)
+    splits = File(path=path).load()
+    assert [len(x) for _, x in splits] == [32, 4, 4]
+    together = torch.cat([x for _, x in splits])
+    assert sorted(rows(together)) == sorted(rows(torch.from_numpy(X[:, :, 0])))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"1,2\n3,x\n", "row 2, column 2 holds 'x', not a number"),
+        (b"1,2\n3,4\n", "holds 2 examples, of which 1 go to validation"),
+        (b"", "holds no row of numbers"),
+    ],
+    ids=["cell", "few", "empty"],
+)
+def test_a_csv_file_that_cannot_be_used(tmp_path, content, told, one_sentence):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    message = complaint(path)
+    one_sentence(message)
+    assert message.startswith(str(path))
+    assert told in message
 
 
 def test_a_file_that_is_missing(tmp_path, one_sentence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import os
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from vaeflow.datasets import mnist
-from vaeflow.datasets.mnist import MNIST
+from vaeflow.datasets.mnist import KMNIST, MNIST, FashionMNIST
 from vaeflow.errors import DataError
 
 ROOT = os.environ.get("VAEFLOW_DATA")
@@ -216,6 +217,61 @@ def test_no_source_at_all_is_told_with_both_reasons_and_leaves_no_file(
     assert "unpacks to SHA-256" in message
     assert "--data-root" in message
     assert not list((tmp_path / "cache" / "mnist").iterdir())
+
+
+class TestSuccessors:
+    """Fashion-MNIST and KMNIST: MNIST's format and names of files, checksums of the archives."""
+
+    @pytest.fixture(params=[FashionMNIST, KMNIST])
+    def successor(self, request, root, monkeypatch):
+        """A successor for which the archives of the root are the published ones."""
+        checksums = {
+            name: hashlib.md5((root / f"{name}.gz").read_bytes()).hexdigest() for name in IMAGES
+        }
+        origin = dataclasses.replace(request.param.origin, checksums=checksums)
+        monkeypatch.setattr(request.param, "origin", origin)
+        return request.param
+
+    def test_splits_and_options_are_mnists(self, successor, root):
+        for validation in (5000, 10000):
+            splits = successor(root, validation=validation).load()
+            expected = MNIST(root, validation=validation).load()
+            assert splits.fingerprint() == expected.fingerprint()
+
+    def test_the_folders_of_torchvision_are_searched(self, successor, root, tmp_path):
+        place = tmp_path / "data" / successor.__name__ / "raw"
+        place.parent.mkdir(parents=True)
+        root.rename(place)
+        assert len(successor(tmp_path / "data").load().test) == 7
+
+    @pytest.mark.parametrize("again", [FashionMNIST, KMNIST])
+    def test_files_of_mnist_are_not_taken_for_theirs(self, root, again, one_sentence):
+        with pytest.raises(DataError, match=f"has MD5 .* but {again.origin.title}'s") as caught:
+            again(root).load()
+        one_sentence(str(caught.value))
+        for name in IMAGES:  # nor plain ones, of which no checksum is published
+            (root / f"{name}.gz").unlink()
+            (root / name).write_bytes(idx(IMAGES[name]))
+        with pytest.raises(DataError, match=r"holds no train-images-idx3-ubyte\.gz"):
+            again(root).load()
+
+    def test_they_are_fetched_into_the_cache(self, successor, root, tmp_path, monkeypatch):
+        def archive(url, known_hash, fname, path):
+            path.mkdir(parents=True, exist_ok=True)
+            return (path / fname).write_bytes((root / fname).read_bytes()) and path / fname
+
+        monkeypatch.setattr("pooch.retrieve", archive)
+        assert len(successor().load().test) == 7
+        (folder,) = (tmp_path / "cache").iterdir()
+        assert folder.name == successor.origin.folder
+
+    def test_each_has_a_place_of_its_own_and_two_sources(self):
+        parts = (MNIST, FashionMNIST, KMNIST)
+        assert len({part.origin.folder for part in parts}) == 3
+        for part in parts:
+            assert len(set(part.origin.sources)) == 2
+            assert all(source.endswith("/") for source in part.origin.sources)
+            assert set(part.origin.checksums) == {TRAIN, TEST}
 
 
 def test_the_true_files():

@@ -71,11 +71,11 @@ def found(*arguments, **options):
 class TestVariants:
     def test_each_other_choice_is_tried_alone(self):
         assert variants(Gaussian) == [
-            {}, {"scale": "shared"}, {"scale": "pixel"}, {"link": "sigmoid"},
+            {}, {"scale": "shared"}, {"scale": "pixel"}, {"scale": "optimal"}, {"link": "sigmoid"},
             {"sigma": 0.75, "floor": 0.0075},
         ]  # fmt: skip
         assert variants(Planar) == [
-            {}, {"steps": 0}, {"steps": 1}, {"init": "glorot"}, {"init": "truncated-normal"},
+            {}, {"steps": 0}, {"steps": 1}, {"amortize": "none"}, {"init": "glorot"}, {"init": "truncated-normal"},
             {"steps": 17},
         ]  # fmt: skip
         assert variants(MNIST) == [{}, {"validation": 10000}]  # a number of a few

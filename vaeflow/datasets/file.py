@@ -1,28 +1,31 @@
-"""Arrays from a NumPy file."""
+"""Arrays and tables from a file."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from vaeflow.data import Dataset, Splits
-from vaeflow.errors import ConfigError, DataError
+from vaeflow.datasets.fractions import Fraction, Fractions, below
+from vaeflow.errors import DataError
+from vaeflow.reading import reason
+from vaeflow.tables import read_csv, read_parquet
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-_LIMIT = 8 << 30  # bytes an .npz may unpack to
+_LIMIT = 8 << 30  # bytes that a file may unpack to
 
 
 class File(Dataset):
-    """The first axis of an array in a .npy or .npz file counts the examples.
+    """The first axis of an array in a .npy or .npz file, or a row of a table, is an example.
 
     An .npz with arrays named train, validation and test is taken as split; one with a single array,
-    or a .npy, is shuffled with a fixed seed and split by the fractions below.
+    or any other file, is shuffled with a fixed seed and split by the fractions below. A table is a
+    .csv, in which a first line without a number is a header, or Parquet, which needs pyarrow; every
+    column of it is data.
 
     Options:
         path: the file; below --data-root if that is given.
@@ -41,22 +44,14 @@ class File(Dataset):
         test: Fraction = 0.1,
     ) -> None:
         super().__init__(root)
-        if validation + test >= 1:
-            raise ConfigError(
-                f"--dataset.validation {validation:g} and --dataset.test {test:g} leave no "
-                "training data: their sum must be below 1"
-            )
-        if root is not None:
-            # Of an absolute path the name is kept, so that a run finds data that has moved.
-            path = root / (path.name if path.is_absolute() else path)
-        self.path = path
+        self.path = below(root, path)
         self.scale = scale
-        self.fractions = (validation, test)
+        self.fractions = Fractions(validation, test)
 
     def load(self) -> Splits:  # noqa: D102
         arrays = _read(self.path)
         if len(arrays) == 1:
-            return self._split(self._tensor(*arrays.items()))
+            return self.fractions.split(self._tensor(*arrays.items()), self.path)
         if set(arrays) != {"train", "validation", "test"}:
             names = f"the arrays {', '.join(sorted(arrays))}" if arrays else "no array"
             raise DataError(
@@ -86,17 +81,6 @@ class File(Dataset):
         with np.errstate(all="ignore"):  # what is not finite then, the check of the values tells
             return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
 
-    def _split(self, x: Tensor) -> Splits:
-        n_validation, n_test = (max(1, round(f * len(x))) for f in self.fractions)
-        n_train = len(x) - n_validation - n_test
-        if n_train < 1:
-            raise DataError(
-                f"{self.path} holds {len(x)} examples, of which {n_validation} go to validation "
-                f"and {n_test} to the test: at least one more is needed for training"
-            )
-        order = torch.from_numpy(np.random.RandomState(0).permutation(len(x)))
-        return Splits(*x[order].split([n_train, n_validation, n_test]))
-
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
@@ -104,6 +88,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as f:
             magic = f.read(6)
+        if ".csv" in path.suffixes[-2:]:  # it may be gzipped
+            return {path.stem: read_csv(path, limit=_LIMIT)}
+        if magic[:4] == b"PAR1":
+            return {path.stem: read_parquet(path, limit=_LIMIT)}
         if magic == b"\x93NUMPY":
             # Mapped, so that a header that promises more than the file holds fails at once.
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -113,10 +101,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except DataError:
         raise
     except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file
-        reason = " ".join(str(error).split(". ")[0].split()).rstrip(".") or type(error).__name__
         raise DataError(
-            f"{path} is not a readable .npy or .npz file of numbers ({reason}): write it with "
-            "numpy.save or numpy.savez"
+            f"{path} is not a readable .npy or .npz file of numbers ({reason(error)}): write it "
+            "with numpy.save or numpy.savez"
         ) from None
 
 

@@ -1,29 +1,22 @@
-"""MNIST from its IDX files, at hand or downloaded once."""
+"""MNIST and the two sets of pictures that took over its format: IDX files, 60,000 and 10,000."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
 from vaeflow.data import Dataset, Splits
-from vaeflow.errors import DataError
-from vaeflow.idx import decompressed, read_idx
+from vaeflow.download import Origin
+from vaeflow.idx import read_idx
 
 # Of the unpacked bytes, so that re-compressed copies pass.
 _SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
 }
-_SOURCES = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
 
 
 class MNIST(Dataset):
@@ -36,6 +29,19 @@ class MNIST(Dataset):
         validation: 5000 takes the first 5,000 training images, 10000 the last 10,000.
     """
 
+    origin: ClassVar[Origin] = Origin(
+        title="MNIST",
+        folder="mnist",
+        sources=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        checksums=_SHA256,
+        suffix=".gz",
+        unpacked=True,
+        folders=("MNIST/raw",),  # torchvision's
+    )
+
     def __init__(
         self, root: Path | None = None, *, validation: Literal[5000, 10000] = 5000
     ) -> None:
@@ -43,73 +49,57 @@ class MNIST(Dataset):
         self.validation = validation
 
     def load(self) -> Splits:  # noqa: D102
-        images, test = (_images(read_idx(path)) for path in self._files())
+        images, test = (self.origin.load(x, self.root, _images) for x in self.origin.checksums)
         if self.validation == 5000:
             validation, train = images[:5000], images[5000:]
         else:
             train, validation = images[:-10_000], images[-10_000:]
         return Splits(train, validation, test)
 
-    def _files(self) -> list[Path]:
-        root = self.root or (Path(p) if (p := os.environ.get("VAEFLOW_DATA")) else None)
-        if root is None:
-            return [_download(name) for name in _SHA256]
-        files = [find(root, name) for name in _SHA256]
-        for path in files:
-            _verify(path)
-        return files
 
+class FashionMNIST(MNIST):
+    """70,000 grey images of 28×28 pieces of clothing, in [0, 1]. (Xiao, Rasul & Vollgraf 2017.)
 
-def find(root: Path, name: str) -> Path:
-    """Return the file `name`, gzipped or plain, in `root` or in its folder mnist.
-
-    Raises:
-        DataError: if there is none.
+    Files, options and splits are like MNIST's; its makers set no validation data aside.
     """
-    for folder in (root, root / "mnist", root / "MNIST" / "raw"):
-        for path in (folder / f"{name}.gz", folder / name):
-            if path.is_file():
-                return path
-    raise DataError(
-        f"{root} holds no {name}.gz: give the directory of the MNIST files with --data-root, or "
-        "leave it and $VAEFLOW_DATA out to download them"
+
+    origin: ClassVar[Origin] = Origin(
+        title="Fashion-MNIST",
+        folder="fashion-mnist",
+        sources=(
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        ),
+        checksums={  # its makers' and torchvision's
+            "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+        },
+        suffix=".gz",
+        folders=("FashionMNIST/raw",),
     )
 
 
-def _verify(path: Path) -> None:
-    name = path.name.removesuffix(".gz")
-    seen = hashlib.sha256(decompressed(path)).hexdigest()
-    if seen != _SHA256[name]:
-        raise DataError(
-            f"{path} unpacks to SHA-256 {seen[:12]}…, but MNIST's {name} has "
-            f"{_SHA256[name][:12]}…: fetch the file again, or load other data with --dataset file"
-        )
+class KMNIST(MNIST):
+    """70,000 grey images of 28×28 characters of old Japanese, in [0, 1]. (Clanuwat et al. 2018.)
 
+    Files, options and splits are like MNIST's; its makers set no validation data aside.
+    """
 
-def _download(name: str) -> Path:
-    """Return the verified file in the user's cache, fetched from the first source that has it."""
-    import pooch
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    cache = Path(pooch.os_cache("vaeflow")) / "mnist"
-    failures = []
-    for source in _SOURCES:
-        try:
-            path = pooch.retrieve(f"{source}{name}.gz", None, fname=f"{name}.gz", path=cache)
-        except Exception as error:  # requests, sockets and pooch each have their own
-            failures.append(f"{source}: {type(error).__name__}")
-            continue
-        try:
-            _verify(Path(path))
-            return Path(path)
-        except DataError as error:
-            Path(path).unlink()
-            failures.append(str(error))
-    raise DataError(
-        f"{name}.gz could not be downloaded ({'; '.join(failures)}): fetch it yourself and name "
-        "its directory with --data-root"
+    origin: ClassVar[Origin] = Origin(
+        title="KMNIST",
+        folder="kmnist",
+        sources=(
+            "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        ),
+        checksums={  # torchvision's
+            "train-images-idx3-ubyte": "bdb82020997e1d708af4cf47b453dcf7",
+            "t10k-images-idx3-ubyte": "5c965bf0a639b31b8f53240b1b52f4d7",
+        },
+        suffix=".gz",
+        folders=("KMNIST/raw",),
     )
 
 
-def _images(raw: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(raw.astype(np.float32) / 255).unsqueeze(1)
+def _images(path: Path) -> torch.Tensor:
+    return torch.from_numpy(read_idx(path).astype(np.float32) / 255).unsqueeze(1)
