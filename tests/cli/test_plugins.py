@@ -168,3 +168,12 @@ def test_a_plugin_without_a_file_is_a_usage_error(cli):
 
 def test_an_option_after_two_dashes_is_no_option_of_vaeflow(cli, plugin, file):
     assert "twist" not in cli("list", "posterior", "--", "--plugin", file).out
+
+
+def test_a_part_of_which_nothing_can_be_checked_is_no_pass(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
+    done = cli("plugins", "check", "vaeflow/omniglot")
+    assert done.code != 0
+    assert "holds no chardata.mat" in done.out
+    assert "nothing could be checked" in done.err
+    assert "the reasons stand above" in done.err

@@ -52,7 +52,8 @@ def command(selection: Selection | None, name: str, as_json: bool) -> None:
     if count["failed"]:
         raise PluginError(f"{name}: of {len(found)} verdicts {told}: correct what is marked ✗")
     if not count["passed"]:
-        raise PluginError(f"{name}: nothing could be checked (verdicts: {told}): it brings no part")
+        why = "the reasons stand above" if found else "it brings no part"
+        raise PluginError(f"{name}: nothing could be checked (verdicts: {told}): {why}")
     if not as_json:
         click.echo(f"{len(found)} verdicts: {told}")
 
