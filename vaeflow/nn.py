@@ -146,7 +146,7 @@ class Conditioner(nn.Module):
 
     def given(self, h: Tensor | None) -> Tensor | float:
         """Return V h (B, width), once per image whatever the number of samples; 0 without h."""
-        if self.context is None:
+        if self.context is None or h is None:
             return 0.0
         out: Tensor = self.context(h * h.shape[-1] ** -self.damping)
         return out

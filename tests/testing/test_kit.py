@@ -75,8 +75,8 @@ class TestVariants:
             {"sigma": 0.75, "floor": 0.0075},
         ]  # fmt: skip
         assert variants(Planar) == [
-            {}, {"steps": 0}, {"steps": 1}, {"amortize": "none"}, {"init": "glorot"}, {"init": "truncated-normal"},
-            {"steps": 17},
+            {}, {"steps": 0}, {"steps": 1}, {"amortize": "none"}, {"init": "glorot"},
+            {"init": "truncated-normal"}, {"steps": 17},
         ]  # fmt: skip
         assert variants(MNIST) == [{}, {"validation": 10000}]  # a number of a few
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
-from vaeflow.nn import MADE, Activation, Init, initialize
+from vaeflow.distributions import DiagonalNormal, Flow
+from vaeflow.maps.autoregressive import AutoregressiveMap
+from vaeflow.maps.univariate import Gate
+from vaeflow.nn import MADE, Activation, AmortizeContext, Init, initialize
 
 
 class IAF(Posterior):
@@ -21,13 +21,15 @@ class IAF(Posterior):
 
     The Jacobian is triangular, log|det| = Σ log σ_t. The order of the latent dimensions is
     reversed between steps; the shift of the gate lets each step start near the identity (Kingma et
-    al. 2016, algorithm 1 and section 4).
+    al. 2016, algorithm 1 and section 4). A draw takes one pass of each network; scoring any other z
+    takes a pass for each latent dimension.
 
     Options:
         steps: number of autoregressive maps.
         width: hidden units of each masked network.
         depth: hidden layers of each masked network.
         activation: nonlinearity of the masked networks.
+        amortize: "context" lets the features enter each network, "none" shares the maps.
         init: how the weights of the Gaussian's linear head are drawn.
     """
 
@@ -40,13 +42,15 @@ class IAF(Posterior):
         width: PositiveInt = 320,
         depth: PositiveInt = 1,
         activation: Activation = "elu",
+        amortize: AmortizeContext = "context",
         init: Init = "torch",
     ) -> None:
         super().__init__(latent, features)
         self.head = nn.Linear(features, 2 * latent)
         initialize(self.head, init)
+        context = features if amortize == "context" else 0
         self.nets = nn.ModuleList(
-            MADE(latent, features, width=width, depth=depth, outputs=2, act=activation)
+            MADE(latent, context, width=width, depth=depth, outputs=2, act=activation)
             for _ in range(steps)
         )
 
@@ -56,21 +60,25 @@ class IAF(Posterior):
         return Flow(base, maps)
 
 
-class IAFMap:
-    """One gated autoregressive map for the features h (B, F)."""
+class IAFMap(AutoregressiveMap):
+    """One gated autoregressive map for the features h (B, F): L passes of the network to undo.
 
-    def __init__(self, net: nn.Module, h: Tensor, *, reverse: bool) -> None:
+    Arguments:
+        net: emits the means and the gates, (*, 2L).
+        h: (B, F), or None for a network without context.
+        reverse: reverse the order of the dimensions first.
+    """
+
+    def __init__(self, net: nn.Module, h: Tensor | None, *, reverse: bool) -> None:
         assert isinstance(net, MADE)
-        self.net = net
-        # Once per image, whatever the number of samples.
-        self.context: Tensor = net.context(h)
+        super().__init__(net, Gate(), h)
         self.reverse = reverse
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
-        if self.reverse:
-            z = z.flip(-1)
-        mean, s = at_least_float32(self.net(z, self.context)).chunk(2, dim=-1)
-        gate = torch.sigmoid(s + 2)
-        # gate·z + (1 − gate)·mean
-        return torch.lerp(mean, z, gate), F.logsigmoid(s + 2).sum(-1)
+        return super().__call__(z.flip(-1) if self.reverse else z)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the map, exactly, in L passes; log|det| (*, B) is still that of the map."""
+        z, log_det = super().inverse(z)
+        return z.flip(-1) if self.reverse else z, log_det
