@@ -10,13 +10,26 @@ def vaeflow_register_datasets(register: Register) -> None:
     """Offer the built-in datasets."""
     register("digits", "vaeflow.datasets.digits:Digits")
     register("mnist", "vaeflow.datasets.mnist:MNIST")
+    register("fashion-mnist", "vaeflow.datasets.mnist:FashionMNIST")
+    register("kmnist", "vaeflow.datasets.mnist:KMNIST")
+    register("binarized-mnist", "vaeflow.datasets.binarized_mnist:BinarizedMNIST")
+    register("omniglot", "vaeflow.datasets.omniglot:Omniglot")
+    register(
+        "caltech101-silhouettes", "vaeflow.datasets.caltech101_silhouettes:Caltech101Silhouettes"
+    )
+    register("freyfaces", "vaeflow.datasets.freyfaces:FreyFaces")
+    register("images", "vaeflow.datasets.images:Images")
     register("file", "vaeflow.datasets.file:File")
+    register("energies", "vaeflow.datasets.energies:Energies")
 
 
 @hookimpl
 def vaeflow_register_encoders(register: Register) -> None:
     """Offer the built-in encoders."""
     register("mlp", "vaeflow.encoders.mlp:MLP")
+    register("conv", "vaeflow.encoders.conv:Conv")
+    register("gated-conv", "vaeflow.encoders.gated_conv:GatedConv")
+    register("resnet", "vaeflow.encoders.resnet:ResNet")
 
 
 @hookimpl
@@ -28,12 +41,17 @@ def vaeflow_register_posteriors(register: Register) -> None:
     register("planar", "vaeflow.posteriors.planar:Planar")
     register("radial", "vaeflow.posteriors.radial:Radial")
     register("iaf", "vaeflow.posteriors.iaf:IAF")
+    register("mixture", "vaeflow.posteriors.mixture:Mixture")
+    register("realnvp", "vaeflow.posteriors.realnvp:RealNVP")
+    register("spline", "vaeflow.posteriors.spline:Spline")
 
 
 @hookimpl
 def vaeflow_register_priors(register: Register) -> None:
     """Offer the built-in priors."""
     register("normal", "vaeflow.priors.normal:Normal")
+    register("mixture", "vaeflow.priors.mixture:Mixture")
+    register("flow", "vaeflow.priors.flow:FlowPrior")
     register("vamp", "vaeflow.priors.vamp:Vamp")
 
 
@@ -41,6 +59,9 @@ def vaeflow_register_priors(register: Register) -> None:
 def vaeflow_register_decoders(register: Register) -> None:
     """Offer the built-in decoders."""
     register("mlp", "vaeflow.decoders.mlp:MLP")
+    register("conv", "vaeflow.decoders.conv:Conv")
+    register("gated-conv", "vaeflow.decoders.gated_conv:GatedConv")
+    register("resnet", "vaeflow.decoders.resnet:ResNet")
 
 
 @hookimpl

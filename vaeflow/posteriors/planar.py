@@ -13,61 +13,55 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
-from vaeflow.nn import Init, initialize
+from vaeflow.distributions import DiagonalNormal, Flow
+from vaeflow.nn import Amortize, FlowParameters, Init, initialize
+
+_NEWTON_STEPS = 50  # a handful do, and log(w·û) more where a map throws z far
 
 
 class Planar(Posterior):
-    r"""A diagonal Gaussian pushed through planar maps whose parameters the encoder emits.
+    r"""A diagonal Gaussian pushed through planar maps, each a bend along one direction.
 
     .. math::
         f_t(z) = z + \hat u_t \tanh(w_t·z + b_t), \quad
         \hat u = u + (\mathrm{softplus}(w·u) - 1 - w·u)\, w / ‖w‖^2
 
     Rezende & Mohamed 2015, eqs. 10-12 and appendix A.1: û keeps w·û > −1, so that each map is
-    invertible. There is no closed inverse; q(z|x) is known for its own draws.
+    invertible. The inverse is no formula: log q of a z that is not a draw costs a root per map.
 
     Options:
         steps: number of planar maps.
+        amortize: "full" lets the features of each image emit the maps, "none" shares them.
         init: how the weights of the Gaussian's linear head are drawn.
     """
 
     def __init__(
-        self, latent: int, features: int, *, steps: NonNegativeInt = 16, init: Init = "torch"
+        self,
+        latent: int,
+        features: int,
+        *,
+        steps: NonNegativeInt = 16,
+        amortize: Amortize = "full",
+        init: Init = "torch",
     ) -> None:
         super().__init__(latent, features)
         self.steps = steps
         self.head = nn.Linear(features, 2 * latent)
         initialize(self.head, init)
         if steps:
-            self.flow = nn.Linear(features, steps * (2 * latent + 1))
-            self._start()
-
-    @torch.no_grad()
-    def _start(self) -> None:
-        """Start at the identity, the same for every image: random directions w, and û = 0.
-
-        û is 0 where u = log(e − 1)·w and ‖w‖ = 1, as softplus(log(e − 1)) = 1.
-        """
-        self.flow.weight.zero_()
-        w, u, b = self._split(self.flow.bias)
-        w.copy_(F.normalize(torch.randn_like(w), dim=-1))
-        u.copy_(math.log(math.e - 1) * w)
-        b.zero_()
-
-    def _split(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Split (*, T(2L + 1)) into w (*, T, L), u (*, T, L) and b (*, T)."""
-        sizes = [self.steps * self.latent, self.steps * self.latent, self.steps]
-        w, u, b = flat.split(sizes, dim=-1)
-        shape = (self.steps, self.latent)
-        return w.unflatten(-1, shape), u.unflatten(-1, shape), b
+            self.flow = FlowParameters(features, steps * (2 * latent + 1), amortize)
+            # The identity, in random directions: û = 0 where u = log(e − 1)·w and ‖w‖ = 1, as
+            # softplus(log(e − 1)) = 1.
+            w = F.normalize(torch.randn(steps, latent), dim=-1)
+            u = math.log(math.e - 1) * w
+            self.flow.start_at(torch.cat([w.flatten(), u.flatten(), torch.zeros(steps)]))
 
     def maps(self, h: Tensor) -> PlanarMaps:
         """Return the maps of each image for features h (B, F)."""
-        # Adam moves every weight by the learning rate, whatever its gradient, and F weights with
-        # it each number that they add up to. The maps cannot follow such jumps; 1/√F tames them.
-        flat = self.flow(h * self.features**-0.5)
-        return PlanarMaps(*self._split(at_least_float32(flat)))
+        size = self.steps * self.latent
+        w, u, b = self.flow(h).split([size, size, self.steps], dim=-1)
+        shape = (self.steps, self.latent)
+        return PlanarMaps(w.unflatten(-1, shape), u.unflatten(-1, shape), b)
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
         base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
@@ -107,6 +101,22 @@ class PlanarMaps:
             start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
             a: Tensor = _Recursion.apply(start, self.gram)
             z = z + torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
+        return z, planar_log_det(a, self.log_slope).sum(-1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Undo the maps, from the last to the first; log|det| is that of the forward maps.
+
+        With z = z_T, z_t = z_T − Σ_{j>t} û_j tanh(a_j), so that each a_t is the root of
+        a_t + G_tt tanh(a_t) = w_t·z_T + b_t − Σ_{j>t} G_tj tanh(a_j).
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
+            a = start.new_empty(*start.shape[:-1], 0)
+            for t in reversed(range(start.shape[-1])):
+                later = (self.gram[:, t, t + 1 :] * torch.tanh(a)).sum(-1)
+                root = planar_root(start[..., t] - later, self.log_slope[:, t])
+                a = torch.cat([root[..., None], a], dim=-1)
+            z = z - torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
         return z, planar_log_det(a, self.log_slope).sum(-1)
 
 
@@ -165,6 +175,40 @@ def planar_log_det(a: Tensor, log_slope: Tensor) -> Tensor:
     log_tanh2 = 2 * torch.log(torch.tanh(torch.where(zero, 1.0, magnitude)))
     log_tanh2 = log_tanh2.masked_fill(zero, -torch.inf)
     return torch.logaddexp(log_tanh2, log_sech2 + log_slope)
+
+
+def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
+    r"""Solve h(a) = a + (w·û) tanh(a) = target for a, with log_slope = log(1 + w·û) = log s.
+
+    h(a) = (a − tanh a) + s·tanh a is odd, increasing, and for a > 0 concave (s > 1) or convex
+    (s < 1): Newton's steps from the side where the tangent lies beyond the curve never pass the
+    root, and need no bracket. First derivatives in both arguments are exact, by one more step.
+    """
+    with torch.no_grad():
+        s, goal = log_slope.exp().expand(target.shape), target.abs()
+        tiny = torch.finfo(s.dtype).tiny
+        # As s·a ≤ h ≤ a for s ≤ 1, and the reverse for s ≥ 1, the root lies between goal/s and
+        # goal; as |tanh| ≤ 1, within |s − 1| of goal.
+        chord, shifted = goal / s.clamp_min(tiny), goal + 1 - s
+        # For s < 1, h(a) ≥ (1 − s)a³/5 up to a = 1: close where h is flat at 0.
+        cube = (5 * goal / (1 - s).clamp_min(tiny)).pow(1 / 3)
+        cube = torch.where(cube <= 1, cube, torch.inf)
+        below = torch.maximum(chord, shifted)
+        above = torch.minimum(torch.minimum(chord, shifted), cube)
+        convex = s < 1
+        a = torch.where(convex, above, below)
+        for _ in range(_NEWTON_STEPS):
+            tanh = torch.tanh(a)
+            slope = (tanh * tanh + (1 - tanh * tanh) * s).clamp_min(tiny)
+            moved = a - (a - tanh + s * tanh - goal) / slope
+            moved = torch.where(convex, torch.minimum(a, moved), torch.maximum(a, moved))
+            if torch.equal(moved, a):  # what moves it back is rounding
+                break
+            a = moved
+        a = a.copysign(target)
+    tanh = torch.tanh(a)
+    residual = target - (a - tanh) - log_slope.exp() * tanh
+    return a + (residual - residual.detach()) / slope
 
 
 def log_softplus(x: Tensor) -> Tensor:
