@@ -9,7 +9,8 @@ import pytest
 from vaeflow import discovery, hookspecs
 from vaeflow.cli import cli as cli_group
 from vaeflow.cli import main
-from vaeflow.registry import KINDS
+from vaeflow.plugins import load_plugins
+from vaeflow.registry import BUILTIN, KINDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -126,3 +127,23 @@ def test_every_state_and_variable_of_plugins_is_documented():
     assert len(options) == 3
     for option in options:
         assert f"`{option}" in text
+
+
+def test_the_page_of_the_parts_names_each_of_them_and_no_other():
+    page = (ROOT / "docs/parts.md").read_text("utf-8")
+    titles = {
+        "Posteriors": {"posterior"},
+        "Priors": {"prior"},
+        "Likelihoods": {"likelihood"},
+        "Objectives": {"objective"},
+        "Encoders and decoders": {"encoder", "decoder"},
+        "Data sets": {"dataset"},
+    }
+    registry = load_plugins(quiet=True).registry
+    for title, kinds in titles.items():
+        section = page.split(f"## {title}\n")[1].split("\n## ")[0]
+        cells = re.findall(r"^\| (`.*?) \|", section, re.M)
+        told = sorted(name for cell in cells for name in re.findall(r"`([\w-]+)`", cell))
+        for kind in kinds:
+            known = [p.name for p in registry.parts(kind) if p.distribution == BUILTIN]
+            assert told == sorted(known), title
