@@ -83,7 +83,7 @@ def test_a_name_of_another_kind_is_free(tmp_path):
 
 @pytest.mark.parametrize("what", ["directory", "file", "dangling link"])
 def test_nothing_is_overwritten(what, tmp_path, one_sentence, snapshot):
-    target = tmp_path / "vaeflow-flow"
+    target = tmp_path / "vaeflow-skew"
     if what == "directory":
         target.mkdir()
     elif what == "file":
@@ -92,20 +92,20 @@ def test_nothing_is_overwritten(what, tmp_path, one_sentence, snapshot):
         target.symlink_to("nowhere")
     before = snapshot(tmp_path)
     with pytest.raises(ConfigError, match="already there") as refused:
-        write("flow", "posterior", tmp_path)
+        write("skew", "posterior", tmp_path)
     one_sentence(str(refused.value))
     assert snapshot(tmp_path) == before
 
 
 def test_the_destination_is_made(tmp_path):
-    write("flow", "prior", tmp_path / "some" / "where")
-    assert (tmp_path / "some" / "where" / "vaeflow-flow" / "pyproject.toml").is_file()
+    write("skew", "prior", tmp_path / "some" / "where")
+    assert (tmp_path / "some" / "where" / "vaeflow-skew" / "pyproject.toml").is_file()
 
 
 def test_a_destination_that_is_a_file_is_refused(tmp_path, one_sentence):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="--dest") as refused:
-        write("flow", "prior", tmp_path / "file")
+        write("skew", "prior", tmp_path / "file")
     one_sentence(str(refused.value))
 
 
@@ -116,17 +116,17 @@ def test_a_write_that_fails_leaves_nothing(call, tmp_path, monkeypatch, one_sent
 
     monkeypatch.setattr(Path, call, full)
     with pytest.raises(StorageError, match="No space left on device") as refused:
-        write("flow", "prior", tmp_path)
+        write("skew", "prior", tmp_path)
     one_sentence(str(refused.value))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
 def test_the_package_is_as_readable_as_any_directory(tmp_path):
-    write("flow", "prior", tmp_path)
+    write("skew", "prior", tmp_path)
     (tmp_path / "other").mkdir()
     mode = (tmp_path / "other").stat().st_mode
-    assert (tmp_path / "vaeflow-flow").stat().st_mode == mode
+    assert (tmp_path / "vaeflow-skew").stat().st_mode == mode
 
 
 # ---- what is written ----------------------------------------------------------------------------
