@@ -10,8 +10,8 @@ from math import log
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
-from vaeflow.model import Terms
 from vaeflow.components import Objective
+from vaeflow.model import Terms
 
 
 class MyPart(Objective):
