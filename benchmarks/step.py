@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vaeflow import experiment
 from vaeflow.config import Layers, read_recipe
 from vaeflow.data import Splits
+from vaeflow.nn import FlowParameters
 from vaeflow.plugins import load_plugins
 from vaeflow.training import Trainer
 from vaeflow.training.checks import no_validation
@@ -69,10 +70,9 @@ def floor() -> Callable[[], None]:
 
 
 def own_floor(trainer: Trainer) -> Callable[[], None]:
-    """Return the products of every Linear layer of a model, the flow's included."""
-    sizes = [
-        (m.in_features, m.out_features) for m in trainer.model.modules() if isinstance(m, nn.Linear)
-    ]
+    """Return the products of every linear layer of a model, the flow's included."""
+    layers = [m for m in trainer.model.modules() if isinstance(m, nn.Linear | FlowParameters)]
+    sizes = [(m.weight.shape[1], m.weight.shape[0]) for m in layers if m.weight is not None]
     w = [torch.randn(b, a) for a, b in sizes]
     x = [torch.randn(BATCH, a) for a, _ in sizes]
     g = [torch.randn(BATCH, b) for _, b in sizes]

@@ -65,7 +65,7 @@ def evaluate(
     *,
     samples: int = 100,
     batch: int = 100,
-    chunk: int = 100,
+    chunk: int | None = None,
     dequantized: int | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Bounds:
@@ -73,18 +73,21 @@ def evaluate(
 
     .. math:: \log p(x) ≥ E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)} ≥ \mathrm{ELBO}
 
-    (Burda et al. 2016, eq. 8.) The encoder runs once per image; at most `chunk` draws of `batch`
-    images are in memory at a time, whatever K is.
+    (Burda et al. 2016, eq. 8.) The encoder runs once per image; at most `chunk` draws are in memory
+    at a time, whatever K is.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
         x: values that the likelihood can score, binarized before if it is binary.
         samples: K.
         batch: images at a time.
-        chunk: draws at a time.
+        chunk: draws at a time, of all images of a batch together, but one of each at least; by
+            default 1,000, as larger tensors leave the caches of a CPU, and 100,000 elsewhere.
         dequantized: levels of the data before they were spread over [0, 1], if they were.
         progress: called with the number of images done.
     """
+    if chunk is None:
+        chunk = 1_000 if model.device.type == "cpu" else 100_000
     was_training = model.training
     model.eval()
     sums: list[Tensor] = []  # each (3, B): of log w, log p(x|z) and log q − log p(z) over K
@@ -94,8 +97,9 @@ def evaluate(
         q = model.infer(images)
         total = torch.zeros(3, len(images), dtype=torch.float64)
         log_sum = torch.full((len(images),), -torch.inf, dtype=torch.float64)
-        for done in range(0, samples, chunk):
-            terms = model.terms(images, q, min(chunk, samples - done))
+        each = max(1, chunk // len(images))
+        for done in range(0, samples, each):
+            terms = model.terms(images, q, min(each, samples - done))
             pieces = (terms.log_weight, terms.log_px, terms.log_qz - terms.log_pz)
             pieces64 = torch.stack(pieces).cpu().double()  # (3, K, B); MPS has no float64
             total += pieces64.sum(1)
