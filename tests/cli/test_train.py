@@ -74,6 +74,7 @@ def test_a_run_makes_its_directory_and_says_what_is_in_it(train, here):
         "log p(x|z)",
         "− KL(q‖p)",
         "NLL, 3 importance samples",
+        "bits per dimension",
     ]
     assert all("±" in row for row in table)
     assert lines[lines.index("Next:") + 1 :] == [
