@@ -12,7 +12,7 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 train: $(STAMP)  ## train a VAE with a planar-flow posterior on the bundled digits
-	$(BIN)/vaeflow train --posterior planar
+	$(BIN)/vaeflow train --posterior planar --objective.warmup 10
 
 test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)

@@ -199,3 +199,17 @@ def test_half_precision_ends_at_the_parameters():
     q = DiagonalNormalMixture(*(x.bfloat16() for x in parameters(3, 2)))
     z, log_prob = rsample_and_log_prob(q, (4,))
     assert z.dtype == log_prob.dtype == torch.float32
+
+
+@pytest.mark.parametrize("apart", [1e2, 1e3, 1e4, 1e5])
+def test_gradients_keep_their_digits_however_far_the_components_are_apart(apart):
+    slopes = {}
+    for dtype in (torch.float32, torch.float64):
+        logits = torch.zeros(2, dtype=dtype, requires_grad=True)
+        loc = torch.tensor([[0.0, 0.0], [0.5, apart]], dtype=dtype)
+        q = DiagonalNormalMixture(logits, loc, torch.zeros(2, 2, dtype=dtype))
+        z = torch.tensor([[1.25, 0.25]], dtype=dtype)
+        moved = _ImplicitDraw.apply(z, q.log_weights, q.loc, q.log_scale)
+        moved[..., 1].sum().backward()
+        slopes[dtype] = logits.grad.double()
+    torch.testing.assert_close(slopes[torch.float32], slopes[torch.float64], rtol=1e-5, atol=0)

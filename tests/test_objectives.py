@@ -154,9 +154,14 @@ def test_gradients_reach_the_kl_term_through_the_draw():
 
 def test_the_weight_rises_anew_in_every_cycle_and_stays_after_the_last():
     objective = ELBO(beta=2.0, warmup=4.0, cycles=3)
-    weights = [objective.weight(t) for t in (0, 2, 4, 7.9, 8, 10, 13, 16, 19, 20, 24.5, 1e6)]
-    assert weights == pytest.approx([0, 1, 2, 2, 0, 1, 2, 0, 1.5, 2, 2, 2])
+    weights = [objective.weight(t) for t in (0, 2, 4, 8, 8.02, 10, 13, 16, 19, 20, 24.5, 1e6)]
+    assert weights == pytest.approx([0, 1, 2, 2, 0.01, 1, 2, 2, 1.5, 2, 2, 2])
     assert objective.warmup == 20
+
+
+def test_cycles_of_no_warmup_are_refused():
+    with pytest.raises(ConfigError, match=r"give --objective\.warmup"):
+        ELBO(cycles=2)
 
 
 # Free bits
@@ -258,11 +263,11 @@ class Stretch:
         return z + self.a * z.sinh() / 2, slope
 
 
-def gradients(objective, flow, samples, repeats, seed):
+def gradients(objective, flow, samples, repeats, seed, weight=1.0):
     """Return the gradient in the parameters of q, and in those of p, of the mean of B values."""
     torch.manual_seed(seed)
     line = Line(flow)
-    value = objective(line.terms(samples, repeats), beta(1.0)).mean()
+    value = objective(line.terms(samples, repeats), beta(weight)).mean()
     parts = torch.autograd.grad(value, [*line.q, *line.p])
     return torch.stack(parts)
 
@@ -306,6 +311,19 @@ def test_the_mean_gradient_is_the_slope_of_the_expected_bound(objective, flow):
     error = many.std(0) / len(many) ** 0.5
     assert ((many.mean(0) - wanted).abs() < 4.5 * error + 1e-9).all()
     assert (wanted.abs() > 10 * error).all()  # a gradient that is missing would show
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize(("ours", "plain"), [(DReG(samples=5), IWAE(samples=5)), (STL(), ELBO())])
+def test_the_mean_gradient_is_that_of_the_plain_one_at_any_weight(ours, plain, weight):
+    means, errors = [], []
+    for objective in (ours, plain):
+        many = [gradients(objective, True, objective.samples, 20_000, s, weight) for s in range(20)]
+        many = torch.stack(many)
+        means.append(many.mean(0))
+        errors.append(many.std(0) / len(many) ** 0.5)
+    error = torch.stack(errors).square().sum(0).sqrt()
+    assert ((means[0] - means[1]).abs() < 4.5 * error + 1e-9).all()
 
 
 @pytest.mark.parametrize("flow", [False, True])

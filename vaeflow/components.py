@@ -7,6 +7,7 @@ docstring section "Options:" are all that the command line and the configuration
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -160,6 +161,11 @@ class Objective(Component, ABC):
         warmup_unit: TimeUnit = "epochs",
         cycles: int = 1,
     ) -> None:
+        if cycles > 1 and not warmup:
+            raise ConfigError(
+                f"--objective.cycles {cycles} repeats a warm-up, but there is none: give "
+                "--objective.warmup, or leave it out"
+            )
         self.samples = samples
         self.beta = beta
         self.rise = warmup
@@ -170,7 +176,9 @@ class Objective(Component, ABC):
         """Return β at a point of training, counted in epochs with their fraction, or in steps."""
         if time >= self.warmup:
             return self.beta
-        return self.beta * min(1.0, time % (2 * self.rise) / self.rise)
+        # A cycle's last step ends on its border, and belongs to it.
+        cycles_before = max(0, math.ceil(time / (2 * self.rise)) - 1)
+        return self.beta * min(1.0, time / self.rise - 2 * cycles_before)
 
     @abstractmethod
     def __call__(self, terms: Terms, beta: Tensor) -> Tensor:

@@ -107,8 +107,8 @@ class Origin:
         if seen != published:
             raise DataError(
                 f"{path} {'unpacks to' if self.unpacked else 'has'} {algorithm} {seen[:12]}…, but "
-                f"{self.title}'s {name} has {published[:12]}…: fetch the file again, or load other "
-                "data with --dataset file"
+                f"{self.title}'s {name} has {published[:12]}…: fetch the file again, name its own "
+                "directory with --data-root, or load other data with --dataset file"
             )
 
 

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributions import Distribution, constraints
@@ -112,10 +113,10 @@ class _ImplicitDraw(torch.autograd.Function):
         away = z[..., None, :] - loc  # (K, *, C, L)
         x = away / scale
         log_n = -0.5 * x * x - log_scale - _HALF_LOG_TWO_PI
-        joint = log_weights[..., None] + log_n.cumsum(-1)  # up to z_i
-        log_w = (joint - log_n).log_softmax(-2)
+        before = F.pad(log_n.cumsum(-1)[..., :-1], (1, 0))  # a difference would lose its digits
+        log_w = (log_weights[..., None] + before).log_softmax(-2)
         log_p = (log_w + log_n).logsumexp(-2, keepdim=True)
-        r = joint.softmax(-2)
+        r = (log_w + log_n).softmax(-2)
         a = (log_w - log_p).exp() * _cdf_deviations(x, log_w.exp())
         slope = x / scale  # −∂ log n_ci/∂z_i
 

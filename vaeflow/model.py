@@ -221,7 +221,7 @@ class VAE(nn.Module):
             ConfigError: if the likelihood or the decoder cannot.
         """
         with torch.no_grad():
-            self.decoder.start_at(_output_at(self.likelihood, x.mean(0)))
+            self.decoder.start_at(_output_at(self.likelihood, x.mean(0).to(self.device)))
 
     def terms(self, x: Tensor, q: Distribution, samples: int) -> Terms:
         """Draw K samples of q(z|x), computed before by `infer`, and score them."""

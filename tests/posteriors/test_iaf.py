@@ -398,3 +398,21 @@ def fitted_kl(posterior, steps=300):
         schedule.step()
     with torch.no_grad():
         return kl(50_000).item()
+
+
+def test_a_z_that_the_inverse_throws_out_of_range_has_no_density_but_a_number():
+    torch.manual_seed(0)
+    posterior = IAF(10, 7)
+    with torch.no_grad():
+        for p in posterior.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    q = posterior(torch.randn(4, 7))
+    for scale in (1.0, 10.0, 1e3):
+        z = (scale * torch.randn(50, 4, 10)).requires_grad_()
+        score = q.log_prob(z)
+        assert not score.isnan().any()
+        assert (score < 0).all()
+        # Beside a density that is not 0, as in a mixture of posteriors, it has no weight.
+        mixed = torch.logaddexp(score, torch.zeros_like(score)).sum()
+        parts = torch.autograd.grad(mixed, [z, *posterior.parameters()], retain_graph=True)
+        assert all(torch.isfinite(g).all() for g in parts)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
 from vaeflow.components import Shape
-from vaeflow.likelihoods.scaled import Link, Scale, Scaled
+from vaeflow.likelihoods.scaled import Link, Scaled
 
+GaussianScale = Literal["fixed", "shared", "pixel", "optimal"]
 _MOMENTUM = 0.01
 
 
@@ -23,12 +24,12 @@ class Gaussian(Scaled):
 
     The best shared σ needs no learning: it is the root of the mean squared error (Rybkin et al.
     2021, eq. 8). With scale "optimal" each training batch is scored by its own, and an evaluation
-    by their running mean.
+    by the mean error of about the last hundred batches.
 
     Options:
         scale: "fixed" σ, one learned σ ("shared"), one per value from the decoder ("pixel"), or the
             "optimal" shared σ of the current errors.
-        sigma: σ itself if fixed, its start otherwise.
+        sigma: σ itself if fixed, its start otherwise, which "optimal" forgets at the first batch.
         floor: the smallest σ that learning can reach; constant values would drive it to 0.
         link: map from the decoder's output to the mean; "sigmoid" keeps it in (0, 1).
     """
@@ -41,7 +42,7 @@ class Gaussian(Scaled):
         self,
         data_shape: Shape,
         *,
-        scale: Scale | Literal["optimal"] = "fixed",
+        scale: GaussianScale = "fixed",
         sigma: PositiveFloat = 1.0,
         floor: PositiveFloat = 1e-2,
         link: Link = "identity",

@@ -81,11 +81,13 @@ class AutoregressiveMap:
         # What is not found yet is 0: its weights are masked, but 0·∞ would not be 0.
         found = list(torch.zeros_like(z).unbind(-1))
         log_det = z.new_zeros(z.shape[:-1])
+        far = torch.finfo(z.dtype).max ** 0.4  # where no density is left, but squares are finite
         for i in self.net.order:
             theta = self._theta(torch.stack(found, dim=-1))
             one = slice(i, i + 1)
             z_i, log_slope = self.univariate.inverse(z[..., one], theta[..., one])
-            found[i] = z_i.squeeze(-1)
+            # What leaves the range of the numbers would make the next dimensions inf − inf.
+            found[i] = z_i.squeeze(-1).clamp(-far, far)
             log_det = log_det + log_slope.squeeze(-1)
         return torch.stack(found, dim=-1), log_det
 

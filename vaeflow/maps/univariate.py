@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -71,4 +72,6 @@ class Gate:
     def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         mean, s = theta.unbind(-2)
         log_gate = F.logsigmoid(s + 2)
-        return mean + (z - mean) * torch.exp(-log_gate), log_gate
+        # A gate below this has let nothing of z0 through; its inverse would be infinite.
+        least = -0.4 * math.log(torch.finfo(s.dtype).max)
+        return mean + (z - mean) * torch.exp(-log_gate.clamp(min=least)), log_gate

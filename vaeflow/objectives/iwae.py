@@ -19,7 +19,7 @@ class IWAE(Objective):
         \log w_k = \log p(x|z_k) - β\,[\log q(z_k|x) - \log p(z_k)]
 
     It rises with K towards log p(x). The gradient in the posterior's parameters loses its signal as
-    K grows, by 1/√K (Rainforth et al. 2018); `DReG` mends that.
+    K grows, by 1/√K (Rainforth et al. 2018); the objective `dreg` mends that.
 
     Options:
         samples: K, draws of z per image.
@@ -30,7 +30,7 @@ class IWAE(Objective):
     def __init__(
         self,
         *,
-        samples: PositiveInt = 50,
+        samples: PositiveInt = 5,
         warmup: NonNegativeFloat = 0.0,
         warmup_unit: TimeUnit = "epochs",
     ) -> None:
@@ -47,8 +47,9 @@ class DReG(IWAE):
     .. math:: ∇_φ = \sum_k \tilde w_k^2\, \frac{∂ \log w_k}{∂ z_k} \frac{∂ z_k}{∂ φ}, \quad
         ∇_θ = \sum_k \tilde w_k\, ∇_θ \log w_k, \quad \tilde w_k = w_k / \sum_j w_j
 
-    for the parameters φ of q and θ of the rest (Tucker et al. 2019, eqs. 8 and 10). The value and
-    the expected gradient are those of `IWAE`, the variance of ∇_φ is less. It needs ∂ log q/∂z, so
+    for the parameters φ of q and θ of the rest (Tucker et al. 2019, eqs. 8 and 10); with β ≠ 1,
+    (1 − β) w̃_k + β w̃_k² stands for w̃_k². The value and
+    the expected gradient are those of `iwae`, the variance of ∇_φ is less. It needs ∂ log q/∂z, so
     not every posterior can have it.
 
     Options:
@@ -63,8 +64,10 @@ class DReG(IWAE):
             return value
         log_w = (terms.log_px - beta * terms.sampled_kl()).detach()
         share = torch.softmax(log_w, 0)
-        # One share comes with log w, for θ as well; the other only on the way from z to φ.
-        terms.z.register_hook(lambda gradient: gradient * share[..., None])
+        # One share comes with log w, for θ as well; the other only on the way from z to φ, and only
+        # for the part β of log q whose own gradient is left out.
+        doubled = (1 - beta + beta * share)[..., None]
+        terms.z.register_hook(lambda gradient: gradient * doubled)
         path = terms.log_px + beta * (terms.log_pz - terms.log_q_of_path())
         surrogate = (share * path).sum(0)
         return value + surrogate - surrogate.detach()

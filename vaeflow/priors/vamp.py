@@ -21,11 +21,13 @@ class Vamp(Prior):
 
     The prior that maximizes the ELBO is the mean of q(z|x) over the data; M pseudo-inputs stand in
     for all of them (Tomczak & Welling 2018, eq. 9). It needs a posterior that can be scored at any
-    z, not at its own draws alone, and each step infers M posteriors more.
+    z, not at its own draws alone. Each step infers M posteriors more, and scores all K·B draws
+    under each: cheap under Gaussians, dear under flows, and most where scoring takes a pass per
+    dimension (`iaf`, autoregressive `spline`) or a root per map (`planar`).
 
     Options:
         components: M, the number of pseudo-inputs.
-        inputs: "unit" keeps them in [0, 1], as images are; "real" does not.
+        inputs: "unit" keeps them in [0, 1], as images are; "real" is for all other data.
     """
 
     def __init__(
