@@ -18,7 +18,6 @@ test_contract = vaeflow.testing.contract(
         "elbo": [
             {"samples": 3, "warmup": 5.0},
             {"kl": "analytic", "beta": 2.0},
-            {"free_bits": 0.1, "free": "dimension"},
         ],
     },
 )

@@ -54,6 +54,16 @@ class StorageError(VaeflowError):
     exit_code = 8
 
 
+class RankError(VaeflowError):
+    """Another rank of a parallel training failed; `exit_code` is that rank's."""
+
+    exit_code = 9
+
+    def __init__(self, message: str, exit_code: int = 9) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def one_line(error: BaseException) -> str:
     """Return "Type: message" on one line that fits a screen."""
     name = type(error).__name__

@@ -76,7 +76,10 @@ def prepare(config: Config, plugins: Plugins) -> Experiment:
         owners={kind: plugins.require(kind, p.name).owner for kind, p in config.parts().items()},
     )
     if config.start_at_mean:
-        model.start_at_mean(trainer.train)
+        # Of binary draws, their grey mean is the mean.
+        model.start_at_mean(
+            splits.train if how == "dynamic" else images_of(splits, "train", config)
+        )
     test = images_of(splits, "test", config)
     check_values("test", test, splits.data_shape, model.likelihood.support)
     return Experiment(config, plugins, splits, trainer)
@@ -121,18 +124,26 @@ def train(
     observers: Callable[[Run], Sequence[Observer]] = lambda run: (),
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Run, Fit]:
-    """Train in a new run directory, by default below runs/."""
-    config = experiment.config
+    """Train in a new run directory, by default below runs/; of several ranks, the first makes it.
+
+    Raises:
+        DataError: if another rank loaded other data.
+    """
+    config, world = experiment.config, experiment.trainer.world
     if path is None:
         path = new_path(Path("runs"), config)
+    sha256 = experiment.splits.fingerprint()
     facts = {
         "threads": torch.get_num_threads(),
+        "ranks": world.count,
         "data_shape": experiment.splits.data_shape,
         "data_sizes": {name: len(x) for name, x in experiment.splits},
-        "data_sha256": experiment.splits.fingerprint(),
+        "data_sha256": sha256,
     }
-    run = Run.create(path, config, experiment.plugins, facts)
-    return run, _train(run, experiment, observers(run), stop)
+    if not world.same(int(sha256[:15], 16)):
+        raise DataError("the ranks hold different data: give every machine the same files")
+    run = Run.create(path, config, experiment.plugins, facts) if world.first else Run(path)
+    return run, _train(run, experiment, observers, stop)
 
 
 def resume(
@@ -159,13 +170,14 @@ def resume(
         ("vaeflow", __version__),
         ("torch", torch.__version__),
         ("threads", torch.get_num_threads()),
+        ("ranks", experiment.trainer.world.count),
     ):
-        if before.get(what) != now:
+        if before.get(what, 1) != now:  # what began before there were ranks had one
             log.warning(
                 "%s is %s now and was %s: the run goes on, but bit for bit only as it was",
                 what, now, before.get(what),
             )  # fmt: skip
-    return _train(run, experiment, observers(run), stop, resuming=True)
+    return _train(run, experiment, observers, stop, resuming=True)
 
 
 def load(
@@ -240,20 +252,24 @@ def evaluate_split(
 def _train(
     run: Run,
     experiment: Experiment,
-    observers: Sequence[Observer],
+    observers: Callable[[Run], Sequence[Observer]],
     stop: Callable[[], bool],
     *,
     resuming: bool = False,
 ) -> Fit:
+    trainer = experiment.trainer
+    if not trainer.world.first:  # the first rank alone writes and is watched
+        if resuming:
+            _restore(trainer, run)
+        return trainer.run((), run.store, stop)
+    watching = observers(run)
     with run.locked():
-        trainer = experiment.trainer
         if resuming:
             run.set_config(experiment.config)
-            if (checkpoint := run.store.latest()) is not None:
-                trainer.restore(checkpoint)
+            _restore(trainer, run)
         run.set_status("running")
         hooks = hooks_of(experiment.plugins, run.path, experiment.config.to_toml())
-        crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
+        crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watching]
         try:
             result = trainer.run(crew, run.store, stop)
         except VaeflowError as error:
@@ -268,6 +284,11 @@ def _train(
         done = result.progress
         run.set_status(result.status, epoch=done.epoch, step=done.step)
         return result
+
+
+def _restore(trainer: Trainer, run: Run) -> None:
+    if (checkpoint := run.store.latest()) is not None:
+        trainer.restore(checkpoint)
 
 
 def _make(config: Config, plugins: Plugins, kind: str, *args: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def read_csv(path: Path, *, limit: int) -> np.ndarray:
             f"{path} is not text in UTF-8 (byte {error.start}): write the table as CSV"
         ) from None
     except csv.Error as error:
-        raise DataError(f"{path} is no table ({reason(error)}): write it as CSV") from None
+        raise DataError(
+            f"{path} is no table ({reason(error)}): correct it, or write it as CSV again"
+        ) from None
 
 
 def _csv(path: Path, text: str) -> np.ndarray:
@@ -84,19 +87,36 @@ def read_parquet(path: Path, *, limit: int) -> np.ndarray:
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line that is not empty, and its cells."""
-    reader = csv.reader(io.StringIO(text, newline=""))
-    for cells in reader:
-        if cells:
-            yield reader.line_num, cells
+    """Yield the number of each line that is not empty, and its cells.
+
+    Raises:
+        csv.Error: if a quote is not closed, which would swallow the lines below it.
+    """
+    lines = text.count("\n") + (not text.endswith("\n"))
+    # The empty line added at the end is a row of its own, unless an open quote takes it in.
+    reader = csv.reader(chain(io.StringIO(text, newline=""), ["\n"]))
+    start = 1
+    try:
+        for cells in reader:
+            if cells and reader.line_num > lines:
+                raise csv.Error
+            if cells:
+                yield reader.line_num, cells
+            start = reader.line_num + 1
+    except csv.Error:  # or a cell is too long, which over many lines is as much a quote left open
+        if reader.line_num == start:
+            raise
+        raise csv.Error(f"row {start} has a quote that is not closed") from None
 
 
 def _is_number(cell: str) -> bool:
+    """Tell whether NumPy reads the cell: as Python does, but no 1_000 and no digits but 0 to 9."""
+    cell = cell.strip()
     try:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell.isascii() and "_" not in cell
 
 
 def _trouble(text: str, first: int, width: int) -> str:

@@ -8,6 +8,8 @@ import math
 import numpy as np
 import pytest
 
+import vaeflow
+
 
 @pytest.fixture
 def levels(tmp_path):
@@ -63,7 +65,7 @@ def test_levels_have_bits_without_dequantization(train, here):
         (("--dequantize", 3), "--dequantize 3 needs the values k/2"),
         (("--dequantize", 4, "--binarization", "dynamic"), "leave one out"),
         (("--dequantize", 1), "--dequantize: got 1"),
-        (("--dequantize", 4, "--likelihood", "bernoulli"), "needs values 0 and 1"),
+        (("--dequantize", 4, "--likelihood", "bernoulli"), "spreads levels for a density"),
         (("--start-at-mean", "--likelihood", "categorical"), "leave it out"),
     ],
 )
@@ -85,3 +87,15 @@ def test_a_run_that_starts_at_the_mean_starts_better(train, here):
         losses[start] = json.loads(line)["train/loss"]
     # The data's mean, ½, leaves a variance of 5/36 where 0 leaves 14/36: ½·16·¼ nats less.
     assert losses["--no-start-at-mean"] - losses["--start-at-mean"] > 1
+
+
+def test_the_mean_is_that_of_the_data_as_training_sees_it(cli, tiny, here):
+    np.save("dark.npy", np.zeros((40, 1, 4, 4), np.float32))
+    done = cli(
+        "train", *tiny, "--no-tensorboard", "--dataset", "file", "--dataset.path", "dark.npy",
+        "--likelihood", "gaussian", "--dequantize", 2, "--start-at-mean", "--lr", 1e-30,
+        "--run-dir", "run",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    bias = vaeflow.load("run").decoder.layers[-1].bias
+    assert bias.mean().item() == pytest.approx(0.25, abs=0.03)

@@ -49,3 +49,18 @@ def test_every_option_of_every_part_says_what_it_means(cli, kind, name):
         assert option["meaning"], option["name"]
         assert option["type"]
     assert cli("info", kind, name).code == 0
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_the_example_of_every_part_works(cli, kind, name):
+    example = cli("info", kind, name).out.splitlines()[-1].removeprefix("Example: vaeflow ")
+    done = cli(*example.split(), "--print-config")
+    assert done.code == 0, done.err
+
+
+def test_the_example_gives_a_value_where_one_is_required(cli):
+    for name in ("file", "images"):
+        last = cli("info", "dataset", name).out.splitlines()[-1]
+        assert last == f"Example: vaeflow train --dataset {name} --dataset.path PATH"
+    last = cli("info", "posterior", "planar").out.splitlines()[-1]
+    assert last.startswith("Example: vaeflow train --posterior planar --posterior.steps ")

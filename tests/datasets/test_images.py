@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +44,40 @@ def complaint(path: Path, **options) -> str:
 
 def rows(x: torch.Tensor) -> list[bytes]:
     return sorted(bytes(row) for row in np.asarray((x * 255).round(), np.uint8).reshape(len(x), -1))
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """Return a PNG of 4×6 pixels of 16 bits a channel, which Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checked = name + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 6, 4, 16, kind, 0, 0, 0)
+    lines = (bytes(1) + RNG.bytes(6 * channels * 2) for _ in range(4))  # each after its filter
+    pixels = zlib.compress(b"".join(lines))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def deep_tiff() -> bytes:
+    """Return a TIFF of 4×6 pixels in RGB of 16 bits a channel, which Pillow does not write."""
+    pixels = RNG.bytes(4 * 6 * 3 * 2)
+    depths = 8 + len(pixels)
+    tags = [  # number, type (3 for 16 bits, 4 for 32), count, value or where it lies
+        (256, 3, 1, 6), (257, 3, 1, 4), (258, 3, 3, depths), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 8), (277, 3, 1, 3), (278, 3, 1, 4), (279, 4, 1, len(pixels)),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return (
+        struct.pack("<2sHI", b"II", 42, depths + 6)
+        + pixels
+        + struct.pack("<HHH", 16, 16, 16)
+        + struct.pack("<H", len(tags))
+        + directory
+        + bytes(4)
+    )
 
 
 class TestValues:
@@ -83,6 +120,17 @@ class TestValues:
         splits = Images(path=tmp_path).load()
         assert splits.data_shape == (1 if mode in ("1", "LA") else 3, 4, 6)
         assert (splits.train == 1).all()
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_palette_with_transparency_gives_its_colours(self, tmp_path, channels):
+        image = Image.fromarray(COLOUR[0]).quantize(8)
+        for i in range(3):
+            put(tmp_path / f"{i}.png", image, transparency=bytes([0, 128, 255]))
+        splits = Images(path=tmp_path, channels=channels).load()
+        expected = np.asarray(image.convert("RGB").convert("L" if channels == 1 else "RGB"))
+        assert np.array_equal(
+            (splits.train[0] * 255).round(), expected.reshape(4, 6, channels).transpose(2, 0, 1)
+        )
 
     def test_jpeg_files_are_near_what_was_saved(self, tmp_path):
         smooth = np.broadcast_to(np.linspace(0, 250, 16).astype(np.uint8), (3, 16, 16))
@@ -163,8 +211,14 @@ class TestSplits:
     def test_the_split_does_not_depend_on_the_order_of_the_file_system(self, tmp_path, monkeypatch):
         path = save(tmp_path / "a", GREY)
         splits = Images(path=path).load()
-        everything = Path.rglob
-        monkeypatch.setattr(Path, "rglob", lambda *a: reversed(list(everything(*a))))
+        walk = os.walk
+
+        def backwards(*args, **options):
+            for top, folders, names in walk(*args, **options):
+                folders.reverse()
+                yield top, folders, names[::-1]
+
+        monkeypatch.setattr(os, "walk", backwards)
         assert Images(path=path).load().fingerprint() == splits.fingerprint()
 
     def test_folders_of_that_name_are_the_splits(self, tmp_path):
@@ -185,6 +239,25 @@ class TestSplits:
         (tmp_path / "cats" / "._000.png").write_bytes(b"a file of the Finder's")
         splits = Images(path=tmp_path).load()
         assert sum(len(x) for _, x in splits) == 20
+
+    def test_hidden_files_and_folders_are_left_out(self, tmp_path):
+        root = save(
+            tmp_path / ".data" / "pictures", GREY
+        ).parent  # above the folder it is no matter
+        save(root / ".thumbnails", GREY[:, ::2, ::2])
+        save(root / "pictures" / ".ipynb_checkpoints" / "old", COLOUR)
+        splits = Images(path=root).load()
+        assert sum(len(x) for _, x in splits) == 20
+        assert splits.data_shape == (1, 4, 6)
+
+    def test_links_are_followed_and_loops_are_not(self, tmp_path):
+        store = save(tmp_path / "store" / "dogs", GREY[10:])
+        root = save(tmp_path / "pictures" / "cats", GREY[:10]).parent
+        (root / "dogs").symlink_to(store)
+        (store / "all").symlink_to(root)  # a loop
+        (root / "pets").symlink_to(root / "cats")  # a second way
+        together = torch.cat([x for _, x in Images(path=root).load()])
+        assert rows(together) == sorted(image.tobytes() for image in GREY)
 
     def test_a_split_that_is_missing_is_told(self, tmp_path, one_sentence):
         save(tmp_path / "train", GREY)
@@ -255,6 +328,29 @@ class TestRefusals:
         message = complaint(tmp_path)
         one_sentence(message)
         assert message.startswith(f"{bad} is not a readable image (its mode is ")
+
+    @pytest.mark.parametrize(
+        ("kind", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"]
+    )
+    def test_colours_of_sixteen_bits_are_refused(self, tmp_path, kind, channels, one_sentence):
+        bad = tmp_path / "x.png"
+        bad.write_bytes(deep_png(kind, channels))
+        with Image.open(bad) as image:
+            image.load()  # Pillow takes it, and cuts it to 8 bits
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message.startswith(
+            f"{bad} is not a readable image (it has 16 bits a channel, not 8): "
+        )
+
+    def test_colours_of_sixteen_bits_in_tiff_are_refused(self, tmp_path, one_sentence):
+        bad = tmp_path / "x.tif"
+        bad.write_bytes(deep_tiff())
+        with Image.open(bad) as image:
+            image.load()
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert "(it has 16 bits a channel, not 8)" in message
 
     def test_no_image_larger_than_allowed_is_decoded(self, tmp_path, monkeypatch, one_sentence):
         put(tmp_path / "bomb.png", Image.new("1", (9000, 9000)))

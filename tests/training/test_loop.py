@@ -113,7 +113,7 @@ def test_beta_warms_up_by_the_count_of_steps():
     records = run(epochs=4, objective=ELBO(warmup=6, warmup_unit="steps", beta=2.0)).records
     assert [r["beta"] for r in records] == pytest.approx([1.0, 2.0, 2.0, 2.0])
     records = run(epochs=4, objective=ELBO(warmup=3, warmup_unit="steps", cycles=2)).records
-    assert [r["beta"] for r in records] == pytest.approx([1.0, 0.0, 1.0, 1.0])
+    assert [r["beta"] for r in records] == pytest.approx([1.0, 1.0, 1.0, 1.0])
 
 
 def test_weights_from_within_a_warm_up_of_steps_are_not_the_best():
@@ -378,3 +378,12 @@ class Unpathed(Posterior):
 def test_a_distribution_without_rsample_is_named():
     with pytest.raises(PluginError, match="posterior Unpathed: its MixtureSameFamily cannot"):
         run(model(Unpathed))
+
+
+def test_the_check_before_training_is_no_training_batch():
+    likelihood = Gaussian(SHAPE, scale="optimal", sigma=2.0)
+    trainer = Trainer(model(likelihood=likelihood), images(40), settings=Settings(batch_size=20))
+    assert likelihood.batches.item() == 0
+    assert likelihood.variance.item() == 4.0
+    trainer.run()
+    assert likelihood.batches.item() == 2 * trainer.settings.epochs

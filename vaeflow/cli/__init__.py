@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, or the `exit_code` of the error."""
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
+        _hush(errors=not debug)
     _log_to_stderr("DEBUG" if debug else "WARNING")
     try:
         code = cli.main(_options_first(argv), prog_name="vaeflow", standalone_mode=False)
@@ -108,6 +111,13 @@ def _options_first(argv: list[str]) -> list[str]:
         else:
             rest.append(word)
     return own + rest
+
+
+def _hush(*, errors: bool) -> None:
+    """Say nothing: under torchrun the first rank speaks for all, and tells why another failed."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, open to the end
+    if errors:
+        sys.stderr = sys.stdout
 
 
 class _Stderr(logging.Handler):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from vaeflow.discovery import Selection
 from vaeflow.registry import KINDS
+
+if TYPE_CHECKING:
+    from vaeflow.options import Option
 
 
 @click.command("info")
@@ -33,9 +37,12 @@ def command(selection: Selection | None, kind: str, name: str, as_json: bool) ->
     click.echo(f"{kind} {part.name}, from {part.distribution} {part.version}\n\n{text}\n")
     for o in options:
         default = "required" if o.required else f"default {o.default}"
-        click.echo(f"  --{kind}.{o.name.replace('_', '-')}  {o.type}, {default}\n      {o.meaning}")
-    example = f"vaeflow train --{kind} {part.name}"
-    if options and not options[0].required:
-        flag = options[0].name.replace("_", "-")
-        example += f" --{kind}.{flag} {options[0].default}"
-    click.echo(f"\nExample: {example}")
+        click.echo(f"  {_flag(kind, o)}  {o.type}, {default}\n      {o.meaning}")
+    # What must be given; where nothing must, one option to show how it is done.
+    shown = [o for o in options if o.required] or options[:1]
+    words = [f"{_flag(kind, o)} {o.default or o.name.upper()}" for o in shown]
+    click.echo(f"\nExample: {' '.join([f'vaeflow train --{kind} {part.name}', *words])}")
+
+
+def _flag(kind: str, option: Option) -> str:
+    return f"--{kind}.{option.name.replace('_', '-')}"

@@ -28,6 +28,7 @@ def command(
     from vaeflow.experiment import prepare, resume
     from vaeflow.plugins import load_plugins
     from vaeflow.runs import Run
+    from vaeflow.training.parallel import launched
 
     plugins = load_plugins(selection)
     opened = Run.open(run)
@@ -50,7 +51,8 @@ def command(
     if complete and opened.store.latest() is not None:
         click.echo(f"{run} is complete after {done} epochs: nothing to do.")
         return 0
-    experiment = prepare(config, plugins)
-    with interruptible() as stop:
-        result = resume(opened, experiment, lambda r: observers(r, experiment), stop)
-    return finish(opened, experiment, result, stop.code)
+    with launched() as world:
+        experiment = prepare(config, plugins)
+        with interruptible(once=world.count == 1) as stop:
+            result = resume(opened, experiment, lambda r: observers(r, experiment), stop)
+    return finish(opened, experiment, result, stop.code) if world.first else 0

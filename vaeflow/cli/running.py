@@ -108,8 +108,12 @@ class Stop:
 
 
 @contextmanager
-def interruptible() -> Iterator[Stop]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once."""
+def interruptible(*, once: bool = True) -> Iterator[Stop]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once.
+
+    Not so without `once`: torchrun passes on a signal that its ranks may have had already, and
+    kills those that take too long.
+    """
     stop = Stop()
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     # What the parent ignores, as under nohup, stays ignored.
@@ -125,7 +129,8 @@ def interruptible() -> Iterator[Stop]:
 
     def handle(number: int, frame: Any) -> None:
         stop.code = 128 + number
-        restore()
+        if once:
+            restore()
 
     for number in before:
         signal.signal(number, handle)

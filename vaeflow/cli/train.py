@@ -61,8 +61,10 @@ def command(
         )
 
     from vaeflow.experiment import prepare, train
+    from vaeflow.training.parallel import launched
 
-    experiment = prepare(resolved, plugins)
-    with interruptible() as stop:
-        run, result = train(experiment, run_dir, lambda run: observers(run, experiment), stop)
-    return finish(run, experiment, result, stop.code)
+    with launched() as world:
+        experiment = prepare(resolved, plugins)
+        with interruptible(once=world.count == 1) as stop:
+            run, result = train(experiment, run_dir, lambda run: observers(run, experiment), stop)
+    return finish(run, experiment, result, stop.code) if world.first else 0

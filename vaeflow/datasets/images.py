@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
@@ -23,6 +26,8 @@ _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".
 _MODES = {1: "L", 3: "RGB"}
 _GREY = {"1", "L", "LA", "La"}
 _ORIENTATION, _TURNED = 0x0112, {5, 6, 7, 8}  # the EXIF tag; values that swap height and width
+_PNG_DEPTH = 24  # the byte of the header chunk, always the first, that tells the bits of a channel
+_TIFF_DEPTH = 258  # the tag BitsPerSample
 _LARGEST = 1 << 26  # pixels that a file may unpack to
 _LIMIT = 8 << 30  # bytes of all images as float32
 
@@ -35,7 +40,9 @@ class Images(Dataset):
     Folders train, validation and test are taken as the splits. Without them, all images, in the
     order of their paths, are shuffled with a fixed seed and split by the fractions below. Images
     are turned as their EXIF orientation says; of a film the first picture is taken, and
-    transparency is ignored. Channels have 8 bits.
+    transparency is ignored. Links are followed; files and folders whose names start with a dot are
+    left out. Channels have 8 bits: files of more are refused, but for colours in PPM, which are
+    rounded.
 
     Options:
         path: the folder; below --data-root if that is given.
@@ -117,16 +124,26 @@ class _Header:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    files = [path for path in _below(folder) if path.suffix.lower() in _SUFFIXES and path.is_file()]
     if not files:
         raise DataError(
             f"{folder} holds no image: files {', '.join(sorted(_SUFFIXES))} are looked for"
         )
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, through links, from each folder once."""
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(top)
+        if real in seen:  # a link to it, perhaps from within
+            folders.clear()
+            continue
+        seen.add(real)
+        # Sorted, as the first of two ways to a folder gives its files their names.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(top, name) for name in names if not name.startswith("."))
 
 
 def _header(file: Path) -> _Header:
@@ -137,10 +154,22 @@ def _header(file: Path) -> _Header:
                 raise ValueError(f"it has {height}×{width} pixels, more than {_LARGEST:,}")
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"its mode is {image.mode}, not 8 bits a channel")
+            if (bits := _depth(file, image)) > 8:
+                raise ValueError(f"it has {bits} bits a channel, not 8")
             turned = image.getexif().get(_ORIENTATION) in _TURNED
             return _Header((width, height) if turned else (height, width), image.mode in _GREY)
     except Exception as error:  # Pillow's decoders raise a dozen kinds on a damaged file
         raise _unreadable(file, error) from None
+
+
+def _depth(file: Path, image: Image.Image) -> int:
+    """Return the bits of a channel in the file, which Pillow silently cuts to 8 for colours."""
+    if image.format == "PNG":
+        with open(file, "rb") as f:
+            return f.read(_PNG_DEPTH + 1)[_PNG_DEPTH]
+    if isinstance(image, TiffImageFile):
+        return max(image.tag_v2.get(_TIFF_DEPTH, (1,)))
+    return 8
 
 
 def _pixels(
@@ -150,7 +179,10 @@ def _pixels(
     height, width = size
     try:
         with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened).convert(_MODES[channels])
+            image = ImageOps.exif_transpose(opened)
+            # Pillow warns where it cannot keep it, as for a palette with a byte for each colour.
+            image.info.pop("transparency", None)
+            image = image.convert(_MODES[channels])
     except Exception as error:
         raise _unreadable(file, error) from None
     if image.size != (width, height):

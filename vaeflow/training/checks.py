@@ -37,6 +37,7 @@ def check_contract(model: VAE, objective: Objective, x: Tensor, blame: Blame) ->
         PluginError: naming the part, what it returned and what is expected.
     """
     batch, k = len(x), objective.samples
+    before = {name: value.clone() for name, value in model.named_buffers()}
 
     def expect(part: object, what: str, seen: Sequence[int], wanted: Sequence[int]) -> None:
         if tuple(seen) != tuple(wanted):
@@ -88,6 +89,8 @@ def check_contract(model: VAE, objective: Objective, x: Tensor, blame: Blame) ->
             raise PluginError(
                 f"{blame.owner(objective)}: weight(0) is {weight!r}, but a number ≥ 0 is expected"
             )
+        for name, value in model.named_buffers():  # running means count training batches alone
+            value.copy_(before[name])
     _check_saving(model, blame)
 
 

@@ -20,7 +20,7 @@ from torch.distributions import constraints
 from vaeflow.components import Objective
 from vaeflow.config import Settings, settings_from
 from vaeflow.data import Binarization, check_values, prepare_split, redraw
-from vaeflow.errors import ConfigError, DataError, NonFiniteError
+from vaeflow.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.objectives.elbo import ELBO
 from vaeflow.training.blame import Blame
@@ -35,6 +35,7 @@ from vaeflow.training.optimizers import (
     make_schedule,
     optimizer_tensors,
 )
+from vaeflow.training.parallel import world
 from vaeflow.training.step import TERMS, Step
 from vaeflow.training.validation import active_units, validate
 
@@ -66,6 +67,9 @@ class Fit:
 class Trainer:
     """A model, its data and its settings, checked and ready to train.
 
+    Where torch's process group exists, all its ranks train together, each with the same arguments
+    and its share of each batch (`training.parallel`).
+
     Arguments:
         model: it is moved to the device and trained in place.
         train: training data (N, *data_shape), grey values if it is binarized or dequantized.
@@ -96,11 +100,19 @@ class Trainer:
     ) -> None:
         self.settings = settings or Settings()
         self.device = choose_device(self.settings.device)
+        self.world = world()
+        self.world.check(self.device)
         self.objective = objective or ELBO()
         self.model = model.to(self.device)
-        self.noise = Noise(self.settings.seed, self.device)
+        self.noise = Noise(self.settings.seed, self.device, self.world.stream)
         support = model.likelihood.support
         self._check_dtype(train)
+        if dequantize is not None and support.is_discrete:
+            raise ConfigError(
+                f"--dequantize {dequantize} spreads levels for a density, but the likelihood "
+                f"{type(model.likelihood).__name__} scores discrete values: leave it out, or use "
+                "--likelihood gaussian"
+            )
         if binarization == "dynamic":
             check_values("training", train, model.data_shape, constraints.unit_interval)
         else:
@@ -123,6 +135,7 @@ class Trainer:
             self.train,
             redraw=redraw(binarization, dequantize),
             clip=self.settings.clip,
+            world=self.world,
         )
         self.blame = Blame(model, self.objective, owners)
         self.names = [name for name, _ in model.named_parameters()]
@@ -140,18 +153,14 @@ class Trainer:
         return -(-len(self.train) // self.settings.batch_size)
 
     @property
-    def _time_per_epoch(self) -> int:
-        """Return an epoch's length in what the objective's warm-up counts."""
-        return self.steps_per_epoch if self.objective.warmup_unit == "steps" else 1
-
-    @property
     def _warmup(self) -> float:
-        """Return the length of the warm-up in epochs."""
-        return self.objective.warmup / self._time_per_epoch
+        """Return the length of the objective's warm-up in epochs."""
+        by_steps = self.objective.warmup_unit == "steps"
+        return self.objective.warmup / (self.steps_per_epoch if by_steps else 1)
 
-    def _weight(self, epoch: float) -> float:
-        """Return β at a point of training, in epochs with their fraction."""
-        return self.objective.weight(epoch * self._time_per_epoch)
+    def _weight(self, epoch: float, step: int) -> float:
+        """Return β after so many epochs, with their fraction, and steps."""
+        return self.objective.weight(step if self.objective.warmup_unit == "steps" else epoch)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint instead of from the beginning.
@@ -163,7 +172,8 @@ class Trainer:
         self.model.load_state_dict(checkpoint.tensors["model"])
         load_optimizer_tensors(self.optimizer, self.names, checkpoint.tensors["optimizer"])
         self.best = {k: v.to(self.device) for k, v in checkpoint.tensors.get("best", {}).items()}
-        self.step.totals.copy_(checkpoint.tensors["loop"]["totals"])
+        if self.world.first:  # it holds the sums over all ranks
+            self.step.totals.copy_(checkpoint.tensors["loop"]["totals"])
         self.progress = Progress(**checkpoint.state["progress"])
         self._restored = checkpoint
 
@@ -175,17 +185,22 @@ class Trainer:
     ) -> Fit:
         """Train to the end, or until `stop()` says so between two steps.
 
+        Of several ranks, the first alone calls observers and writes; all stop where one is told to.
+
         Raises:
             NonFiniteError: if the loss is NaN or infinite.
             StorageError: if a checkpoint or the metrics cannot be written.
+            CheckpointError: if the ranks do not begin at the same step.
+            RankError: if another rank fails.
         """
-        crew = Crew(observers)
+        crew = Crew(observers if self.world.first else ())
         done = self.progress
         result = Fit("completed", done, self.best)
         started = saved = time.monotonic()
         seconds_before = done.seconds
-        states = self._restored.tensors["loop"] if self._restored else None
-        with self.noise.owned(states), no_validation():
+        states = self.world.own(self._restored.tensors["loop"]) if self._restored else None
+        with self.world.shared_fate(), self.noise.owned(states), no_validation():
+            self._check_start()
             schedule = make_schedule(self.optimizer, self.settings, done.epoch)
             with self.noise.private("observers"):
                 crew.start(done.epoch, done.step, self.settings.epochs, self.steps_per_epoch)
@@ -204,7 +219,7 @@ class Trainer:
                     with self.noise.private("observers"):
                         crew.epoch(record, self.model)
                     due = time.monotonic() - saved >= self.settings.checkpoint_seconds
-                    if store and due and not self._finished():
+                    if store and self.world.any(due) and not self._finished():
                         self._save(store)
                         saved = time.monotonic()
                 done.seconds = seconds_before + time.monotonic() - started
@@ -226,13 +241,13 @@ class Trainer:
         self._clock = time.monotonic()
         self._images = 0
         for i in range(done.batch, len(batches)):
-            if stop():
+            if self.world.any(stop()):
                 return False
             # Filled in place: making a tensor from a number would wait for the device.
-            self.beta.fill_(self._weight(done.epoch + (i + 1) / len(batches)))
+            self.beta.fill_(self._weight(done.epoch + (i + 1) / len(batches), done.step + 1))
             loss = self.step(batches[i], self.beta, measure=i == len(batches) - 1)
             # Reading a number is free on the CPU and a wait elsewhere, where the epoch's end tells.
-            if self.device.type == "cpu" and not torch.isfinite(loss):
+            if self.device.type == "cpu" and self.world.any(not torch.isfinite(loss)):
                 raise self._non_finite(f"step {done.step + 1}")
             done.batch += 1
             done.step += 1
@@ -243,7 +258,7 @@ class Trainer:
     def _close_epoch(self, rate: float, started: float, seconds_before: float) -> Record:
         """Turn the accumulated sums into a record, validate, and remember the best weights."""
         done = self.progress
-        means = (self.step.totals / len(self.train)).tolist()  # waits for the device, once
+        means = (self.world.sum(self.step.totals) / len(self.train)).tolist()  # waits, once
         spent = time.monotonic() - self._clock
         train = dict(zip(TERMS, means, strict=True))
         if not all(map(math.isfinite, means)):
@@ -254,20 +269,21 @@ class Trainer:
         record: dict[str, Any] = {
             "epoch": done.epoch,
             "step": done.step,
-            "beta": self._weight(done.epoch),
+            "beta": self._weight(done.epoch, done.step),
             "lr": rate,
             "grad_norm": self.step.grad_norm.item(),
             **_named("train", train, self.model.likelihood.log_peak),
         }
         if self.validation is not None:
             self.model.eval()
+            self.world.broadcast(self.model)
             where = f"on the validation data after epoch {done.epoch}"
             with self.noise.private("validation"), self.blame.at(lambda: where):
-                held_out = validate(self.model, self.validation)
+                held_out = validate(self.model, self.validation, self.world)
                 if not all(map(math.isfinite, held_out.values())):
                     raise self._non_finite(f"epoch {done.epoch}, on the validation data")
                 record |= _named("validation", held_out, self.model.likelihood.log_peak)
-                record["active_units"] = active_units(self.model, self.validation)
+                record["active_units"] = active_units(self.model, self.validation, self.world)
             self._remember(record["validation/elbo"])
         done.seconds = seconds_before + time.monotonic() - started
         record["images_per_second"] = self._images / spent if spent else 0.0
@@ -295,6 +311,13 @@ class Trainer:
     def _weights(self) -> Weights:
         return {k: v.detach() for k, v in self.model.state_dict().items()}
 
+    def _check_start(self) -> None:
+        if not self.world.same(self.progress.step):
+            raise CheckpointError(
+                f"rank {self.world.rank} begins at step {self.progress.step}, another rank "
+                "elsewhere: keep the run directory where all machines see it"
+            )
+
     def _check_weights(self) -> None:
         for name, weight in self.model.named_parameters():  # a mask may hold −∞
             if not torch.isfinite(weight).all():
@@ -305,11 +328,15 @@ class Trainer:
         tensors = {
             "model": self._weights(),
             "optimizer": optimizer_tensors(self.optimizer, self.names),
-            "loop": {"totals": self.step.totals, **self.noise.states()},
+            "loop": {
+                "totals": self.world.sum(self.step.totals.clone()),
+                **self.world.gather(self.noise.states()),
+            },
         }
         if self.best:
             tensors["best"] = self.best
-        store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
+        if self.world.first:
+            store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
 
     def _check_dtype(self, x: Tensor) -> None:
         wanted = next((p.dtype for p in self.model.parameters()), torch.float32)

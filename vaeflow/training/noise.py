@@ -21,19 +21,23 @@ class Noise:
 
     torch's distributions draw from the global generator, so the run owns it while it lasts and
     gives it back as it was. The order of the images has a stream of its own for each epoch.
+
+    Arguments:
+        stream: what tells this rank's noise from that of others; the order is the same on all.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, stream: tuple[int, ...] = ()) -> None:
         self.seed = seed
         self.device = device
+        self.stream = stream
         self._cuda = [device] if device.type == "cuda" else []
 
     @contextmanager
     def owned(self, states: Mapping[str, Tensor] | None = None) -> Iterator[None]:
         """Own the global generator: seeded, or as `states` left it."""
         with torch.random.fork_rng(self._cuda):
-            torch.manual_seed(derived_seed(self.seed, "noise"))
-            if states is not None:
+            torch.manual_seed(derived_seed(self.seed, "noise", *self.stream))
+            if states:
                 torch.set_rng_state(states["cpu"])
                 for device in self._cuda:
                     if "cuda" in states:  # absent if the run was saved on another device
@@ -44,7 +48,7 @@ class Noise:
     def private(self, purpose: str) -> Iterator[None]:
         """Draw from a stream that is the same at each use, leaving the run's untouched."""
         with torch.random.fork_rng(self._cuda):
-            torch.manual_seed(derived_seed(self.seed, purpose))
+            torch.manual_seed(derived_seed(self.seed, purpose, *self.stream))
             yield
 
     def states(self) -> dict[str, Tensor]:

@@ -9,10 +9,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vaeflow.components import Objective
-from vaeflow.model import VAE
+from vaeflow.model import VAE, Terms
+from vaeflow.training.parallel import ALONE, World
 
 # Summed over the images of an epoch, in this order.
 TERMS = ("log_px", "log_pz", "log_q0", "log_det", "objective")
+
+
+class Bound(nn.Module):
+    """All that has a gradient, from a batch to the objective: what several ranks wrap."""
+
+    def __init__(self, model: VAE, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, x: Tensor, beta: Tensor) -> tuple[Terms, Tensor]:
+        """Return the terms at x (B, *data_shape) and the objective, shape (B,)."""
+        terms: Terms = self.model(x, self.objective.samples)
+        return terms, self.objective(terms, beta)
 
 
 class Step:
@@ -22,6 +37,7 @@ class Step:
         data: the training data (N, *data_shape), on the model's device.
         redraw: what each batch passes through at each visit, such as a dynamic binarization.
         clip: largest norm of the gradient, or None.
+        world: the ranks that share the step.
     """
 
     def __init__(
@@ -33,8 +49,10 @@ class Step:
         *,
         redraw: Callable[[Tensor], Tensor] | None,
         clip: float | None,
+        world: World = ALONE,
     ) -> None:
-        self.model = model
+        self.world = world
+        self.bound = world.wrap(Bound(model, objective))
         self.objective = objective
         self.optimizer = optimizer
         self.parameters = list(model.parameters())
@@ -49,16 +67,17 @@ class Step:
     def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
         """Take one step on the images `index` at KL weight `beta`; return the loss, a tensor.
 
+        Each rank takes its share of the images, and returns the loss of that.
         `measure` records the norm of the gradient (before clipping, which records it anyway).
         """
+        index, weight, counts = self.world.share(index)
         x = self.data.index_select(0, index)
         if self.redraw is not None:
             x = self.redraw(x)
-        terms = self.model(x, self.objective.samples)
-        value = self.objective(terms, beta)
+        terms, value = self.bound(x, beta)
         loss = -value.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(weight)
         if self.clip is not None:
             self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         elif measure:
@@ -68,5 +87,5 @@ class Step:
         with torch.no_grad():
             per_image = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
             sums = [t.sum() / self.objective.samples for t in per_image]
-            self.totals += torch.stack([*sums, value.sum()])
+            self.totals.add_(torch.stack([*sums, value.sum()]), alpha=counts)
         return loss.detach()
