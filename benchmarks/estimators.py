@@ -163,10 +163,10 @@ def main(quick: bool) -> None:
     text = (
         "# Gradients of the objectives: bias and variance\n\n"
         f"Measured by `python benchmarks/estimators.py`: {repeats} gradients of each objective for "
-        f"the same {IMAGES} binarized digits, latent size {LATENT}, after one step (0) and "
-        f"after {trainings[-1]} epochs. The bias is the largest difference of the two mean "
-        f"gradients along {DIRECTIONS} random directions, in standard errors (of {DIRECTIONS}, the "
-        "largest is expected around 2; 4 would be a bias). The noise is √(trace of the covariance) over "
+        f"the same {IMAGES} binarized digits, latent size {LATENT}, after one step (0) and after "
+        f"{trainings[-1]} epochs. The bias is the largest difference of the two mean gradients "
+        f"along {DIRECTIONS} random directions, in standard errors (of {DIRECTIONS}, the largest "
+        "is expected around 2; 4 would be a bias). The noise is √(trace of the covariance) over "
         "the norm of the mean, in the parameters φ of q; the ratios are of the path gradient's "
         "variance over the plain one's, in φ and in the decoder's θ.\n\n"
         + table(
