@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import pytest
+
+from vaeflow.cli.running import interruptible
 
 
 @pytest.fixture
@@ -44,3 +49,12 @@ def test_the_weight_of_the_kl_is_told_while_it_rises(cli, words):
     lines = cli(*words, "--objective.warmup", 2).out.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert ["β 0.50" in line for line in epochs] == [True, False, False]
+
+
+@pytest.mark.parametrize("eye", [True, False])
+def test_who_stops_a_training_is_told_that_a_step_is_still_running(eye, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: eye)
+    with interruptible() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+    assert ("Stopping after this step" in capfd.readouterr().err) == eye

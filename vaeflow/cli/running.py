@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -131,6 +132,8 @@ def interruptible(*, once: bool = True) -> Iterator[Stop]:
         stop.code = 128 + number
         if once:
             restore()
+            if sys.stderr.isatty():  # a step of a large model takes its time
+                os.write(2, b"\nStopping after this step; a second Ctrl-C stops at once.\n")
 
     for number in before:
         signal.signal(number, handle)
