@@ -98,14 +98,14 @@ def climb(model, values):
     sum(v.mean() for v in values).backward()
     numb = []
     for kind, part in model.named_children():
-        slopes = [p.grad for p in part.parameters() if p.grad is not None]
-        assert all(torch.isfinite(g).all() for g in slopes), f"{kind} has a gradient of {slopes}"
-        if list(part.parameters()) and not any(g.any() for g in slopes):
+        weights = [p for p in part.parameters() if p.grad is not None]
+        slope = torch.cat([p.grad.flatten() for p in weights]) if weights else torch.zeros(1)
+        assert torch.isfinite(slope).all(), f"{kind} has a gradient of {slope}"
+        if list(part.parameters()) and not slope.any():
             numb.append(kind)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0 if p.grad is None else p.grad, alpha=1e-6)
-    assert all(torch.isfinite(p).all() for p in model.parameters())
+        with torch.no_grad():
+            for p in weights:
+                p.add_(p.grad, alpha=1e-6)
     return numb
 
 

@@ -99,7 +99,8 @@ def test_a_hook_that_is_wrong_is_reported(plugin, code, told):
     plugin("vaeflow-bad", f"from vaeflow import hookimpl\n@hookimpl\n{code}\n")
     assert told in error_of("vaeflow-bad")
     assert "\n" not in error_of("vaeflow-bad")
-    assert names("prior") == ["vaeflow/normal"]
+    assert "vaeflow/normal" in names("prior")
+    assert all(name.startswith("vaeflow/") for name in names("prior"))
 
 
 @pytest.mark.parametrize(
