@@ -67,6 +67,17 @@ class Settings(BaseModel):
     threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
         None, description="CPU threads; none is torch's choice"
     )
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32",
+        description="of matrix products: tf32 rounds their factors, on CUDA; bf16 is mixed "
+        "precision, with all densities in float32",
+    )
+    compile: bool = Field(
+        False, description="compile the model with torch.compile, which takes half a minute"
+    )
+    capture: bool = Field(
+        True, description="on CUDA, replay the step as one CUDA graph where its parts allow it"
+    )
     checkpoint_seconds: NonNegativeFloat = Field(
         10.0, description="least time between checkpoints; the last epoch is always saved"
     )

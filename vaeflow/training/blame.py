@@ -33,6 +33,10 @@ class Blame:
         """Return how messages name one of the parts."""
         return next(self.owners[kind] for kind, own in self.parts.items() if own is part)
 
+    def named(self, error: BaseException) -> str:
+        """Return the part in whose code an exception arose, as messages name it."""
+        return self.owners.get(self._culprit(error), "the training")
+
     @contextmanager
     def at(self, where: Callable[[], str]) -> Iterator[None]:
         """Blame the part in whose code an exception arises; `where()` is asked only then.
@@ -46,7 +50,7 @@ class Blame:
         except VaeflowError:
             raise
         except (Exception, SystemExit) as error:
-            owner = self.owners.get(self._culprit(error), "the training")
+            owner = self.named(error)
             if _out_of_memory(error):
                 raise ConfigError(
                     f"{owner} ran out of memory {where()}: lower --batch-size or "

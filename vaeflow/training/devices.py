@@ -1,6 +1,9 @@
-"""The device that a run computes on."""
+"""The device that a run computes on, and how exactly."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,3 +29,24 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise ConfigError if a device does not have a precision."""
+    if precision == "tf32" and device.type != "cuda":
+        raise ConfigError(
+            f"--precision tf32: only CUDA devices have TensorFloat-32, and the device is {device}; "
+            "use float32 or bf16"
+        )
+
+
+@contextmanager
+def matrix_products(precision: str) -> Iterator[None]:
+    """Let CUDA round the factors of float32 products to TensorFloat-32 if that is asked for."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

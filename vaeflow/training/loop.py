@@ -10,23 +10,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from vaeflow.components import Objective
-from vaeflow.config import Settings, settings_from
-from vaeflow.data import Binarization, check_values, prepare_split, redraw
-from vaeflow.errors import CheckpointError, ConfigError, DataError, NonFiniteError
+from vaeflow.config import Settings
+from vaeflow.data import Binarization, prepare_split, redraw
+from vaeflow.errors import CheckpointError, ConfigError, NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.objectives.elbo import ELBO
 from vaeflow.training.blame import Blame
+from vaeflow.training.captured import Captured, CUDAGraphs
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.checks import check_contract, check_fit, no_validation
-from vaeflow.training.devices import choose_device
+from vaeflow.training.compiled import Compiled
+from vaeflow.training.devices import check_precision, choose_device, matrix_products
 from vaeflow.training.noise import Noise
 from vaeflow.training.observers import Crew, Observer, Record
 from vaeflow.training.optimizers import (
@@ -36,32 +37,10 @@ from vaeflow.training.optimizers import (
     optimizer_tensors,
 )
 from vaeflow.training.parallel import world
-from vaeflow.training.step import TERMS, Step
+from vaeflow.training.progress import Fit, Progress, Weights
+from vaeflow.training.splits import held_out_split, training_split
+from vaeflow.training.step import TERMS, Bound, Step, accept
 from vaeflow.training.validation import active_units, validate
-
-Weights = dict[str, Tensor]
-
-
-@dataclass
-class Progress:
-    """Where a training stands."""
-
-    epoch: int = 0  # completed epochs
-    batch: int = 0  # steps taken in the epoch after them
-    step: int = 0  # steps in all
-    best_epoch: int = 0
-    best_elbo: float | None = None  # of the validation data
-    seconds: float = 0.0  # spent in earlier processes
-
-
-@dataclass
-class Fit:
-    """The outcome of a training."""
-
-    status: str  # "completed" or "interrupted"
-    progress: Progress
-    best: Weights  # of the epoch with the best validation ELBO; the last without validation
-    records: list[Record] = field(default_factory=list)  # one per epoch of this process
 
 
 class Trainer:
@@ -100,43 +79,20 @@ class Trainer:
     ) -> None:
         self.settings = settings or Settings()
         self.device = choose_device(self.settings.device)
+        check_precision(self.settings.precision, self.device)
         self.world = world()
         self.world.check(self.device)
-        self.objective = objective or ELBO()
-        self.model = model.to(self.device)
-        self.noise = Noise(self.settings.seed, self.device, self.world.stream)
-        support = model.likelihood.support
-        self._check_dtype(train)
-        if dequantize is not None and support.is_discrete:
-            raise ConfigError(
-                f"--dequantize {dequantize} spreads levels for a density, but the likelihood "
-                f"{type(model.likelihood).__name__} scores discrete values: leave it out, or use "
-                "--likelihood gaussian"
-            )
-        if binarization == "dynamic":
-            check_values("training", train, model.data_shape, constraints.unit_interval)
-        else:
-            seen = prepare_split(train, binarization, dequantize)
-            check_values("training", seen, model.data_shape, support)
-            train = seen if dequantize is None else train
-        self.train = train.to(self.device)
-        self.validation: Tensor | None = None
-        if validation is not None:
-            validation = prepare_split(validation, binarization, dequantize)
-            check_values("validation", validation, model.data_shape, support)
-            self.validation = validation.to(self.device)
         if validation is None and self.settings.early_stopping is not None:
             raise ConfigError("early_stopping needs validation data: give some, or leave it out")
-        self.optimizer = make_optimizer(model.parameters(), self.settings)
-        self.step = Step(
-            model,
-            self.objective,
-            self.optimizer,
-            self.train,
-            redraw=redraw(binarization, dequantize),
-            clip=self.settings.clip,
-            world=self.world,
-        )
+        self.objective = objective or ELBO()
+        self.noise = Noise(self.settings.seed, self.device, self.world.stream)
+        how = (model, binarization, dequantize)
+        few = train[:2]
+        self.train = training_split(train, *how).to(self.device)
+        self.validation: Tensor | None = None
+        if validation is not None:
+            self.validation = held_out_split("validation", validation, *how).to(self.device)
+        self.model = model.to(self.device)
         self.blame = Blame(model, self.objective, owners)
         self.names = [name for name, _ in model.named_parameters()]
         self.beta = torch.zeros((), device=self.device)
@@ -144,8 +100,38 @@ class Trainer:
         self.best: Weights = {}
         self._restored: Checkpoint | None = None
         with self.noise.private("check"), no_validation():
-            few = prepare_split(train[:2], binarization, dequantize).to(self.device)
+            few = prepare_split(few, binarization, dequantize).to(self.device)
             check_contract(model, self.objective, few, self.blame)
+        self.optimizer = make_optimizer(model.parameters(), self.settings)
+        self.step = self._make_step(redraw(binarization, dequantize))
+        self.take = self._fastest(self.step)
+
+    def _make_step(self, redraw: Callable[[Tensor], Tensor] | None) -> Step:
+        """Return the eager step, its model compiled if that is asked for."""
+        settings = self.settings
+        bound: Callable[..., Any] = self.world.wrap(
+            Bound(self.model, self.objective, bf16=settings.precision == "bf16")
+        )
+        share = len(self.world.part(torch.arange(settings.batch_size)))
+        return Step(
+            Compiled(bound, share) if settings.compile else bound,
+            self.model.parameters(),
+            self.optimizer,
+            self.train,
+            samples=self.objective.samples,
+            redraw=redraw,
+            clip=settings.clip,
+            # Reading a number is free on the CPU and a wait elsewhere, where the epoch's end tells.
+            check=self._check_loss if self.device.type == "cpu" else accept,
+            world=self.world,
+        )
+
+    def _fastest(self, step: Step) -> Callable[..., Tensor]:
+        """Return the step as one CUDA graph where it can be; several ranks cannot agree on one."""
+        settings = self.settings
+        if self.device.type != "cuda" or self.world.count > 1 or not settings.capture:
+            return step
+        return Captured(step, settings.batch_size, self.blame, CUDAGraphs(self.device))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -199,7 +185,12 @@ class Trainer:
         started = saved = time.monotonic()
         seconds_before = done.seconds
         states = self.world.own(self._restored.tensors["loop"]) if self._restored else None
-        with self.world.shared_fate(), self.noise.owned(states), no_validation():
+        with (
+            self.world.shared_fate(),
+            self.noise.owned(states),
+            no_validation(),
+            matrix_products(self.settings.precision),
+        ):
             self._check_start()
             schedule = make_schedule(self.optimizer, self.settings, done.epoch)
             with self.noise.private("observers"):
@@ -245,10 +236,7 @@ class Trainer:
                 return False
             # Filled in place: making a tensor from a number would wait for the device.
             self.beta.fill_(self._weight(done.epoch + (i + 1) / len(batches), done.step + 1))
-            loss = self.step(batches[i], self.beta, measure=i == len(batches) - 1)
-            # Reading a number is free on the CPU and a wait elsewhere, where the epoch's end tells.
-            if self.device.type == "cpu" and self.world.any(not torch.isfinite(loss)):
-                raise self._non_finite(f"step {done.step + 1}")
+            self.take(batches[i], self.beta, measure=i == len(batches) - 1)
             done.batch += 1
             done.step += 1
             self._images += len(batches[i])
@@ -338,14 +326,9 @@ class Trainer:
         if self.world.first:
             store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
 
-    def _check_dtype(self, x: Tensor) -> None:
-        wanted = next((p.dtype for p in self.model.parameters()), torch.float32)
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        if kind != wanted:
-            raise DataError(
-                f"the training data is {kind}, but the model's weights are {wanted}: convert the "
-                "data to a tensor of that type"
-            )
+    def _check_loss(self, loss: Tensor) -> None:
+        if self.world.any(not torch.isfinite(loss)):
+            raise self._non_finite(f"step {self.progress.step + 1}")
 
     def _non_finite(self, where: str) -> NonFiniteError:
         low, high = self.train.min().item(), self.train.max().item()
@@ -354,37 +337,6 @@ class Trainer:
             f"{self.settings.lr:g}), set --clip, or bring the data, in [{low:g}, {high:g}], nearer "
             "to unit scale; checkpoints before it are kept"
         )
-
-
-def fit(
-    model: VAE,
-    train: Tensor,
-    validation: Tensor | None = None,
-    *,
-    objective: Objective | None = None,
-    binarization: Binarization = "none",
-    dequantize: int | None = None,
-    observers: Sequence[Observer] = (),
-    **settings: Any,
-) -> Fit:
-    """Train a model on tensors; `settings` are those of `vaeflow train`, such as `epochs=5`.
-
-    The model ends with the weights of the last epoch; `Fit.best` holds those of the epoch with the
-    best validation ELBO, ready for `model.load_state_dict`.
-
-    Raises:
-        ConfigError, DataError, PluginError, NonFiniteError: as `Trainer` and `Trainer.run`.
-    """
-    trainer = Trainer(
-        model,
-        train,
-        validation,
-        objective=objective,
-        binarization=binarization,
-        dequantize=dequantize,
-        settings=settings_from(Settings, settings),
-    )
-    return trainer.run(observers)
 
 
 def _named(split: str, terms: dict[str, float], log_peak: float) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -17,48 +18,66 @@ TERMS = ("log_px", "log_pz", "log_q0", "log_det", "objective")
 
 
 class Bound(nn.Module):
-    """All that has a gradient, from a batch to the objective: what several ranks wrap."""
+    """All that has a gradient, from a batch to the objective: what several ranks wrap.
 
-    def __init__(self, model: VAE, objective: Objective) -> None:
+    Arguments:
+        bf16: let matrix products and convolutions run in bfloat16. Densities stay in float32, as
+            every part's contract has it, and so does the objective.
+    """
+
+    def __init__(self, model: VAE, objective: Objective, *, bf16: bool = False) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
+        self.bf16 = bf16
 
     def forward(self, x: Tensor, beta: Tensor) -> tuple[Terms, Tensor]:
         """Return the terms at x (B, *data_shape) and the objective, shape (B,)."""
-        terms: Terms = self.model(x, self.objective.samples)
+        with torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            terms: Terms = self.model(x, self.objective.samples)
         return terms, self.objective(terms, beta)
+
+
+def accept(loss: Tensor) -> None:
+    """Take any loss."""
 
 
 class Step:
     """The step in eager mode; it never waits for the device.
 
     Arguments:
+        bound: maps a batch and β to the terms and the objective.
+        parameters: what the optimizer updates.
         data: the training data (N, *data_shape), on the model's device.
+        samples: K, the draws of each image.
         redraw: what each batch passes through at each visit, such as a dynamic binarization.
         clip: largest norm of the gradient, or None.
+        check: is shown the loss before the update, and may refuse it by raising.
         world: the ranks that share the step.
     """
 
     def __init__(
         self,
-        model: VAE,
-        objective: Objective,
+        bound: Callable[[Tensor, Tensor], tuple[Terms, Tensor]],
+        parameters: Iterable[nn.Parameter],
         optimizer: Optimizer,
         data: Tensor,
         *,
+        samples: int,
         redraw: Callable[[Tensor], Tensor] | None,
         clip: float | None,
+        check: Callable[[Tensor], None] = accept,
         world: World = ALONE,
     ) -> None:
         self.world = world
-        self.bound = world.wrap(Bound(model, objective))
-        self.objective = objective
+        self.bound = bound
         self.optimizer = optimizer
-        self.parameters = list(model.parameters())
+        self.parameters = list(parameters)
         self.data = data
+        self.samples = samples
         self.redraw = redraw
         self.clip = clip
+        self.check = check
         # Sums over an epoch need more than float32's 24 bits, which is all that MPS has.
         dtype = torch.float32 if data.device.type == "mps" else torch.float64
         self.totals = torch.zeros(len(TERMS), dtype=dtype, device=data.device)
@@ -76,8 +95,11 @@ class Step:
             x = self.redraw(x)
         terms, value = self.bound(x, beta)
         loss = -value.mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        for p in self.parameters:
+            p.grad = None
         loss.backward(weight)
+        loss = loss.detach()
+        self.check(loss)
         if self.clip is not None:
             self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         elif measure:
@@ -85,7 +107,7 @@ class Step:
             self.grad_norm = nn.utils.get_total_norm(gradients)
         self.optimizer.step()
         with torch.no_grad():
-            per_image = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
-            sums = [t.sum() / self.objective.samples for t in per_image]
-            self.totals.add_(torch.stack([*sums, value.sum()]), alpha=counts)
-        return loss.detach()
+            each = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
+            sums = torch.stack([t.sum() for t in each]) / self.samples
+            self.totals.add_(torch.cat([sums, value.sum()[None]]), alpha=counts)
+        return loss
