@@ -17,11 +17,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], Any]], *, rounds: int, steps: int
+    contenders: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    steps: int,
+    settle: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
     """Time contenders in turns, `steps` calls at a time; return seconds per call of each round.
 
     Turns keep the comparison fair on a machine whose speed drifts: a ratio is taken within a round.
+    `settle` waits at the ends of a turn for a device that works on its own.
     """
     for call in contenders.values():
         for _ in range(3):
@@ -29,9 +34,11 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
+            settle()
             start = time.perf_counter()
             for _ in range(steps):
                 call()
+            settle()
             times[name].append((time.perf_counter() - start) / steps)
     return times
 

@@ -16,14 +16,14 @@ from __future__ import annotations
 import resource
 import statistics
 from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
-from typing import Any
 
 import click
 import torch
 from common import interleaved, machine, ratio, table, write_results
-from step import SHAPE, WORK, data, vaeflow_trainer
-from torch import nn
+from peers import installed, pythae_networks
+from work import SHAPE, WORK, data, vaeflow_trainer
 
 from vaeflow.evaluation import evaluate
 from vaeflow.model import VAE
@@ -59,39 +59,11 @@ def vaeflow_nll(model: VAE, x: torch.Tensor, samples: int) -> Callable[[], None]
 
 def pythae_nll(x: torch.Tensor, samples: int, chunk: int) -> Callable[[], None] | None:
     """Return Pythae's `get_nll` of the same network, or None without Pythae."""
-    try:
-        from pythae.models import VAE as PythaeVAE
-        from pythae.models import VAEConfig
-        from pythae.models.base.base_utils import ModelOutput
-        from pythae.models.nn import BaseDecoder, BaseEncoder
-    except ImportError:
+    if not installed("Pythae"):
         return None
-
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(784, 500), nn.Sigmoid(), nn.Linear(500, 500), nn.Sigmoid()
-            )
-            self.mean, self.log_variance = nn.Linear(500, 20), nn.Linear(500, 20)
-
-        def forward(self, x: torch.Tensor) -> Any:
-            h = self.layers(x.flatten(1))
-            return ModelOutput(embedding=self.mean(h), log_covariance=self.log_variance(h))
-
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(20, 500), nn.Sigmoid(), nn.Linear(500, 500), nn.Sigmoid(),
-                nn.Linear(500, 784), nn.Sigmoid(),
-            )  # fmt: skip
-
-        def forward(self, z: torch.Tensor) -> Any:
-            return ModelOutput(reconstruction=self.layers(z).reshape(-1, *SHAPE))
-
-    config = VAEConfig(input_dim=SHAPE, latent_dim=20, reconstruction_loss="bce")
-    model = PythaeVAE(config, Encoder(), Decoder()).eval()
+    models = import_module("pythae.models")
+    config = models.VAEConfig(input_dim=SHAPE, latent_dim=20, reconstruction_loss="bce")
+    model = models.VAE(config, *pythae_networks()).eval()
 
     def run() -> None:
         with torch.no_grad():

@@ -60,6 +60,7 @@ def cli(
     ctx.obj = Selection.from_environment(none=no_plugins, files=files, strict=strict_plugins)
 
 
+SPIN = {"GOMP_SPINCOUNT": "1000"}  # turns of a waiting thread before it sleeps
 _FLAGS = ("--debug", "--no-plugins", "--strict-plugins")
 
 
@@ -70,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
         _hush(errors=not debug)
     _log_to_stderr("DEBUG" if debug else "WARNING")
+    _wait_politely()
     try:
         code = cli.main(_options_first(argv), prog_name="vaeflow", standalone_mode=False)
     except VaeflowError as error:
@@ -118,6 +120,16 @@ def _hush(*, errors: bool) -> None:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, open to the end
     if errors:
         sys.stderr = sys.stdout
+
+
+def _wait_politely() -> None:
+    """Let torch's threads soon sleep where they wait for each other; torch is not loaded yet.
+
+    GNU's OpenMP has them spin for milliseconds. Where another process holds a core, a small step
+    then takes several times as long (benchmarks/results/contention.md).
+    """
+    if not {"OMP_WAIT_POLICY", *SPIN} & os.environ.keys():
+        os.environ.update(SPIN)
 
 
 class _Stderr(logging.Handler):
