@@ -1,0 +1,217 @@
+"""Where log p(x) − ELBO is lost: to the family of q, or to the encoder that must emit it.
+
+Shapes: K samples, B batch, N images, L latent size. Figures are in nats per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaeflow.components import Posterior
+from vaeflow.errors import ConfigError, NonFiniteError
+from vaeflow.evaluation.per_image import PerImage, frozen, log_weights
+from vaeflow.model import VAE
+from vaeflow.training.noise import Noise
+
+
+@dataclass(frozen=True)
+class LocalBounds:
+    """The bounds of N images, each under a q of its own."""
+
+    elbo: PerImage
+    iwae: PerImage  # from the same draws
+    gain: float  # in the mean ELBO by the last round of optimization; the largest of the batches'
+    converged: bool  # no batch gained more than counts
+
+
+def local_bounds(
+    model: VAE,
+    x: Tensor,
+    make_posterior: Callable[[int], Posterior],
+    *,
+    steps: int = 500,
+    rounds: int = 8,
+    lr: float = 0.02,
+    draws: int = 16,
+    samples: int = 2000,
+    tolerance: float = 0.01,
+    batch: int = 25,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda images: None,
+) -> LocalBounds:
+    r"""Maximize the ELBO of each image over a q of its own, and estimate it by fresh draws.
+
+    .. math:: \max_{φ_i} E_{q(z; φ_i)}[\log p(x_i|z) + \log p(z) - \log q(z; φ_i)]
+
+    (Cremer et al. 2018, section 3.) A new posterior of as many features as the batch has images is
+    given one-hot features, so that image i has column i of every layer that the features enter for
+    its own: any posterior is local so, without an encoder. What they do not enter (an option
+    `amortize` "none", the later layers of an IAF) the images of a batch share. Decoder and prior
+    stay as they are.
+
+    Adam runs in rounds, in each of which the learning rate falls from `lr` to 0 along a cosine. It
+    ends when a round raises the mean ELBO by no more than `tolerance` or twice the standard error
+    of that rise: a restart at the full rate that finds nothing better is the sign of a plateau.
+
+    Arguments:
+        model: on the device where it is, in evaluation mode; it ends as it began.
+        x: (N, *data_shape).
+        make_posterior: features to a posterior, `lambda features: Planar(latent, features)`.
+        steps: of each round.
+        rounds: at most; without a plateau the result says that it has not converged.
+        lr: the learning rate at the start of a round.
+        draws: of q for each image and step.
+        samples: K of the bounds that are returned, and of those between rounds.
+        tolerance: in nats per image.
+        batch: images at a time.
+        seed: the result is a function of it, and of `batch`.
+        progress: called with the number of images done.
+
+    Raises:
+        ConfigError: if there are fewer than two rounds.
+        NonFiniteError: if the optimization leaves the range of the numbers.
+    """
+    if rounds < 2:
+        raise ConfigError(f"--rounds {rounds} cannot show a plateau: give 2 or more")
+    found: list[LocalBounds] = []
+    with Noise(seed, model.device).private("local bounds"), frozen(model):
+        for images in x.split(batch):
+            images = images.to(model.device)
+            posterior = make_posterior(len(images)).to(images)
+            local = _Local(model, images, posterior, steps, lr, draws, samples, seed)
+            found.append(local.optimize(rounds, tolerance))
+            progress(len(images))
+    return LocalBounds(
+        elbo=PerImage.cat([part.elbo for part in found]),
+        iwae=PerImage.cat([part.iwae for part in found]),
+        gain=max(part.gain for part in found),
+        converged=all(part.converged for part in found),
+    )
+
+
+class _Local:
+    """A posterior without an encoder, and its optimization for one batch of images."""
+
+    def __init__(
+        self,
+        model: VAE,
+        x: Tensor,
+        posterior: Posterior,
+        steps: int,
+        lr: float,
+        draws: int,
+        samples: int,
+        seed: int,
+    ) -> None:
+        self.model, self.x, self.posterior = model, x, posterior
+        self.steps, self.lr, self.draws, self.samples = steps, lr, draws, samples
+        self.noise = Noise(seed, x.device)
+        # A step moves a linear head by the scale of the features, and a flow's parameters by
+        # the scale/√B (`FlowParameters`): this one holds both near the learning rate.
+        self.features = len(x) ** 0.25 * torch.eye(len(x), dtype=x.dtype, device=x.device)
+
+    def optimize(self, rounds: int, tolerance: float) -> LocalBounds:
+        self.maximize()
+        log_weight = self.log_weights()
+        for _ in range(rounds - 1):
+            self.maximize()
+            before, log_weight = log_weight, self.log_weights()
+            rise = PerImage.mean(log_weight - before)
+            gain = rise.over_images.mean
+            converged = gain <= max(tolerance, 2 * rise.monte_carlo_error)
+            if converged:
+                break
+        elbo, iwae = PerImage.mean(log_weight), PerImage.log_mean_exp(log_weight)
+        return LocalBounds(elbo, iwae, gain, converged)
+
+    def maximize(self) -> None:
+        """Take one round of steps."""
+        optimizer = torch.optim.Adam(self.posterior.parameters(), lr=self.lr)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        self.posterior.train()
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                optimizer.zero_grad()
+                terms = self.model.terms(self.x, self.posterior(self.features), self.draws)
+                (-terms.log_weight.mean()).backward()
+                optimizer.step()
+                decay.step()
+
+    def log_weights(self) -> Tensor:
+        """Return log w (K, B) of draws that no step has seen.
+
+        Their noise is the same after each round, which makes the rise of a round exact to less than
+        the bound itself is.
+        """
+        with torch.no_grad(), self.noise.private("draws of local bounds"):
+            q = self.posterior.eval()(self.features)
+            log_weight = log_weights(self.model, self.x, q, samples=self.samples)
+        if not log_weight.mean(0).isfinite().all():
+            raise NonFiniteError(
+                f"the ELBO of an image under its own {type(self.posterior).__name__} is not "
+                f"finite after a round at the learning rate {self.lr:g}: give a smaller one"
+            )
+        return log_weight
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The parts of log p(x) − ELBO of N images, each paired (Cremer et al. 2018, section 3)."""
+
+    log_px: PerImage
+    log_px_by: str  # which of the estimates
+    total: PerImage  # log p(x) − ELBO = approximation + amortization
+    approximation: PerImage  # log p(x) − ELBO of the best q of the family, image by image
+    amortization: PerImage  # that − ELBO of the q that the encoder emits
+    richer: dict[str, PerImage]  # the approximation gap of each richer family
+    closed: dict[str, PerImage]  # what each richer family takes off it
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain numbers, for JSON."""
+        parts = ("log_px", "total", "approximation", "amortization")
+        return {
+            "log_px_by": self.log_px_by,
+            **{name: getattr(self, name).as_dict() for name in parts},
+            "richer": {name: gap.as_dict() for name, gap in self.richer.items()},
+            "closed": {name: gap.as_dict() for name, gap in self.closed.items()},
+        }
+
+
+def split_gap(
+    amortized: PerImage,
+    local: PerImage,
+    log_px: Mapping[str, PerImage],
+    richer: Mapping[str, PerImage] | None = None,
+) -> Gaps:
+    r"""Split log p(x) − ELBO in two.
+
+    .. math:: \log p(x) - \mathrm{ELBO}(q_φ) =
+        \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_\text{approximation} +
+        \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q_φ)}_\text{amortization}
+
+    No part is held at 0 or more: one below it is noise, or a q* that was not found. Monte Carlo
+    errors are those of independent draws; two bounds of the same draws differ by less.
+
+    Arguments:
+        amortized: the ELBO of the encoder's own q.
+        local: the ELBO of the best q of the same family, by `local_bounds`.
+        log_px: lower bounds on log p(x) by name, such as those of AIS and IWAE. The one with the
+            largest mean stands for log p(x); a choice image by image would pick noise.
+        richer: the ELBO of the best q of other families, by name.
+    """
+    by = max(log_px, key=lambda name: log_px[name].values.mean().item())
+    best = log_px[by]
+    richer = richer or {}
+    return Gaps(
+        log_px=best,
+        log_px_by=by,
+        total=best - amortized,
+        approximation=best - local,
+        amortization=local - amortized,
+        richer={name: best - elbo for name, elbo in richer.items()},
+        closed={name: elbo - local for name, elbo in richer.items()},
+    )
