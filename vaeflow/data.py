@@ -148,7 +148,7 @@ def redraw(how: Binarization, levels: int | None) -> Callable[[Tensor], Tensor] 
 
 
 def _draw_binary(x: Tensor) -> Tensor:
-    return torch.lt(torch.rand_like(x), x).to(x.dtype)  # torch.bernoulli takes thrice the time
+    return torch.rand_like(x).lt_(x)  # torch.bernoulli takes thrice the time
 
 
 def prepare_split(x: Tensor, how: Binarization, levels: int | None) -> Tensor:

@@ -224,7 +224,8 @@ class DiagonalNormal(Independent):
         shape = Size((*sample_shape, *normal.batch_shape))
         noise = torch.randn(shape, dtype=normal.scale.dtype, device=normal.scale.device)
         log_prob = self._score(noise)
-        return Draw(self.loc + normal.scale * noise, log_prob, torch.zeros_like(log_prob))
+        z = torch.addcmul(self.loc, normal.scale, noise)
+        return Draw(z, log_prob, torch.zeros_like(log_prob))
 
     def expand(
         self, batch_shape: Size | Sequence[int], _instance: Distribution | None = None
@@ -240,6 +241,21 @@ class DiagonalNormal(Independent):
     def _score(self, noise: Tensor) -> Tensor:
         log_volume = self.log_scale.expand(self.loc.shape).sum(-1)
         return -0.5 * (noise * noise).sum(-1) - log_volume - noise.shape[-1] * _HALF_LOG_TWO_PI
+
+
+class StandardNormal(DiagonalNormal):
+    r"""N(0, I), scored without its zeros: :math:`\log p(z) = -\sum_i ½z_i^2 + ½\log 2π`.
+
+    Arguments:
+        zero: 0 (L).
+    """
+
+    def __init__(self, zero: Tensor) -> None:
+        super().__init__(zero, zero)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Score any z (*, L)."""
+        return -0.5 * (value * value).sum(-1) - value.shape[-1] * _HALF_LOG_TWO_PI
 
 
 def _check_term(f: Map, term: Tensor, log_base: Tensor) -> None:

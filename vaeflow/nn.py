@@ -131,7 +131,7 @@ class Conditioner(nn.Module):
         self.middle = nn.ModuleList(middle)
         self.last = last
         self.act = activation(act)
-        self.damping = 0.0
+        self.damped = False
 
     @torch.no_grad()
     def start_at_zero(self) -> None:
@@ -142,13 +142,13 @@ class Conditioner(nn.Module):
         """
         self.last.weight.zero_()
         self.last.bias.zero_()
-        self.damping = 0.5
+        self.damped = True
 
     def given(self, h: Tensor | None) -> Tensor | float:
         """Return V h (B, width), once per image whatever the number of samples; 0 without h."""
         if self.context is None or h is None:
             return 0.0
-        out: Tensor = self.context(h * h.shape[-1] ** -self.damping)
+        out: Tensor = self.context(self._damp(h))
         return out
 
     def forward(self, z: Tensor, context: Tensor | float) -> Tensor:
@@ -156,8 +156,11 @@ class Conditioner(nn.Module):
         y = self.act(self.first(z) + context)
         for layer in self.middle:
             y = self.act(layer(y))
-        out: Tensor = self.last(y * y.shape[-1] ** -self.damping)
+        out: Tensor = self.last(self._damp(y))
         return out
+
+    def _damp(self, y: Tensor) -> Tensor:
+        return y * y.shape[-1] ** -0.5 if self.damped else y
 
 
 class MADE(Conditioner):

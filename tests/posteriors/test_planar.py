@@ -1,5 +1,7 @@
 """The planar flow against autograd's Jacobian, the textbook loop, Pyro and mpmath."""
 
+from itertools import product
+
 import mpmath
 import pytest
 import torch
@@ -12,7 +14,8 @@ from vaeflow.distributions import DiagonalNormal, Flow, draw
 from vaeflow.posteriors.planar import (
     Planar,
     PlanarMaps,
-    _Recursion,
+    _Constraint,
+    _Stack,
     log_softplus,
     planar_log_det,
     planar_root,
@@ -230,12 +233,55 @@ def test_a_map_of_zero_w_is_a_translation_with_finite_gradients(flat):
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize("samples", [(), (2,), (2, 3)], ids=["none", "K", "two dimensions"])
-def test_the_recursions_own_derivative_passes_gradcheck(steps, samples):
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_stacks_own_derivative_passes_gradcheck(steps, samples):
     torch.manual_seed(0)
-    start = torch.randn(*samples, 3, steps, dtype=torch.float64, requires_grad=True)
+    start = torch.randn(3, samples, steps, dtype=torch.float64, requires_grad=True)
     gram = (2 * torch.randn(3, steps, steps, dtype=torch.float64)).requires_grad_()
-    assert gradcheck(_Recursion.apply, (start, gram))
+    log_slope = torch.randn(3, steps, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(_Stack.apply, (start, gram, log_slope))
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3, 2), (4, 2, 3, 2)], ids=["B", "KB", "two more"])
+def test_draws_of_any_leading_shape_are_mapped_one_by_one(shape):
+    maps = PlanarMaps(*parameters(2, images=3))
+    z0 = noise(*shape)
+    z, log_det = maps(z0)
+    assert log_det.shape == shape[:-1]
+    for index in product(*map(range, shape[:-2])):
+        torch.testing.assert_close((z[index], log_det[index]), maps(z0[index]), **TOLERANCE)
+
+
+@pytest.mark.parametrize("a", [0.0, 1e-30, 1e-3, -0.5, 3.0, -40.0])
+@pytest.mark.parametrize("wu", [-80.0, -16.0, -1.0, 0.0, 0.5413, 40.0, 90.0])
+def test_its_derivative_of_the_log_det_holds_in_the_extremes(a, wu):
+    """In float32, against autograd through the formula in float64."""
+    log_slope = log_softplus(torch.tensor([[wu]]))
+    start, gram = torch.tensor([[[a]]]), torch.zeros(1, 1, 1)
+    narrow = [start.requires_grad_(), gram, log_slope.requires_grad_()]
+    log_det = _Stack.apply(*narrow)[1]
+    seen = torch.autograd.grad(log_det.sum(), [narrow[0], narrow[2]])
+    wide = [x.detach().double().requires_grad_() for x in (start, log_slope)]
+    expected = torch.autograd.grad(planar_log_det(wide[0][0], wide[1]).sum(), wide)
+    for one, other in zip(seen, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wu", [-80.0, -16.0, -1.0, 0.0, 0.5413, 3.0, 90.0])
+@pytest.mark.parametrize("ww", [1e-6, 0.3, 50.0])
+def test_the_constraints_own_derivative(wu, ww):
+    def by_formula(wu, ww):
+        soft = torch.nn.functional.softplus(wu, threshold=40)
+        return (soft - 1 - wu) / ww, log_softplus(wu)
+
+    given = [torch.tensor([x], dtype=torch.float64, requires_grad=True) for x in (wu, ww)]
+    for i in range(2):
+        seen = torch.autograd.grad(_Constraint.apply(*given)[i].sum(), given, allow_unused=True)
+        formula = by_formula(*given)[i].sum()
+        expected = torch.autograd.grad(formula, given, allow_unused=True)
+        for one, other in zip(seen, expected, strict=True):
+            other = torch.zeros(1, dtype=torch.float64) if other is None else other
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("latent", [1, 3])

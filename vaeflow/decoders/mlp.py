@@ -35,8 +35,9 @@ class MLP(Decoder):
         initialize(self.layers, init)
 
     def forward(self, z: Tensor) -> Tensor:  # noqa: D102
-        output: Tensor = self.layers(z)
-        return output.unflatten(-1, self.output_shape)
+        # torch's linear layers are made for two dimensions: flattened once, not in each.
+        output: Tensor = self.layers(z.flatten(0, -2))
+        return output.view(*z.shape[:-1], *self.output_shape)
 
     @torch.no_grad()
     def start_at(self, output: Tensor) -> None:

@@ -67,7 +67,8 @@ class Gate:
 
     def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         mean, s = theta.unbind(-2)
-        return torch.lerp(mean, z, torch.sigmoid(s + 2)), F.logsigmoid(s + 2)
+        s = s + 2
+        return torch.lerp(mean, z, torch.sigmoid(s)), F.logsigmoid(s)
 
     def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         mean, s = theta.unbind(-2)

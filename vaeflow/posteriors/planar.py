@@ -84,11 +84,8 @@ class PlanarMaps:
     def __init__(self, w: Tensor, u: Tensor, b: Tensor) -> None:
         wu = (w * u).sum(-1)
         ww = (w * w).sum(-1)
-        # At w = 0 the map is a translation: û = u and the determinant is 1.
-        flat = ww == 0
-        shift = torch.where(flat, 0.0, (_softplus(wu) - 1 - wu) / torch.where(flat, 1.0, ww))
+        shift, self.log_slope = _Constraint.apply(wu, ww)  # log(1 + w·û), (B, T)
         self.u_hat = u + shift[..., None] * w
-        self.log_slope = torch.where(flat, 0.0, log_softplus(wu))  # log(1 + w·û), (B, T)
         # Autocast would round what makes z, but not what makes its log-determinant.
         with torch.autocast(w.device.type, enabled=False):
             self.gram = w @ self.u_hat.mT  # (B, T, T)
@@ -97,11 +94,13 @@ class PlanarMaps:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
+        lead = z.shape[:-2]
         with torch.autocast(z.device.type, enabled=False):
-            start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
-            a: Tensor = _Recursion.apply(start, self.gram)
-            z = z + torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
-        return z, planar_log_det(a, self.log_slope).sum(-1)
+            each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
+            start = torch.baddbmm(self.b[:, None], each, self.w.mT)
+            tanh, log_det = _Stack.apply(start, self.gram, self.log_slope)
+            each = torch.baddbmm(each, tanh, self.u_hat)
+        return each.transpose(0, 1).reshape(z.shape), log_det.reshape(*lead, -1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""Undo the maps, from the last to the first; log|det| is that of the forward maps.
@@ -120,45 +119,76 @@ class PlanarMaps:
         return z, planar_log_det(a, self.log_slope).sum(-1)
 
 
-class _Recursion(torch.autograd.Function):
-    r"""Solve a_t = s_t + Σ_{j<t} G_tj tanh(a_j) for a; s is (*, B, T), G is (B, T, T).
+class _Constraint(torch.autograd.Function):
+    r"""Map (w·u, ‖w‖²) to ((softplus(w·u) − 1 − w·u)/‖w‖², log softplus(w·u)), elementwise.
 
-    The derivative is the same recursion backwards,
-    λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i, ∂s = λ, ∂G_ij = λ_i tanh(a_j) (i > j): T small steps
-    where autograd would record and replay a dozen times as many.
+    Where w = 0 the map is a translation: û = u and the determinant is 1, so that both are 0.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, start: Tensor, gram: Tensor) -> Tensor:
-        a = start.movedim(-1, 0).clone(memory_format=torch.contiguous_format)  # (T, *, B)
-        tanh = torch.empty_like(a)
-        g = _rows(gram, a.dim() - 2)
-        for t in range(len(a)):
-            if t:
-                a[t] += (g[t, :t] * tanh[:t]).sum(0)
-            torch.tanh(a[t], out=tanh[t])
-        ctx.save_for_backward(tanh, gram)
-        return a.movedim(0, -1)
+    def forward(ctx: FunctionCtx, wu: Tensor, ww: Tensor) -> tuple[Tensor, Tensor]:
+        flat = ww == 0
+        shift = ((_softplus(wu) - 1 - wu) / ww).masked_fill_(flat, 0.0)
+        log_slope = log_softplus(wu).masked_fill_(flat, 0.0)
+        ctx.save_for_backward(wu, ww, shift, log_slope)
+        return shift, log_slope
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        tanh, gram = ctx.saved_tensors
-        adjoint = grad.movedim(-1, 0).clone(memory_format=torch.contiguous_format)
-        sech2 = 1 - tanh * tanh
-        g = _rows(gram, tanh.dim() - 2)
-        for t in reversed(range(len(tanh) - 1)):
-            adjoint[t] += sech2[t] * (g[t + 1 :, t] * adjoint[t + 1 :]).sum(0)
-        # Sum over the samples, (T, *, B) -> (B, T, T).
-        flat = (x.flatten(1, -2) if x.dim() > 2 else x[:, None] for x in (adjoint, tanh))
-        d_gram = torch.einsum("isb,jsb->bij", *flat)
-        return adjoint.movedim(0, -1), d_gram.tril(-1)
+    def backward(ctx: Any, d_shift: Tensor, d_log_slope: Tensor) -> tuple[Tensor, Tensor]:
+        wu, ww, shift, log_slope = ctx.saved_tensors
+        over = d_shift / ww
+        # softplus' = sigmoid; its quotient by softplus tends to 1 where both underflow.
+        d_wu = d_log_slope * torch.exp(F.logsigmoid(wu) - log_slope) - over * torch.sigmoid(-wu)
+        flat = ww == 0
+        return d_wu.masked_fill_(flat, 0.0), (-over * shift).masked_fill_(flat, 0.0)
 
 
-def _rows(gram: Tensor, samples: int) -> Tensor:
-    """Bring (B, T, T) to (T, T, 1 …, B), with one 1 for each dimension of samples."""
-    g = gram.movedim(0, -1).contiguous()
-    return g[(slice(None), slice(None), *[None] * samples)]
+class _Stack(torch.autograd.Function):
+    r"""Solve a_t = s_t + Σ_{j<t} G_tj tanh(a_j), and return tanh(a) and Σ_t log|det_t|.
+
+    s is (B, N, T) for N draws of each image, G (B, T, T), log(1 + w·û) (B, T); tanh(a) is (B, N, T)
+    and the log-determinant (N, B). With ∂a_t what reaches a_t through these two, the derivative is
+    the same recursion backwards, λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i, ∂s = λ,
+    ∂G_ij = λ_i tanh(a_j) (i > j): T small steps where autograd would record and replay a dozen
+    times as many.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, start: Tensor, gram: Tensor, log_slope: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        # Steps come first, images last: each step reads and writes what lies together.
+        a = start.permute(2, 1, 0).clone(memory_format=torch.contiguous_format)  # (T, N, B)
+        columns = gram.permute(2, 1, 0).contiguous()[:, :, None]  # G_tj at (j, t)
+        tanh = torch.empty_like(a)
+        for j, (a_j, tanh_j) in enumerate(zip(a.unbind(), tanh.unbind(), strict=True)):
+            torch.tanh(a_j, out=tanh_j)
+            a[j + 1 :].addcmul_(columns[j, j + 1 :], tanh_j)
+        log_slope = log_slope.mT[:, None]  # (T, 1, B)
+        log_det = planar_log_det(a, log_slope)
+        ctx.save_for_backward(a, tanh, log_det, gram, log_slope)
+        return tanh.permute(2, 1, 0), log_det.sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_tanh: Tensor, d_log_det: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a, tanh, log_det, gram, log_slope = ctx.saved_tensors
+        log_sech2 = _log_sech2(a)
+        sech2 = log_sech2.exp()
+        # det = tanh² + sech²·(1 + w·û): the parts of its logarithmic derivative.
+        second = torch.exp(log_sech2 + log_slope - log_det)
+        first = torch.exp(tanh.abs().log() - log_det).copysign(tanh)
+        d_a = d_log_det * (2 * (sech2 * first - tanh * second))
+        adjoint = d_a.addcmul_(d_tanh.permute(2, 1, 0), sech2)  # (T, N, B)
+        rows = gram.permute(1, 2, 0).contiguous()[:, :, None]  # G_it at (i, t)
+        below = torch.zeros_like(adjoint)  # Σ_{i>t} G_it λ_i
+        for i in reversed(range(len(adjoint))):
+            adjoint[i].addcmul_(sech2[i], below[i])
+            below[:i].addcmul_(rows[i, :i], adjoint[i])
+        d_gram = adjoint.permute(2, 0, 1) @ tanh.permute(2, 1, 0)
+        d_log_slope = (d_log_det * second).sum(1).mT
+        return adjoint.permute(2, 1, 0), d_gram.tril(-1), d_log_slope
 
 
 def planar_log_det(a: Tensor, log_slope: Tensor) -> Tensor:
@@ -168,13 +198,17 @@ def planar_log_det(a: Tensor, log_slope: Tensor) -> Tensor:
 
     A sum of two positive numbers, in logarithms: log|1 + …| loses every digit as w·û → −1.
     """
-    magnitude = a.abs()
-    log_sech2 = 2 * (math.log(2.0) - magnitude - torch.log1p(torch.exp(-2 * magnitude)))
     # log tanh² is −∞ at 0, where its weight is 0 but its derivative is not: mask it beforehand.
     zero = a == 0
-    log_tanh2 = 2 * torch.log(torch.tanh(torch.where(zero, 1.0, magnitude)))
+    log_tanh2 = 2 * torch.log(torch.tanh(torch.where(zero, 1.0, a.abs())))
     log_tanh2 = log_tanh2.masked_fill(zero, -torch.inf)
-    return torch.logaddexp(log_tanh2, log_sech2 + log_slope)
+    return torch.logaddexp(log_tanh2, _log_sech2(a) + log_slope)
+
+
+def _log_sech2(a: Tensor) -> Tensor:
+    """Return log(1 − tanh² a) without cancellation."""
+    magnitude = a.abs()
+    return 2 * (math.log(2.0) - magnitude - torch.log1p(torch.exp(-2 * magnitude)))
 
 
 def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Infer, Prior, Shape
-from vaeflow.distributions import DiagonalNormal
+from vaeflow.distributions import StandardNormal
 
 
 class Normal(Prior):
@@ -20,4 +20,4 @@ class Normal(Prior):
         self.register_buffer("zero", torch.zeros(latent), persistent=False)
 
     def forward(self, infer: Infer) -> Distribution:  # noqa: D102
-        return DiagonalNormal(self.zero, self.zero)
+        return StandardNormal(self.zero)

@@ -327,7 +327,7 @@ class Trainer:
             store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
 
     def _check_loss(self, loss: Tensor) -> None:
-        if self.world.any(not torch.isfinite(loss)):
+        if self.world.any(not math.isfinite(loss.item())):
             raise self._non_finite(f"step {self.progress.step + 1}")
 
     def _non_finite(self, where: str) -> NonFiniteError:
