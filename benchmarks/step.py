@@ -7,7 +7,7 @@ times its own, and at least 1.8 times as fast as Pyro and zuko; an epoch of trai
 times its steps. What was measured is in results/step.md.
 
     pip install -e '.[peers]'
-    python benchmarks/step.py [--repeat 3] [--rounds 15] [--epochs 3]
+    python benchmarks/step.py [--repeat 3] [--rounds 15] [--epochs 3] [--compiled]
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from __future__ import annotations
 import resource
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import torch
@@ -48,9 +49,12 @@ class Claim(NamedTuple):
 
 CLAIMS = (
     Claim("vaeflow identity", "floor", "≤", 1.6),
+    Claim("compiled identity", "floor", "≤", 1.6),
     Claim("vaeflow planar 16", "own floor planar 16", "≤", 2.0),
+    Claim("compiled planar 16", "own floor planar 16", "≤", 2.0),
     Claim("plain planar 16", "vaeflow planar 16", "≥", 2.2),
     Claim("vaeflow iaf 4 × 320", "own floor iaf 4 × 320", "≤", 1.7),
+    Claim("compiled iaf 4 × 320", "own floor iaf 4 × 320", "≤", 1.7),
     Claim("Pyro iaf 4 × 320", "vaeflow iaf 4 × 320", "≥", 1.8),
     Claim("zuko iaf 4 × 320", "vaeflow iaf 4 × 320", "≥", 1.8),
     Claim("epoch", "its steps", "≤", 1.05),
@@ -96,14 +100,42 @@ def epoch_overhead(splits: Splits, epochs: int) -> dict[str, float]:
     }
 
 
-def contenders(splits: Splits) -> dict[str, Callable[[], object]]:
+def contenders(splits: Splits, *, compiled: bool) -> dict[str, Callable[[], object]]:
     """Return name -> one call: the floors, vaeflow's steps, the peers' steps."""
     calls: dict[str, Callable[[], object]] = {"floor": floor()}
     for name, options in WORK.items():
         trainer = vaeflow_trainer(options, splits, 1)
         calls[f"own floor {name}"] = own_floor(trainer)
         calls[f"vaeflow {name}"] = vaeflow_step(trainer)
+        if compiled:
+            trainer = vaeflow_trainer({**options, "compile": True}, splits, 1)
+            calls[f"compiled {name}"] = vaeflow_step(trainer)
     return calls | peers(splits.train)
+
+
+def first_calls(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the seconds of each contender's first step, in which a model is compiled."""
+    seconds = {}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        call()
+        seconds[name] = time.perf_counter() - start
+    return seconds
+
+
+def break_even(runs: Sequence[Times], first: Mapping[str, float]) -> list[list[str]]:
+    """Return a row for each compiled model: the seconds, the gain, and the steps that repay it."""
+    rows = []
+    for name in (n for n in first if n.startswith("compiled ")):
+        work = name.partition(" ")[2]
+        eager, compiled = (
+            statistics.median(s for times in runs for s in times[n])
+            for n in (f"vaeflow {work}", name)
+        )
+        gain = eager - compiled
+        steps = f"{first[name] / gain:,.0f}" if gain > 0 else "never"
+        rows.append([work, f"{first[name]:.0f}", f"{1e3 * gain:.2f}", steps])
+    return rows
 
 
 def ratios(runs: Sequence[Times], a: str, b: str) -> list[float]:
@@ -123,7 +155,8 @@ def rows_of(runs: Sequence[Times]) -> list[list[str]]:
     order = ["", *WORK]
     for name in sorted(names, key=lambda n: order.index(n.partition(" ")[2])):
         who, _, work = name.partition(" ")
-        own = ratios(runs, name, f"own floor {work}") if who == "vaeflow" else []
+        ours = who in ("vaeflow", "compiled")
+        own = ratios(runs, name, f"own floor {work}") if ours else []
         other = ratios(runs, name, f"vaeflow {work}") if who != "vaeflow" else []
         seconds = [s for times in runs for s in times[name]]
         cells = (ratios(runs, name, "floor") if work else [], own, other)
@@ -143,30 +176,19 @@ def verdicts(runs: Sequence[Times], epochs: Sequence[float]) -> list[list[str]]:
     return rows
 
 
-@click.command()
-@click.option("--repeat", default=3, show_default=True, help="Runs of the whole measurement.")
-@click.option("--rounds", default=15, show_default=True, help="Rounds of a run.")
-@click.option("--steps", default=20, show_default=True, help="Steps of a contender in a round.")
-@click.option("--epochs", default=3, show_default=True, help="Epochs of the whole training.")
-@click.option("--threads", type=int, help="CPU threads.")
-def main(repeat: int, rounds: int, steps: int, epochs: int, threads: int | None) -> None:
-    """Measure and write results/step.json and results/step.md."""
-    if threads:
-        torch.set_num_threads(threads)
-    for name in PEERS:
-        if not installed(name):
-            click.echo(f"{name}: its library is not installed, so that it is left out")
-    splits = data()
-    calls = contenders(splits)
-    runs = [interleaved(calls, rounds=rounds, steps=steps) for _ in range(repeat)]
-    whole = [epoch_overhead(splits, epochs) for _ in range(repeat)] if epochs else []
-    markdown = (
-        f"# A training step\n\nMeasured by `python benchmarks/step.py`: batch {BATCH}, "
-        f"784-500-500-20-500-500-784, float32, {repeat} runs in one process, each of {rounds} "
-        f"rounds of {steps} steps in which all take turns. A ratio is the median over a run's "
-        "rounds, and each run has its own. Floor: the bare matrix products of the identity "
-        "posterior's step; own floor: those of the row's own layers; × vaeflow: the time over "
-        "vaeflow's for the same work. Pythae's and normflows' flows do not see the image.\n\n"
+def report(figures: Mapping[str, Any]) -> str:
+    """Return the tables as Markdown."""
+    runs, whole = figures["runs"], figures["epochs"]
+    rounds = len(runs[0]["floor"])
+    compiled = break_even(runs, figures["first_steps"])
+    flag = " --compiled" if compiled else ""
+    text = (
+        f"# A training step\n\nMeasured by `python benchmarks/step.py{flag}`: batch {BATCH}, "
+        f"784-500-500-20-500-500-784, float32, {len(runs)} runs in one process, each of {rounds} "
+        "rounds in which all take turns. A ratio is the median over a run's rounds, and each run "
+        "has its own. Floor: the bare matrix products of the identity posterior's step; own floor: "
+        "those of the row's own layers; × vaeflow: the time over vaeflow's for the same work. "
+        "Pythae's and normflows' flows do not see the image.\n\n"
         + table(["step", "ms", "× floor", "× own floor", "× vaeflow"], rows_of(runs))
         + "\nWhat is claimed, and in how many runs it held:\n\n"
         + table(
@@ -174,15 +196,44 @@ def main(repeat: int, rounds: int, steps: int, epochs: int, threads: int | None)
             verdicts(runs, [w["epoch_over_steps"] for w in whole]),
         )
     )
+    if compiled:
+        headings = ["compiled", "first step, s", "gain per step, ms", "steps that repay it"]
+        text += "\nWhen `--compile` pays:\n\n" + table(headings, compiled)
     if whole:
-        markdown += (
-            f"\nAn epoch is one of the recipe with validation, TensorBoard and checkpoints, which "
+        text += (
+            "\nAn epoch is one of the recipe with validation, TensorBoard and checkpoints, which "
             f"takes {statistics.median(w['seconds_per_epoch'] for w in whole):.2f} s. Peak memory "
-            f"after the first {whole[0]['memory_after_first_epoch_mb']:.0f} MB, after epoch "
-            f"{epochs} {whole[0]['memory_after_last_epoch_mb']:.0f} MB.\n"
+            f"after the first {whole[0]['memory_after_first_epoch_mb']:.0f} MB, after the last "
+            f"{whole[0]['memory_after_last_epoch_mb']:.0f} MB.\n"
         )
-    markdown += f"\nMachine: {machine()}.\n"
-    write_results("step", {"machine": machine(), "runs": runs, "epochs": whole}, markdown)
+    return text + f"\nMachine: {figures['machine']}.\n"
+
+
+@click.command()
+@click.option("--repeat", default=3, show_default=True, help="Runs of the whole measurement.")
+@click.option("--rounds", default=15, show_default=True, help="Rounds of a run.")
+@click.option("--steps", default=20, show_default=True, help="Steps of a contender in a round.")
+@click.option("--epochs", default=3, show_default=True, help="Epochs of the whole training.")
+@click.option("--compiled", is_flag=True, help="Time vaeflow's compiled steps as well.")
+@click.option("--threads", type=int, help="CPU threads.")
+def main(
+    repeat: int, rounds: int, steps: int, epochs: int, compiled: bool, threads: int | None
+) -> None:
+    """Measure and write results/step.json and results/step.md."""
+    if threads:
+        torch.set_num_threads(threads)
+    for name in PEERS:
+        if not installed(name):
+            click.echo(f"{name}: its library is not installed, so that it is left out")
+    splits = data()
+    calls = contenders(splits, compiled=compiled)
+    figures = {
+        "machine": machine(),
+        "first_steps": first_calls(calls),
+        "runs": [interleaved(calls, rounds=rounds, steps=steps) for _ in range(repeat)],
+        "epochs": [epoch_overhead(splits, epochs) for _ in range(repeat)] if epochs else [],
+    }
+    write_results("step", figures, report(figures))
 
 
 if __name__ == "__main__":
