@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ import torch
 from torch import Tensor
 
 from vaeflow import __version__
+from vaeflow.components import Posterior
 from vaeflow.config import Config
 from vaeflow.data import Splits, check_values, prepare_split, resolve_binarization
 from vaeflow.errors import DataError, NonFiniteError, PluginError, VaeflowError, one_line
-from vaeflow.evaluation import Bounds, evaluate
+from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
+from vaeflow.evaluation.stored import Keeper
 from vaeflow.model import VAE
 from vaeflow.plugins import Plugins, load_plugins
 from vaeflow.runs import Run, new_path
@@ -111,11 +112,17 @@ def build(config: Config, plugins: Plugins, data_shape: tuple[int, ...]) -> VAE:
     encoder = _make(config, plugins, "encoder", data_shape)
     return VAE(
         encoder=encoder,
-        posterior=_make(config, plugins, "posterior", config.latent, encoder.features),
+        posterior=build_posterior(config, plugins, encoder.features),
         prior=_make(config, plugins, "prior", config.latent, data_shape),
         decoder=_make(config, plugins, "decoder", config.latent, likelihood.output_shape),
         likelihood=likelihood,
     )
+
+
+def build_posterior(config: Config, plugins: Plugins, features: int) -> Posterior:
+    """Build the posterior that the configuration names, for as many features."""
+    posterior: Posterior = _make(config, plugins, "posterior", config.latent, features)
+    return posterior
 
 
 def train(
@@ -227,26 +234,41 @@ def evaluate_split(
     config: Config,
     *,
     samples: int,
-    progress: Callable[[int], None] = lambda images: None,
+    chunk: int | None = None,
+    kept: Keeper | None = None,
+    progress: Callable[[float], None] = lambda images: None,
 ) -> Bounds:
     """Evaluate images with noise of the run's seed: the same figures at each call.
+
+    Arguments:
+        kept: holds what is done already, and takes what is done here.
 
     Raises:
         NonFiniteError: if a bound is not a number.
         PluginError: naming the part that fails.
     """
     owners = {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
-    blame = Blame(model, None, owners)
-    with Noise(config.seed, model.device).private("evaluation"), blame.at(lambda: "in evaluation"):
-        bounds = evaluate(
-            model, x, samples=samples, dequantized=config.dequantize, progress=progress
-        )
-    if not (math.isfinite(bounds.elbo.mean) and math.isfinite(bounds.nll.mean)):
-        raise NonFiniteError(
-            f"the bound is not finite (ELBO {bounds.elbo}): look for images or weights that the "
-            "model cannot score, or evaluate other --weights"
-        )
-    return bounds
+    parts = [] if kept is None else list(kept.parts)
+    with Blame(model, None, owners).at(lambda: "in evaluation"):
+        for part in evaluate_images(
+            model,
+            x,
+            samples=samples,
+            chunk=chunk,
+            seed=config.seed,
+            start=sum(map(len, parts)),
+            progress=progress,
+        ):
+            if not part.finite:
+                raise NonFiniteError(
+                    f"the bound is not finite (ELBO {part.elbo.over_images}): look for images or "
+                    "weights that the model cannot score, or evaluate other --weights"
+                )
+            parts.append(part)
+            if kept is not None:
+                kept.add(part)
+    figures = ImageBounds.cat(parts)
+    return Bounds.of(figures, model, samples=samples, dequantized=config.dequantize)
 
 
 def _train(

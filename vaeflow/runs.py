@@ -1,7 +1,8 @@
 """A run directory: its files, its lock and its status.
 
 config.toml (resolved), environment.json (versions, parts, data), status.json, metrics.jsonl (one
-line per epoch), summary.json (the final evaluation), checkpoints/ and TensorBoard events.
+line per epoch), summary.json (the final evaluation), checkpoints/, evaluations/ and TensorBoard
+events.
 """
 
 from __future__ import annotations
@@ -174,6 +175,11 @@ class Run:
                 f"{self.path} has no checkpoint yet: `vaeflow resume {self.path}` trains it"
             )
         return found
+
+    def evaluation(self, split: str, samples: int, weights: str, limit: int | None = None) -> Path:
+        """Return where `vaeflow evaluate` keeps its figures of single images."""
+        first = "" if limit is None else f"-first{limit}"
+        return self.path / "evaluations" / f"{split}-k{samples}-{weights}{first}.safetensors"
 
     def set_config(self, config: Config) -> None:
         """Write config.toml, and drop the summary of what was configured before."""

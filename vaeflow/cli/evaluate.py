@@ -16,7 +16,7 @@ from vaeflow.discovery import Selection
     "--importance-samples",
     "-k",
     type=click.IntRange(1),
-    default=1000,
+    default=5000,
     show_default=True,
     help="K, draws of z per image.",
 )
@@ -36,6 +36,14 @@ from vaeflow.discovery import Selection
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:i, mps.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N images, for a quick look.")
+@click.option(
+    "--chunk",
+    type=click.IntRange(1),
+    help="Draws that pass through the decoder at a time, of all images together: less of them "
+    "takes less memory, and changes the figures by rounding only.",
+)
+@click.option("--again", is_flag=True, help="Compute anew what the run directory has.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_obj
 def command(
@@ -46,39 +54,52 @@ def command(
     weights: str,
     device: str,
     data_root: Path | None,
+    limit: int | None,
+    chunk: int | None,
+    again: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Estimate the ELBO and the NLL of the model in RUN, with standard errors over images.
 
     The NLL is estimated by the importance-weighted bound of Burda et al. (2016), which approaches
     −log p(x) from above as K grows.
+
+    The figures of each image are kept in RUN/evaluations: an evaluation that was interrupted goes
+    on where it was, and one that is whole is shown at once.
     """
-    from vaeflow import load
-    from vaeflow.cli.running import counting, print_bounds
-    from vaeflow.experiment import evaluate_split, images_of, load_data
+    from vaeflow.cli.figures import print_bounds
+    from vaeflow.cli.running import counting
+    from vaeflow.evaluations import Evaluation
     from vaeflow.plugins import load_plugins
     from vaeflow.runs import Run
 
-    plugins = load_plugins(selection)
-    config = Run.open(run).config(plugins)
-    if data_root is not None:
-        config = config.model_copy(update={"data_root": data_root.absolute()})
-    model = load(run, device=device, weights=weights, plugins=plugins)
-    images = images_of(load_data(config, plugins), split, config)
-    with counting(0 if as_json else len(images), f"{split} images") as progress:
-        bounds = evaluate_split(
-            model, images, config, samples=importance_samples, progress=progress
+    evaluation = Evaluation(
+        Run.open(run),
+        load_plugins(selection),
+        split=split,
+        samples=importance_samples,
+        weights=weights,
+        device=device,
+        data_root=data_root,
+        limit=limit,
+        chunk=chunk,
+        again=again,
+    )
+    total, kept = len(evaluation.images), evaluation.kept
+    if not as_json and evaluation.stored:
+        click.echo(f"as kept in {kept.path}; --again computes it anew")
+    try:
+        with counting(0 if as_json else total, f"{split} images", done=kept.done) as progress:
+            report = evaluation.run(progress)
+    except KeyboardInterrupt:
+        click.echo(
+            f"Interrupted after {kept.done:,} of {total:,} images; the same command goes on there.",
+            err=True,
         )
+        return 130
     if as_json:
-        stated = {
-            "run": str(run),
-            "dataset": config.dataset.name,
-            "split": split,
-            "binarization": config.binarization,
-            "dequantize": config.dequantize,
-            "weights": weights,
-            "seed": config.seed,
-        }
-        click.echo(json.dumps({**stated, **bounds.as_dict()}, indent=2))
+        click.echo(json.dumps({"run": str(run), **report.as_dict()}, indent=2))
     else:
-        print_bounds(bounds, f"{split} data, binarization {config.binarization}")
+        of = f"{split} data, binarization {evaluation.config.binarization}"
+        print_bounds(report.bounds, of, report.code)
+    return 0

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from vaeflow.evaluation import Bounds
+from vaeflow.cli.figures import print_bounds
 from vaeflow.experiment import Experiment, evaluate_split, images_of, load_weights
 from vaeflow.model import VAE
 from vaeflow.pictures import is_image
@@ -195,27 +193,13 @@ def _terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def print_bounds(bounds: Bounds, title: str) -> None:
-    """Print the estimates as a table."""
-    table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
-    for heading, justify in (("nats per image", "left"), ("mean ± standard error", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    table.add_row("ELBO", str(bounds.elbo))
-    table.add_row("  log p(x|z)", str(bounds.log_px))
-    table.add_row("  − KL(q‖p)", str(-bounds.kl))
-    table.add_row(f"NLL, {bounds.samples:,} importance samples", str(bounds.nll))
-    if bounds.bits_per_dimension is not None:
-        table.add_row("  bits per dimension", f"{bounds.bits_per_dimension:.4f}")
-    Console().print(table)
-
-
 @contextmanager
-def counting(total: int, what: str) -> Iterator[Any]:
-    """Show progress over `total` items on a terminal; nothing elsewhere."""
-    if not _terminal():
+def counting(total: int, what: str, done: int = 0) -> Iterator[Any]:
+    """Show progress over `total` items, `done` of them before, on a terminal; nothing elsewhere."""
+    if not total or not _terminal():
         yield lambda done: None
         return
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=total, completed=done)
         yield lambda done: bar.advance(task, done)

@@ -1,44 +1,71 @@
 """The ELBO and the importance-sampled NLL of a data set, with standard errors.
 
-Shapes: K importance samples, B batch. All figures are in nats per image.
+Shapes: K importance samples, B batch, N images. All figures are in nats per image.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vaeflow.distributions import draw
+from vaeflow.evaluation.pareto import UNRELIABLE
+from vaeflow.evaluation.per_image import Estimate, PerImage, frozen
+from vaeflow.evaluation.streaming import ImportanceWeights, Moments
 from vaeflow.model import VAE
+from vaeflow.training.noise import Noise
+
+_BATCH = 100
+_RECONSTRUCTIONS = 10  # draws: the errors of images differ by more than those of draws
+Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over images and its standard error, s/√N."""
+class ImageBounds:
+    """Bounds on log p(x) of each of N images, and what their importance weights tell of q."""
 
-    mean: float
-    standard_error: float | None  # of a single image there is none
+    elbo: PerImage  # E_q[log w]
+    log_px: PerImage  # E_q[log p(x|z)]
+    kl: PerImage  # E_q[log q(z|x) − log p(z)], from the same draws: elbo = log_px − kl
+    nll: PerImage  # −log (1/K) Σ_k w_k, the IWAE bound with its sign changed
+    squared_error: PerImage | None  # of the mean of p(x|z), where a likelihood has a mean
+    effective_sample_size: Tensor  # (N,), float64 on the CPU
+    pareto_k: Tensor  # (N,), float64 on the CPU; NaN where K is small or all weights are equal
+
+    def __len__(self) -> int:
+        return len(self.pareto_k)
 
     @classmethod
-    def of(cls, values: Tensor) -> Estimate:
-        """Return the estimate of per-image values (N,)."""
-        values = values.double()
-        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
-        return cls(values.mean().item(), error)
+    def cat(cls, parts: Sequence[ImageBounds]) -> ImageBounds:
+        """Return the figures of several batches as those of one."""
+        errors = [p.squared_error for p in parts if p.squared_error is not None]
+        return cls(
+            elbo=PerImage.cat([p.elbo for p in parts]),
+            log_px=PerImage.cat([p.log_px for p in parts]),
+            kl=PerImage.cat([p.kl for p in parts]),
+            nll=PerImage.cat([p.nll for p in parts]),
+            squared_error=PerImage.cat(errors) if errors else None,
+            effective_sample_size=torch.cat([p.effective_sample_size for p in parts]),
+            pareto_k=torch.cat([p.pareto_k for p in parts]),
+        )
 
-    def __format__(self, spec: str) -> str:
-        if self.standard_error is None:
-            return f"{self.mean:{spec}}"
-        return f"{self.mean:{spec}} ± {self.standard_error:{spec}}"
+    @property
+    def finite(self) -> bool:
+        """Return whether every bound is a number."""
+        bounds = torch.stack((self.elbo.values, self.nll.values))
+        return bool(bounds.isfinite().all())
 
-    def __str__(self) -> str:
-        return f"{self:.2f}"
 
-    def __neg__(self) -> Estimate:
-        return Estimate(-self.mean, self.standard_error)
+class ParetoK(NamedTuple):
+    """k̂ over images: above 0.7 an image's NLL is not to be trusted, whatever its error."""
+
+    median: float
+    share_above: float  # of the images, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -52,83 +79,161 @@ class Bounds:
     kl: Estimate  # E_q[log q(z|x) − log p(z)], from the same draws: elbo = log_px − kl
     nll: Estimate  # −log (1/K) Σ_k w_k, the IWAE bound with its sign changed
     bits_per_dimension: Estimate | None  # of data with levels; a density of other data has none
+    squared_error: Estimate | None  # of the mean of p(x|z), summed over the values of an image
+    effective_sample_size: Estimate  # of the K weights
+    pareto_k: ParetoK | None  # None where K is too small for a tail, or all weights are equal
+
+    @classmethod
+    def of(
+        cls, figures: ImageBounds, model: VAE, *, samples: int, dequantized: int | None
+    ) -> Bounds:
+        """Return the means over images."""
+        bits, error = _bits_per_dimension(figures.nll, model, dequantized), figures.squared_error
+        return cls(
+            images=len(figures),
+            samples=samples,
+            elbo=figures.elbo.over_images,
+            log_px=figures.log_px.over_images,
+            kl=figures.kl.over_images,
+            nll=figures.nll.over_images,
+            bits_per_dimension=None if bits is None else bits.over_images,
+            squared_error=None if error is None else error.over_images,
+            effective_sample_size=Estimate.of(figures.effective_sample_size),
+            pareto_k=_over_images(figures.pareto_k),
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""
-        return asdict(self)
+        k = self.pareto_k
+        return {**asdict(self), "pareto_k": None if k is None else k._asdict()}
 
 
-@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def evaluate(
     model: VAE,
     x: Tensor,
     *,
     samples: int = 100,
-    batch: int = 100,
+    batch: int = _BATCH,
     chunk: int | None = None,
+    seed: int = 0,
     dequantized: int | None = None,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Progress = lambda images: None,
 ) -> Bounds:
-    r"""Estimate the bounds on the images x (N, *data_shape).
+    """Estimate the bounds on the images x (N, *data_shape), as `evaluate_images` does.
+
+    Arguments:
+        dequantized: levels of the data before they were spread over [0, 1], if they were.
+
+    The others are those of `evaluate_images`.
+    """
+    parts = evaluate_images(
+        model, x, samples=samples, batch=batch, chunk=chunk, seed=seed, progress=progress
+    )
+    figures = ImageBounds.cat(list(parts))
+    return Bounds.of(figures, model, samples=samples, dequantized=dequantized)
+
+
+def evaluate_images(
+    model: VAE,
+    x: Tensor,
+    *,
+    samples: int,
+    batch: int = _BATCH,
+    chunk: int | None = None,
+    seed: int = 0,
+    start: int = 0,
+    progress: Progress = lambda images: None,
+) -> Iterator[ImageBounds]:
+    r"""Yield the bounds on the images x (N, *data_shape), batch by batch.
 
     .. math:: \log p(x) ≥ E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)} ≥ \mathrm{ELBO}
 
-    (Burda et al. 2016, eq. 8.) The encoder runs once per image; at most `chunk` draws are in memory
-    at a time, whatever K is.
+    (Burda et al. 2016, eq. 8.) The encoder and what a flow needs of an image run once per image;
+    the memory does not grow with K. The noise of a batch is a function of the seed and of the
+    batch's number, so that an evaluation can go on where another stopped.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
         x: values that the likelihood can score, binarized before if it is binary.
         samples: K.
-        batch: images at a time.
-        chunk: draws at a time, of all images of a batch together, but one of each at least; by
-            default 1,000, as larger tensors leave the caches of a CPU, and 100,000 elsewhere.
-        dequantized: levels of the data before they were spread over [0, 1], if they were.
-        progress: called with the number of images done.
+        batch: images at a time; their noise depends on it.
+        chunk: rows, draws times images, that pass through the decoder at a time, but one draw of
+            each image of a batch at least. It changes nothing but rounding. Draws come in blocks
+            of 1,000 rows on a CPU, as larger tensors leave its caches, and of 100,000 elsewhere;
+            a chunk is a block at most, and by default.
+        seed: of the draws.
+        start: images that are left out at the beginning, whole batches.
+        progress: called as the work is done, with its share in images.
     """
-    if chunk is None:
-        chunk = 1_000 if model.device.type == "cpu" else 100_000
-    was_training = model.training
-    model.eval()
-    sums: list[Tensor] = []  # each (3, B): of log w, log p(x|z) and log q − log p(z) over K
-    bound: list[Tensor] = []
-    for images in x.split(batch):
-        images = images.to(model.device)
-        q = model.infer(images)
-        total = torch.zeros(3, len(images), dtype=torch.float64)
-        log_sum = torch.full((len(images),), -torch.inf, dtype=torch.float64)
-        each = max(1, chunk // len(images))
-        for done in range(0, samples, each):
-            terms = model.terms(images, q, min(each, samples - done))
-            pieces = (terms.log_weight, terms.log_px, terms.log_qz - terms.log_pz)
-            pieces64 = torch.stack(pieces).cpu().double()  # (3, K, B); MPS has no float64
-            total += pieces64.sum(1)
-            log_sum = torch.logaddexp(log_sum, pieces64[0].logsumexp(0))
-        sums.append(total)
-        bound.append(log_sum - math.log(samples))
-        progress(len(images))
-    model.train(was_training)
-    elbo, log_px, kl = torch.cat(sums, 1) / samples
-    nll = -torch.cat(bound)
-    bits = _bits_per_dimension(nll, model, dequantized)
-    return Bounds(
-        images=len(x),
-        samples=samples,
-        elbo=Estimate.of(elbo),
-        log_px=Estimate.of(log_px),
-        kl=Estimate.of(kl),
-        nll=Estimate.of(nll),
-        bits_per_dimension=None if bits is None else Estimate.of(bits),
+    assert start % batch == 0 or start == len(x), "an evaluation goes on between batches"
+    for index, images in enumerate(x.split(batch)):
+        if index * batch >= start:
+            with Noise(seed, model.device, (index,)).private("evaluation"), frozen(model):
+                found = _evaluate_batch(model, images, samples, chunk, progress)
+            yield found
+
+
+@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
+def _evaluate_batch(
+    model: VAE, x: Tensor, samples: int, chunk: int | None, progress: Progress
+) -> ImageBounds:
+    device, b = model.device, len(x)
+    block = max(1, (1_000 if device.type == "cpu" else 100_000) // b)  # draws of each image
+    rows = block if chunk is None else max(1, chunk // b)
+    home = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    x = x.to(device)
+    q, prior = model.infer(x), model.latent_prior()
+    moments, weights, squared_error = Moments(), ImportanceWeights(samples), None
+    for done in range(0, samples, block):
+        sample = draw(q, (min(block, samples - done),))
+        log_px = torch.cat([model.generate(z).log_prob(x) for z in sample.z.split(rows)])
+        pieces = torch.stack((log_px, prior.log_prob(sample.z), sample.log_prob), 1)
+        log_px, log_pz, log_qz = pieces.to(home).double().unbind(1)
+        kl = log_qz - log_pz
+        moments.add(torch.stack((log_px - kl, log_px, kl), 1))
+        weights.add(log_px - kl)
+        if not done:
+            squared_error = _squared_error(model, x, sample.z[:_RECONSTRUCTIONS], rows)
+        progress(len(sample.z) / samples * b)
+    bounds = [PerImage(*two) for two in zip(moments.mean.cpu(), moments.error.cpu(), strict=True)]
+    return ImageBounds(
+        elbo=bounds[0],
+        log_px=bounds[1],
+        kl=bounds[2],
+        nll=-weights.log_mean,
+        squared_error=squared_error,
+        effective_sample_size=weights.effective_sample_size.cpu(),
+        pareto_k=weights.pareto_k,
     )
 
 
-def _bits_per_dimension(nll: Tensor, model: VAE, dequantized: int | None) -> Tensor | None:
+def _squared_error(model: VAE, x: Tensor, z: Tensor, rows: int) -> PerImage | None:
+    """Return ‖x − E[x|z]‖² at draws z (K, B, L), or None where p(x|z) has no mean."""
+    try:
+        means = [model.generate(part).mean for part in z.split(rows)]
+    except NotImplementedError:  # what torch's Distribution says of itself
+        return None
+    errors = torch.cat([(mean - x).square().flatten(2).sum(-1) for mean in means])
+    return PerImage.mean(errors) if bool(errors.isfinite().all()) else None
+
+
+def _over_images(pareto_k: Tensor) -> ParetoK | None:
+    known = pareto_k[~pareto_k.isnan()]
+    if not len(known):
+        return None
+    above = (known > UNRELIABLE).sum().item() / len(pareto_k)
+    return ParetoK(known.median().item(), above)
+
+
+def _bits_per_dimension(nll: PerImage, model: VAE, dequantized: int | None) -> PerImage | None:
     r"""Return :math:`\mathrm{nll} / (D \log 2)` of a probability, plus log2(levels) of a density.
 
     A level's share of [0, 1] has the size 1/levels. The density of data that is no dequantized
     levels has no bits: it changes with the unit of the data.
     """
-    bits = nll / (math.prod(model.data_shape) * math.log(2))
-    if model.likelihood.support.is_discrete:
-        return bits
-    return None if dequantized is None else bits + math.log2(dequantized)
+    discrete = model.likelihood.support.is_discrete
+    if not discrete and dequantized is None:
+        return None
+    unit = math.prod(model.data_shape) * math.log(2)
+    shift = 0.0 if discrete or dequantized is None else math.log2(dequantized)
+    return PerImage(nll.values / unit + shift, nll.errors / unit)

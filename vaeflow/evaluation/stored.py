@@ -1,0 +1,200 @@
+"""Figures of single images on disk: kept while an evaluation runs, read to compare runs.
+
+A file is safetensors: one tensor (N,) for each figure and its error, of the first N images, and in
+the header, as JSON, what the figures are of.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vaeflow.errors import CheckpointError, StorageError
+from vaeflow.evaluation.bounds import ImageBounds
+from vaeflow.evaluation.code import Code
+from vaeflow.evaluation.per_image import Estimate, PerImage
+
+FORMAT = 1
+_SECONDS = 10.0  # between two writes
+_HEADER = "vaeflow"
+_FIGURES = ("elbo", "log_px", "kl", "nll", "squared_error")
+_TENSORS = ("effective_sample_size", "pareto_k")
+_ESTIMATES = ("kl", "mutual_information", "marginal_kl")
+log = logging.getLogger("vaeflow")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds.
+
+    `about` says what the figures are of: dataset, split, number and SHA-256 of the images, K, seed,
+    weights, versions. What has the same `about` is the same to the last bit.
+    """
+
+    about: Mapping[str, Any]
+    figures: ImageBounds  # of the first images, in their order
+    code: Code | None = None  # known once all images are done
+
+    @property
+    def complete(self) -> bool:
+        """Return whether nothing is left to do."""
+        return len(self.figures) == self.about["images"] and self.code is not None
+
+    def difference(self, about: Mapping[str, Any]) -> str | None:
+        """Return in words how this differs from an evaluation about to be made, if it does.
+
+        Devices draw different noise, and figures of both are right; only one evaluation is of one.
+        """
+        free = {"device"} if self.complete else set()
+        names = dict.fromkeys((*about, *self.about))
+        return next(
+            (
+                f"{name} was {self.about.get(name)} and is {about.get(name)}"
+                for name in names
+                if name not in free and self.about.get(name) != about.get(name)
+            ),
+            None,
+        )
+
+
+def write(path: Path, stored: Stored) -> None:
+    """Write a file in one motion, making its directory.
+
+    Raises:
+        StorageError: if the file system refuses.
+    """
+    tensors: dict[str, Tensor] = {n: getattr(stored.figures, n) for n in _TENSORS}
+    for name in _FIGURES:
+        if (figure := getattr(stored.figures, name)) is not None:
+            tensors |= {name: figure.values, f"{name}.error": figure.errors}
+    header = {
+        "format": FORMAT,
+        "about": dict(stored.about),
+        "done": len(stored.figures),
+        "code": None if stored.code is None else asdict(stored.code),
+    }
+    content = save(
+        {name: t.contiguous() for name, t in tensors.items()}, {_HEADER: json.dumps(header)}
+    )
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}): check the permissions and the free space"
+        ) from None
+
+
+def read(path: Path) -> Stored:
+    """Read a file, whole or as far as its evaluation came.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged or of a newer format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} has format {header['format']}, but this vaeflow reads up to {FORMAT}: "
+                "update vaeflow, or evaluate the run again"
+            )
+        figures: dict[str, Any] = {
+            name: PerImage(tensors[name], tensors[f"{name}.error"]) if name in tensors else None
+            for name in _FIGURES
+        }
+        found = ImageBounds(**figures, **{name: tensors[name] for name in _TENSORS})
+        return Stored(header["about"], found, _code(header["code"]))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist: `vaeflow evaluate` makes it") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): remove it, and evaluate the "
+            "run again"
+        ) from None
+
+
+def _code(found: dict[str, Any] | None) -> Code | None:
+    if found is None:
+        return None
+    estimates = {n: None if found[n] is None else Estimate(**found[n]) for n in _ESTIMATES}
+    return Code(**{**found, **estimates})
+
+
+class Keeper:
+    """The figures of an evaluation while it runs, written every ten seconds and at the end.
+
+    Used as a context, whose end may be Ctrl-C: what is whole is written then too. A file system
+    that refuses costs the file, not the evaluation: it is warned of, once.
+
+    Arguments:
+        path: of the file.
+        about: what the figures are of.
+        before: what an evaluation of the same left.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any], before: Stored | None = None) -> None:
+        self.path = path
+        self.about = about
+        self.parts = [] if before is None else [before.figures]
+        self.code = None if before is None else before.code
+        self._written, self._refused = True, False
+        self._due = time.monotonic() + _SECONDS
+
+    @property
+    def done(self) -> int:
+        """Return the number of images that are done."""
+        return sum(map(len, self.parts))
+
+    @property
+    def figures(self) -> ImageBounds:
+        """Return the figures of all images that are done, at least one batch."""
+        return ImageBounds.cat(self.parts)
+
+    def add(self, part: ImageBounds) -> None:
+        """Take the figures of the next images."""
+        self.parts.append(part)
+        self._written = False
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def describe(self, code: Code) -> None:
+        """Take the figures of the code, the last ones."""
+        self.code = code
+        self._written = False
+
+    def write(self) -> None:
+        """Write all that is there, unless it is written."""
+        if self._written or self._refused:
+            return
+        try:
+            write(self.path, Stored(self.about, self.figures, self.code))
+        except StorageError as error:
+            log.warning("%s; the figures of single images are not kept", error)
+            self._refused = True
+        self._written, self._due = True, time.monotonic() + _SECONDS
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.write()
