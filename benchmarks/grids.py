@@ -1,0 +1,63 @@
+"""What the comparisons of posteriors share: `vaeflow benchmark` on some grids, and one report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import RESULTS, machine, write_results
+
+
+def vaeflow(*words: str) -> None:
+    """Run a command of vaeflow's; one that fails ends the script."""
+    print(shlex.join(["vaeflow", *words]), flush=True)
+    code = subprocess.run([sys.executable, "-m", "vaeflow", *words]).returncode
+    if code:
+        sys.exit(code)
+
+
+def compare_grids(
+    name: str,
+    claim: str,
+    settings: str,
+    grids: Sequence[str],
+    *,
+    work: Path,
+    options: Sequence[str],
+) -> None:
+    """Train and evaluate every grid below `work`, or go on with them; write results/NAME.*.
+
+    Arguments:
+        name: of the results.
+        claim: what the comparison is of, in a sentence.
+        settings: what all grids have in common, as the command line writes it.
+        grids: what each varies.
+        options: of the script's own command line, such as --seeds 5.
+    """
+    start = time.monotonic()
+    places = [work / f"grid{i}" for i in range(len(grids))]
+    lines = [f"{grid} {settings} {shlex.join(options)}" for grid in grids]
+    for place, line in zip(places, lines, strict=True):
+        vaeflow("benchmark", *shlex.split(line), "--out", str(place))
+    minutes = (time.monotonic() - start) / 60
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page"
+        vaeflow("compare", *map(str, places), "--out", str(page))
+        report = (page / "report.md").read_text(encoding="utf-8")
+        figures = json.loads((page / "report.json").read_text(encoding="utf-8"))
+        shutil.copyfile(page / "report.png", RESULTS / f"{name}.png")
+    commands = "\n".join(f"    vaeflow benchmark {line}" for line in lines)
+    report = report.removeprefix("# Comparison").replace("](report.png)", f"]({name}.png)")
+    text = (
+        f"# {claim}\n\nMeasured by `python benchmarks/{name}.py`, which runs\n\n{commands}\n\n"
+        f"and compares them. The last call took {minutes:.0f} minutes; what an earlier call "
+        f"had done was not done again. Machine: {machine()}.\n\n{report.strip()}\n"
+    )
+    write_results(name, {"machine": machine(), "commands": lines, "report": figures}, text)
