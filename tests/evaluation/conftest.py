@@ -117,3 +117,9 @@ class LinearGaussian:
 @pytest.fixture
 def linear_gaussian():
     return LinearGaussian()
+
+
+@pytest.fixture(scope="module")
+def world():
+    """The same for several tests, which leave it as it is."""
+    return LinearGaussian()

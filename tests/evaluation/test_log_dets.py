@@ -8,7 +8,7 @@ from vaeflow.distributions import DiagonalNormal, Flow, draw
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.log_dets import log_dets
 from vaeflow.posteriors.identity import Identity
-from vaeflow.posteriors.planar import Planar
+from vaeflow.posteriors.planar import Planar, PlanarMaps
 from vaeflow.posteriors.radial import Radial
 from vaeflow.posteriors.realnvp import RealNVP
 
@@ -68,7 +68,7 @@ def test_the_maps_add_up_to_the_flow(linear_gaussian, family):
             parameter += 0.3 * torch.randn_like(parameter)
         each = draw(model.infer(x), (4000,)).log_det
     found = log_dets(model, x, samples=4000)
-    assert len(found) == (1 if family is Planar else 3)  # a planar stack is one map
+    assert len(found) == 3
     total = sum(estimate.mean for _, estimate in found)
     error = (each.var(0).sum() / 4000).sqrt() / len(x)
     assert each.mean().abs() > 10 * error
@@ -76,6 +76,25 @@ def test_the_maps_add_up_to_the_flow(linear_gaussian, family):
     torch.manual_seed(9)
     model.encoder = torch.nn.Sequential(model.encoder, torch.nn.Dropout(0.5)).train()
     assert log_dets(model, x, samples=4000) == found
+
+
+def test_a_stack_tells_what_each_of_its_maps_adds():
+    """The terms of a stack are those of stacks of one map each, applied in turn."""
+    torch.manual_seed(0)
+    w, u = torch.randn(2, 4, 3, L, dtype=torch.float64)
+    b, z0 = torch.randn(4, 3, dtype=torch.float64), torch.randn(5, 2, 4, L, dtype=torch.float64)
+    stack = PlanarMaps(w, u, b)
+    end, terms = stack.log_dets(z0)
+    z, each = z0, []
+    for t in range(3):
+        z, log_det = PlanarMaps(w[:, t : t + 1], u[:, t : t + 1], b[:, t : t + 1])(z)
+        each.append(log_det)
+    torch.testing.assert_close(terms, torch.stack(each, -1))
+    torch.testing.assert_close(end, z)
+    for got, expected in zip(stack(z0), (end, terms.sum(-1)), strict=True):
+        torch.testing.assert_close(got, expected)
+    one, single = stack.log_dets(z0[0, 0])
+    torch.testing.assert_close((one, single), (end[0, 0], terms[0, 0]))
 
 
 def test_a_flow_without_maps_has_none(linear_gaussian):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
 from vaeflow.errors import ConfigError, NonFiniteError
@@ -26,6 +27,12 @@ class LocalBounds:
     iwae: PerImage  # from the same draws
     gain: float  # in the mean ELBO by the last round of optimization; the largest of the batches'
     converged: bool  # no batch gained more than counts
+    posteriors: tuple[Posterior, ...] = ()  # of each batch of images
+
+    def q(self, images: int) -> Distribution:
+        """Return the q of the first images, of as many as the first batch had at most."""
+        posterior = self.posteriors[0]
+        return posterior(_features(posterior.features, next(posterior.parameters()))[:images])
 
 
 def local_bounds(
@@ -90,7 +97,17 @@ def local_bounds(
         iwae=PerImage.cat([part.iwae for part in found]),
         gain=max(part.gain for part in found),
         converged=all(part.converged for part in found),
+        posteriors=tuple(posterior for part in found for posterior in part.posteriors),
     )
+
+
+def _features(images: int, like: Tensor) -> Tensor:
+    """Return the one-hot features of a batch.
+
+    A step moves a linear head by the scale of the features, and a flow's parameters by the scale/√B
+    (`FlowParameters`): this one holds both near the learning rate.
+    """
+    return images**0.25 * torch.eye(images, dtype=like.dtype, device=like.device)
 
 
 class _Local:
@@ -110,9 +127,7 @@ class _Local:
         self.model, self.x, self.posterior = model, x, posterior
         self.steps, self.lr, self.draws, self.samples = steps, lr, draws, samples
         self.noise = Noise(seed, x.device)
-        # A step moves a linear head by the scale of the features, and a flow's parameters by
-        # the scale/√B (`FlowParameters`): this one holds both near the learning rate.
-        self.features = len(x) ** 0.25 * torch.eye(len(x), dtype=x.dtype, device=x.device)
+        self.features = _features(len(x), x)
 
     def optimize(self, rounds: int, tolerance: float) -> LocalBounds:
         self.maximize()
@@ -126,7 +141,7 @@ class _Local:
             if converged:
                 break
         elbo, iwae = PerImage.mean(log_weight), PerImage.log_mean_exp(log_weight)
-        return LocalBounds(elbo, iwae, gain, converged)
+        return LocalBounds(elbo, iwae, gain, converged, (self.posterior,))
 
     def maximize(self) -> None:
         """Take one round of steps."""

@@ -1,6 +1,6 @@
 """What each map of a flow adds to log|det|.
 
-Shapes: K samples, B batch, T maps. Figures are in nats per image.
+Shapes: K samples, B batch, L latent size, T maps. Figures are in nats per image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def log_dets(
 
     Each has the name of the map's class, its mean over the images x (N, *data_shape), and the
     standard error of that. They add up to the mean log|det| of the flow's draws. A map that is
-    itself a stack, such as the planar posterior's, is one.
+    itself a stack of T is as many where it has a method `log_dets`: z (*, L) to z and the terms
+    (*, T), as the planar posterior's has.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
@@ -42,8 +43,8 @@ def log_dets(
     with Noise(seed, model.device).private("log-dets"), frozen(model):
         for images in x.split(batch):
             flow = _flow(model.infer(images.to(model.device)))
-            names = [type(f).__name__ for f in flow.maps]
-            parts.append(_walk(flow, samples))
+            names, terms = _walk(flow, samples)
+            parts.append(terms)
     estimates = [Estimate.of(values) for values in torch.cat(parts, 1)]
     return list(zip(names, estimates, strict=True))
 
@@ -59,11 +60,17 @@ def _flow(q: Distribution) -> Flow:
     )
 
 
-def _walk(flow: Flow, samples: int) -> Tensor:
-    """Return the mean over K draws of each map's log|det|, (T, B), float64 on the CPU."""
+def _walk(flow: Flow, samples: int) -> tuple[list[str], Tensor]:
+    """Return each map's name, and the mean over K draws of its log|det|, (T, B), float64."""
     z = draw(flow.base, (samples,)).z
-    terms = []
+    names: list[str] = []
+    means = [torch.zeros(0, z.shape[1], dtype=torch.float64)]
     for f in flow.maps:
-        z, term = f(z)
-        terms.append(term.expand(z.shape[:-1]).cpu().double().mean(0))
-    return torch.stack(terms) if terms else torch.zeros(0, z.shape[1], dtype=torch.float64)
+        if hasattr(f, "log_dets"):
+            z, terms = f.log_dets(z)  # (K, B, T)
+        else:
+            z, term = f(z)
+            terms = term.expand(z.shape[:-1])[..., None]
+        names += [type(f).__name__] * terms.shape[-1]
+        means.append(terms.cpu().double().mean(0).T)
+    return names, torch.cat(means)

@@ -102,6 +102,17 @@ class PlanarMaps:
             each = torch.baddbmm(each, tanh, self.u_hat)
         return each.transpose(0, 1).reshape(z.shape), log_det.reshape(*lead, -1)
 
+    def log_dets(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T)."""
+        shape, z = z.shape, z.reshape(-1, *z.shape[-2:])
+        with torch.autocast(z.device.type, enabled=False):
+            start = torch.einsum("nbl,btl->bnt", z, self.w) + self.b[:, None]
+            tanh, _ = _Stack.apply(start, self.gram, self.log_slope)
+            a = start + tanh @ self.gram.tril(-1).mT
+            z = z + torch.einsum("bnt,btl->nbl", tanh, self.u_hat)
+        terms = planar_log_det(a, self.log_slope[:, None]).transpose(0, 1)
+        return z.reshape(shape), terms.reshape(*shape[:-1], -1)
+
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""Undo the maps, from the last to the first; log|det| is that of the forward maps.
 

@@ -1,0 +1,264 @@
+"""Comparisons of runs with constructed figures, for which the answers are known."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from vaeflow.comparison import compare
+from vaeflow.errors import ConfigError
+from vaeflow.evaluation import ImageBounds, PerImage
+from vaeflow.evaluation.stored import Stored
+from vaeflow.finished import Finished, Unfinished
+from vaeflow.reports import check_free, write
+from vaeflow.reports.tables import remarks, tables
+from vaeflow.runs import Run
+
+IMAGES = torch.tensor([10.0, 20.0, 60.0], dtype=torch.float64)
+
+
+@pytest.fixture
+def run(tmp_path):
+    def make(posterior, seed, nll, *, threads=1, shift=0.0, config=None, **about):
+        values = IMAGES + nll
+        exact = torch.zeros(3, dtype=torch.float64)
+        figures = ImageBounds(
+            elbo=PerImage(-values - 1 - shift, exact),
+            log_px=PerImage(-values, exact),
+            kl=PerImage(exact + 1, exact),
+            nll=PerImage(values, exact),
+            squared_error=None,
+            effective_sample_size=exact,
+            pareto_k=exact,
+        )
+        known = {
+            "dataset": "vaeflow/digits", "split": "test", "images": 3, "images_sha256": "a" * 64,
+            "binarization": "dynamic", "dequantize": None, "samples": 100,
+        }  # fmt: skip
+        name = f"{posterior}-{seed}"
+        return Finished(
+            name=name,
+            run=Run(tmp_path / name),
+            config={"seed": seed, "latent": 2, "posterior.name": f"vaeflow/{posterior}"}
+            | (config or {}),
+            stored=Stored({**known, **about}, figures),
+            environment={"data_shape": [1, 2, 2], "threads": threads},
+            summary={
+                "bits_per_dimension": {"mean": 1.0},
+                "dequantize": None,
+                "seconds": 60.0 + seed,
+                "best_epoch": 5,
+            },
+            milliseconds=2.0 + seed,
+        )
+
+    return make
+
+
+@pytest.fixture
+def six(run):
+    """Identity at 1, 2, 3 and planar at 0, 0.1, 0.2 above the images' own NLL."""
+    return [run("identity", s, 1.0 + s) for s in range(3)] + [
+        run("planar", s, 0.1 * s) for s in range(3)
+    ]
+
+
+def ten(run):
+    return 10
+
+
+def test_groups_are_of_seeds_and_their_errors_over_them(six):
+    found = compare(six, parameters=ten)
+    assert [(g.label, len(g.runs)) for g in found.groups] == [("identity", 3), ("planar", 3)]
+    nll = found.groups[0].bound("nll")
+    assert (nll.mean, nll.standard_error) == pytest.approx((32.0, 1 / 3**0.5))
+    steps = found.groups[0].figure(lambda r: r.milliseconds)
+    assert steps.mean == pytest.approx(3.0)
+    bits = found.groups[0].figure(lambda r: r.bits_per_dimension)
+    assert bits.mean == pytest.approx(32.0 / (4 * 0.6931472))
+
+
+def test_differences_are_paired_and_told_in_words(six):
+    found = compare(six, parameters=ten)
+    nll = found.versus["planar"].nll
+    assert nll.mean == pytest.approx(-1.9)
+    assert nll.standard_error == pytest.approx((1 / 3 + 0.01 / 3) ** 0.5)
+    assert [*found.versus] == ["planar"]
+    assert found.versus["planar"].elbo.mean == pytest.approx(1.9)
+    (verdict,) = found.verdicts
+    assert not nll.clear, "with three seeds so far apart"
+    assert verdict.startswith("planar cannot be told apart from identity in NLL: the difference is")
+    assert "over other seeds and other test images" in verdict
+
+
+def test_a_clear_difference_is_told_by_its_size(run):
+    runs = [run("identity", s, 5.0 + 0.01 * s) for s in range(3)]
+    runs += [run("planar", s, 4.0 - 0.01 * s) for s in range(3)]
+    runs += [run("radial", s, 6.0 - 0.01 * s) for s in range(3)]
+    lower, higher = compare(runs, parameters=ten).verdicts
+    assert lower.startswith("planar lowers the NLL by 1.02 ± 0.01 nats against identity (95 % ")
+    assert "interval 1.00 to 1.04" in lower
+    assert higher.startswith("radial raises the NLL by 0.98 ± 0.01 nats")
+
+
+def test_of_one_seed_the_interval_is_of_images_and_says_so(run):
+    found = compare([run("identity", 0, 1.0), run("planar", 0, 0.0)], parameters=ten)
+    assert "over other test images, not other seeds" in found.verdicts[0]
+    assert "over images for those of one seed: all" in " ".join(remarks(found))
+    assert found.groups[0].bound("nll").standard_error == pytest.approx(
+        (IMAGES.var() / 3).sqrt().item()
+    )
+
+
+def test_labels_say_what_tells_groups_apart(run):
+    runs = [run("identity", 0, 1.0)]
+    for steps in (4, 16):
+        runs.append(run("planar", 0, 0.0, config={"posterior.steps": steps}))
+    found = compare(runs, parameters=ten)
+    assert [g.label for g in found.groups] == ["identity", "planar (steps 4)", "planar (steps 16)"]
+    assert [v.baseline for v in found.versus.values()] == ["identity", "identity"]
+
+
+def test_the_baseline_is_the_one_that_is_alike_in_all_else(run):
+    runs = [
+        run(posterior, 0, nll, config={"latent": latent})
+        for posterior, nll in (("identity", 1.0), ("planar", 0.0))
+        for latent in (2, 4)
+    ]
+    found = compare(runs, parameters=ten)
+    assert {k: v.baseline for k, v in found.versus.items()} == {
+        "planar (latent 2)": "identity (latent 2)",
+        "planar (latent 4)": "identity (latent 4)",
+    }
+
+
+def test_another_baseline_can_be_asked_for(six, one_sentence):
+    found = compare(six, parameters=ten, baseline="planar")
+    assert {k: v.baseline for k, v in found.versus.items()} == {"identity": "planar"}
+    with pytest.raises(ConfigError) as caught:
+        compare(six, parameters=ten, baseline="plaanar")
+    assert "(did you mean 'planar'?); the groups are identity, planar" in str(caught.value)
+    one_sentence(str(caught.value))
+
+
+def test_without_a_baseline_there_are_no_differences(run):
+    found = compare([run("planar", 0, 0.0), run("radial", 0, 1.0)], parameters=ten)
+    assert not found.versus
+    assert "No posterior is identity" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"dataset": "vaeflow/mnist"}, "the data set, vaeflow/digi"),
+        ({"images_sha256": "b" * 64}, "the images' checksum, aaaaaaaaaaaa and bbbbbbbbbbbb"),
+        ({"split": "train"}, "the split, test and train"),
+        ({"binarization": "none"}, "the binarization, dynamic and none"),
+        ({"dequantize": 256}, "the dequantization, none and 256"),
+        ({"samples": 7}, "K, 100 and 7"),
+    ],
+)
+def test_what_is_not_comparable_is_refused_unless_asked(run, one_sentence, about, said):
+    runs = [run("identity", 0, 1.0), run("planar", 0, 0.0, **about)]
+    with pytest.raises(ConfigError) as caught:
+        compare(runs, parameters=ten)
+    assert said in str(caught.value)
+    assert str(runs[0].run.path) in str(caught.value)
+    one_sentence(str(caught.value))
+    found = compare(runs, parameters=ten, anyway=True)
+    assert said in " ".join(found.notes)
+    same_images = "images_sha256" not in about
+    assert bool(found.versus) == same_images  # images that differ cannot be paired
+
+
+def test_probabilities_and_densities_are_not_compared(run):
+    density = run("planar", 0, 0.0)
+    density.summary["bits_per_dimension"] = None
+    with pytest.raises(ConfigError, match="what is scored, probabilities and densities"):
+        compare([run("identity", 0, 1.0), density], parameters=ten)
+
+
+def test_a_seed_that_is_there_twice_counts_once(run, six, tmp_path):
+    found = compare([*six, run("planar", 2, 0.0)], parameters=ten)
+    assert len(found.groups[1].runs) == 3
+    (left_out,) = found.unfinished
+    assert "the same configuration and seed" in left_out.why
+
+
+def test_threads_that_differ_are_noted_but_make_no_group(run):
+    runs = [run("planar", s, 0.0, threads=s + 1, config={"threads": s + 1}) for s in range(2)]
+    found = compare(runs, parameters=ten)
+    assert len(found.groups) == 1
+    assert "Times are of different numbers of threads." in found.notes
+
+
+def test_nothing_finished_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="no run is finished, x: it burns"):
+        compare([Unfinished("x", tmp_path, "it burns")], parameters=ten)
+
+
+@pytest.fixture
+def written(six, tmp_path):
+    found = compare([*six, Unfinished("iaf-0", tmp_path, "<b>no & no</b>")], parameters=ten)
+    of = check_free(tmp_path / "out", [r.run.path for r in six])
+    write(found, tmp_path / "out", of)
+    return found, tmp_path / "out"
+
+
+def test_all_files_hold_all_tables(written):
+    found, out = written
+    page, text = (out / "report.html").read_text("utf-8"), (out / "report.md").read_text("utf-8")
+    for table in tables(found):
+        assert table.title in page
+        assert table.title in text
+        for row in table.rows:
+            assert f"| {' | '.join(row)} |" in text
+            if "no & no" not in row[-1]:
+                assert "".join(f"<td>{cell}</td>" for cell in row) in page
+    for verdict in found.verdicts:
+        assert verdict in page
+        assert verdict in text
+    numbers = json.loads((out / "report.json").read_text())
+    assert numbers["groups"][1]["nll_difference_mean"] == pytest.approx(-1.9)
+    header, *rows = (out / "report.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["identity", "planar"]
+    assert float(rows[1].split(",")[header.split(",").index("nll")]) == pytest.approx(30.1)
+
+
+def test_the_page_needs_no_other_file(written):
+    page = (written[1] / "report.html").read_text("utf-8")
+    assert "data:image/png;base64," in page
+    assert not [word for word in ("http:", "https:", "<script", "<link", 'src="r') if word in page]
+    assert "<b>no" not in page  # text is escaped
+    assert "&lt;b&gt;no &amp; no" in page
+
+
+def test_the_plot_is_a_picture_of_all_groups(written, monkeypatch):
+    from PIL import Image
+
+    picture = Image.open(written[1] / "report.png").convert("RGB")
+    assert picture.width > 500
+    assert len({c for _, c in picture.getcolors(1 << 20)}) > 10
+
+
+def test_without_matplotlib_the_rest_is_written(written, six, monkeypatch, caplog, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write(written[0], tmp_path / "plain", [])
+    assert "pip install 'vaeflow[plots]'" in caplog.text
+    names = {p.name for p in (tmp_path / "plain").iterdir()}
+    assert names == {"report.md", "report.csv", "report.json", "report.html"}
+    assert "<img" not in (tmp_path / "plain" / "report.html").read_text("utf-8")
+
+
+def test_a_report_is_renewed_but_no_other_is_overwritten(written, six, one_sentence):
+    out = written[1]
+    paths = [r.run.path for r in six]
+    assert check_free(out, paths) == check_free(out, paths[::-1])
+    with pytest.raises(ConfigError) as caught:
+        check_free(out, paths[:2])
+    assert "its report.md is of other runs, and nothing is overwritten" in str(caught.value)
+    one_sentence(str(caught.value))
+    (out / "report.json").unlink()
+    with pytest.raises(ConfigError, match="nothing is overwritten"):
+        check_free(out, paths)

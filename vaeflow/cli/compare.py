@@ -1,0 +1,157 @@
+"""`vaeflow compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vaeflow.discovery import Selection
+
+if TYPE_CHECKING:
+    from vaeflow.finished import Finished, Place
+    from vaeflow.plugins import Plugins
+    from vaeflow.runs import Run
+
+
+@click.command("compare")
+@click.argument(
+    "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN|BENCHMARK..."
+)
+@click.option(
+    "--importance-samples",
+    "-k",
+    type=click.IntRange(1),
+    help="K; runs that lack this evaluation get it.  [default: the largest that all runs have]",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="The data of the evaluations.",
+)
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    help="What the others are compared with: a posterior, or a group as the tables name it.  "
+    "[default: identity]",
+)
+@click.option("--anyway", is_flag=True, help="Compare what differs in its data or K.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Directory for report.md, .csv, .json, …"
+)
+@click.option("--device", default="auto", show_default=True, help="Of missing evaluations.")
+@click.pass_obj
+def command(
+    selection: Selection | None,
+    runs: tuple[Path, ...],
+    importance_samples: int | None,
+    split: str,
+    baseline: str | None,
+    anyway: bool,
+    out: Path | None,
+    device: str,
+) -> int:
+    """Compare finished runs: does a richer posterior help, and how much?
+
+    Runs that differ in their seed alone are one group. Every group is compared with the diagonal
+    Gaussian, image by image, on the same images.
+    """
+    from vaeflow.finished import choose_samples, find, trained
+    from vaeflow.plugins import load_plugins
+
+    plugins = load_plugins(selection)
+    places, notes = find(runs)
+    ready = [place.run for place in places if trained(place.run)]
+    if importance_samples is None:
+        samples = choose_samples(ready, split, anyway=anyway)
+        make = None
+    else:
+        samples = dict.fromkeys((run.path for run in ready), importance_samples)
+        make = _evaluator(plugins, split, device)
+    report(
+        places,
+        plugins,
+        lambda run: samples.get(run.path, 0),
+        split=split,
+        baseline=baseline,
+        anyway=anyway,
+        out=out,
+        notes=notes,
+        evaluate=make,
+    )
+    return 0
+
+
+def report(
+    places: Sequence[Place],
+    plugins: Plugins,
+    samples: Callable[[Run], int],
+    *,
+    split: str = "test",
+    baseline: str | None = None,
+    anyway: bool = False,
+    out: Path | None = None,
+    notes: Sequence[str] = (),
+    evaluate: Callable[[Run, int], object] | None = None,
+) -> None:
+    """Compare runs, print the tables, and write the report where one is asked for."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vaeflow import reports
+    from vaeflow.comparison import compare
+    from vaeflow.finished import look
+    from vaeflow.reports.tables import remarks, tables
+
+    of = None if out is None else reports.check_free(out, [p.run.path for p in places])
+    found = [look(place, split, samples(place.run), evaluate) for place in places]
+    comparison = compare(
+        found,
+        parameters=lambda run: _parameters(run, plugins),
+        baseline=baseline,
+        anyway=anyway,
+        notes=notes,
+    )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    for table in tables(comparison):
+        shown = Table(title=table.title, title_justify="left")
+        for i, heading in enumerate(table.headings):
+            last = table.headings == ("run", "why")
+            shown.add_column(heading, justify="left" if i == 0 or last else "right")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown, markup=False)
+    for text in (*remarks(comparison), "", *comparison.verdicts):
+        click.echo(text)
+    if out is not None and of is not None:
+        for path in reports.write(comparison, out, of):
+            click.echo(f"wrote {path}")
+
+
+def _evaluator(plugins: Plugins, split: str, device: str) -> Callable[[Run, int], object]:
+    """Return what evaluates a run, with a bar."""
+    from vaeflow.cli.running import counting
+    from vaeflow.evaluations import Evaluation
+
+    def evaluate(run: Run, samples: int) -> object:
+        click.echo(f"evaluating {run.path} with K = {samples:,}", err=True)
+        evaluation = Evaluation(run, plugins, split=split, samples=samples, device=device)
+        with counting(len(evaluation.images), f"{split} images") as progress:
+            return evaluation.run(progress)
+
+    return evaluate
+
+
+def _parameters(run: Finished, plugins: Plugins) -> int:
+    """Return the number of parameters of a run's model."""
+    from vaeflow.experiment import build
+
+    shape = tuple(run.environment["data_shape"])
+    model = build(run.run.config(plugins), plugins, shape)
+    return sum(p.numel() for p in model.parameters())

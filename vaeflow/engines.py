@@ -1,0 +1,205 @@
+"""Where the runs of a benchmark take place: processes of this machine, or a Ray cluster.
+
+An engine spreads calls of `run_one`, which starts `python -m vaeflow` for each step of a run, so
+that a crash, or the system's killing a process for its memory, costs that run alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaeflow.errors import ConfigError, one_line
+
+Stop = Callable[[], bool]
+_POLL = 0.2  # seconds
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to train and to evaluate, as another process or machine can be told of it."""
+
+    name: str
+    run: Path  # the run directory
+    config: Path  # TOML
+    log: Path
+    samples: int  # K of the evaluation
+    flags: tuple[str, ...] = ()  # of `vaeflow` itself
+    gpu: bool = False  # whether it needs one
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: `error` is None if it is done."""
+
+    name: str
+    seconds: float
+    error: str | None = None
+    interrupted: bool = False
+
+
+Engine = Callable[[Sequence[Task], int, Stop], Iterator[Outcome]]
+
+
+def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
+    """Train a run, or go on with one that was interrupted, and evaluate it on the test data."""
+    began = time.monotonic()
+    for words in _steps(task):
+        code = launch([*words, *task.flags], task.log, stop)
+        if code != 0:
+            interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
+            error = None if interrupted else trouble(task.log, code)
+            if error is not None:
+                with open(task.log, "a", encoding="utf-8") as out:
+                    out.write(f"Error: {error}\n")  # for who reads the log, or compares, later
+            return Outcome(task.name, time.monotonic() - began, error, interrupted)
+    return Outcome(task.name, time.monotonic() - began)
+
+
+def launch(words: Sequence[str], log: Path, stop: Stop = lambda: False) -> int:
+    """Run `python -m vaeflow WORDS…`, its output added to a log; return its exit code.
+
+    The process gets one SIGINT where this one is to stop, and time to write its checkpoint.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if hasattr(signal, "pthread_sigmask"):  # Ray's workers block it, and a child inherits that
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with open(log, "a", encoding="utf-8") as out:
+        out.write(f"$ vaeflow {' '.join(words)}\n")
+        out.flush()
+        # In a session of its own it does not get the terminal's Ctrl-C, which would be a second.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vaeflow", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        try:
+            while not stop():
+                try:
+                    return process.wait(_POLL)
+                except subprocess.TimeoutExpired:
+                    continue
+        except KeyboardInterrupt:  # which is how Ray cancels
+            _interrupt(process)
+            raise
+        return _interrupt(process)
+
+
+def local(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
+    """Yield outcomes as they come, `jobs` processes of this machine at a time."""
+    ending = False
+
+    def ended() -> bool:
+        return ending or stop()
+
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(run_one, task, ended) for task in tasks}
+        try:
+            while waiting and not stop():
+                done, waiting = wait(waiting, _POLL, FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:  # the end of the pool waits for the processes to write their checkpoints
+            ending = True
+            for future in waiting:
+                future.cancel()
+
+
+def ray(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
+    """Yield outcomes as they come from a Ray cluster, or from Ray on this machine alone.
+
+    A run asks Ray for 1/`jobs` of this machine's cores, and for a GPU if its device is one. The
+    machines share the benchmark's directory and have vaeflow and its plugins installed.
+
+    Raises:
+        ConfigError: if Ray is not installed.
+    """
+    try:
+        import ray as cluster
+    except ImportError:
+        raise ConfigError(
+            "--engine ray: Ray is not installed; pip install 'vaeflow[ray]', or leave it out to "
+            "run on this machine"
+        ) from None
+    ours = not cluster.is_initialized()
+    if ours:
+        cluster.init(log_to_driver=False)
+    try:
+        remote = cluster.remote(num_cpus=max(1, cores() // jobs), max_retries=0)(run_one)
+        waiting = {remote.options(num_gpus=int(t.gpu)).remote(t): t for t in tasks}
+        try:
+            while waiting and not stop():
+                done, _ = cluster.wait(list(waiting), timeout=_POLL)
+                for ref in done:
+                    task = waiting.pop(ref)
+                    try:
+                        yield cluster.get(ref)
+                    except cluster.exceptions.RayError as error:  # such as a machine that is lost
+                        yield Outcome(task.name, 0.0, one_line(error))
+        finally:
+            for ref in waiting:
+                cluster.cancel(ref)
+            if waiting:  # for the checkpoints
+                cluster.wait(list(waiting), num_returns=len(waiting), timeout=60)
+    finally:
+        if ours:
+            cluster.shutdown()
+
+
+ENGINES: dict[str, Engine] = {"local": local, "ray": ray}
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def trouble(log: Path, code: int | None = None) -> str:
+    """Return why a task failed: the last error of its log, or the signal that ended it."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        memory = ": memory may have run out" if name == "SIGKILL" else ""
+        return f"the process was killed by {name}{memory}"
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return f"{log} cannot be read"
+    errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+    return errors[-1] if errors else next((x for x in lines[::-1] if x.strip()), "no word of why")
+
+
+def _steps(task: Task) -> Iterator[list[str]]:
+    """Yield the commands that are left to do, each once the one before has succeeded."""
+    status = _json(task.run / "status.json")
+    if status.get("state") != "completed" or not _json(task.run / "summary.json"):
+        if (task.run / "environment.json").exists():
+            yield ["resume", str(task.run)]
+        else:  # killed while it made the directory, before it trained
+            shutil.rmtree(task.run, ignore_errors=True)
+            yield ["train", "--config", str(task.config), "--run-dir", str(task.run)]
+    yield ["evaluate", str(task.run), "--importance-samples", str(task.samples)]
+
+
+def _json(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> int:
+    process.send_signal(signal.SIGINT)
+    return process.wait()

@@ -1,0 +1,216 @@
+"""What a comparison reads of run directories, without their data or models."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaeflow.config import read_toml
+from vaeflow.engines import trouble
+from vaeflow.errors import CheckpointError, ConfigError, VaeflowError
+from vaeflow.evaluation.stored import Stored, read
+from vaeflow.grid import FILE, Grid, flatten
+from vaeflow.runs import Run
+
+Evaluate = Callable[[Run, int], object]
+_WEIGHTS = "best"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run directory that was asked for; it need not be there if a benchmark's grid names it."""
+
+    name: str
+    run: Run
+    log: Path | None = None  # of the benchmark that trains it
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that has no figures to compare, and why."""
+
+    name: str
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is trained and evaluated."""
+
+    name: str
+    run: Run
+    config: Mapping[str, Any]  # flat
+    stored: Stored
+    environment: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    milliseconds: float  # per training step, the median over epochs
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of its training."""
+        return int(self.config["seed"])
+
+    @property
+    def active_units(self) -> float | None:
+        """Return how many latent dimensions the evaluation found in use."""
+        code = self.stored.code
+        return None if code is None else float(code.active_units)
+
+    @property
+    def bits_per_dimension(self) -> float | None:
+        """Return the NLL in bits, where the run's own evaluation has them."""
+        if self.summary.get("bits_per_dimension") is None:
+            return None
+        levels = self.summary["dequantize"]  # a level's share of [0, 1] has the size 1/levels
+        unit = math.prod(self.environment["data_shape"]) * math.log(2)
+        nll = self.stored.figures.nll.values.mean().item()
+        return nll / unit + (math.log2(levels) if levels else 0.0)
+
+    @property
+    def scores(self) -> str:
+        """Return what the NLL is of: a probability, or a density of data without levels."""
+        known = self.summary.get("bits_per_dimension") is not None
+        return "probabilities" if known and not self.summary["dequantize"] else "densities"
+
+
+def find(paths: Iterable[Path]) -> tuple[list[Place], list[str]]:
+    """Return the runs below paths, of benchmarks those of their grid, and notes on their times.
+
+    Raises:
+        CheckpointError: if a path is neither.
+    """
+    places: dict[Path, Place] = {}
+    notes = []
+    for path in paths:
+        if (path / FILE).is_file():
+            grid = Grid.read(path)
+            for cell in grid.cells:
+                run = path / "runs" / cell.name
+                log = path / "logs" / f"{cell.name}.log"
+                places.setdefault(run.resolve(), Place(cell.name, Run(run), log))
+            if grid.jobs > 1:
+                notes.append(f"Times of {path} are of {grid.jobs} runs that shared the machine.")
+        elif (path / "config.toml").is_file():
+            places.setdefault(path.resolve(), Place(path.name, Run(path)))
+        else:
+            raise CheckpointError(
+                f"{path} is neither a run directory (it has no config.toml) nor that of a "
+                f"benchmark (it has no {FILE}): give what `vaeflow train` printed"
+            )
+    return [*places.values()], notes
+
+
+def trained(run: Run) -> bool:
+    """Tell whether a training came to its end, its own evaluation included."""
+    return run.status().get("state") == "completed" and bool(run.summary())
+
+
+def figures_of(run: Run, split: str, samples: int) -> Stored | None:
+    """Return the whole evaluation with K samples of the run's present weights, if it is kept."""
+    path = run.evaluation(split, samples, _WEIGHTS)
+    if not path.is_file():
+        return None
+    stored = read(path)
+    epoch = run.summary().get("best_epoch") or run.status().get("epoch")
+    return stored if stored.complete and stored.about["epoch"] == epoch else None
+
+
+def choose_samples(runs: Iterable[Run], split: str, *, anyway: bool = False) -> dict[Path, int]:
+    """Return K for each run: the largest of which all have an evaluation.
+
+    Arguments:
+        anyway: take the largest of each run by itself if they have none in common.
+
+    Raises:
+        ConfigError: if there is no such K.
+    """
+    known = {run.path: _samples(run, split) for run in runs}
+    common = set.intersection(*known.values()) if known else set()
+    if common:
+        return dict.fromkeys(known, max(common))
+    if anyway and all(known.values()):
+        return {path: max(found) for path, found in known.items()}
+    lacking = next((path for path, found in known.items() if not found), None)
+    if lacking is not None:
+        raise ConfigError(
+            f"{lacking} has no evaluation on the {split} data: give -k, such as -k 5000, and what "
+            "is missing is evaluated"
+        )
+    one = next(iter(known))
+    other = next(path for path in known if known[path] != known[one])
+    raise ConfigError(
+        f"the runs were evaluated with different K, {_list(known[one])} in {one} and "
+        f"{_list(known[other])} in {other}: give -k, such as -k {max(known[one])}, and what is "
+        "missing is evaluated"
+    )
+
+
+def look(
+    place: Place, split: str, samples: int, evaluate: Evaluate | None = None
+) -> Finished | Unfinished:
+    """Read a run; if it lacks the evaluation and `evaluate` can make it, have it made."""
+    run = place.run
+    try:
+        if not trained(run):
+            return Unfinished(place.name, run.path, _why(place))
+        if (stored := figures_of(run, split, samples)) is None and evaluate is not None:
+            evaluate(run, samples)
+            stored = figures_of(run, split, samples)
+        if stored is None:
+            why = trouble(place.log) if place.log else f"no evaluation with K = {samples:,}"
+            return Unfinished(place.name, run.path, why)
+        environment = run.environment()
+        return Finished(
+            name=place.name,
+            run=run,
+            config=flatten(read_toml(run.path / "config.toml")),
+            stored=stored,
+            environment=environment,
+            summary=run.summary(),
+            milliseconds=_milliseconds(run, environment["data_sizes"]["train"]),
+        )
+    except VaeflowError as error:
+        return Unfinished(place.name, run.path, str(error))
+
+
+def _samples(run: Run, split: str) -> set[int]:
+    pattern = re.compile(rf"{split}-k(\d+)-{_WEIGHTS}\.safetensors")
+    names = (p.name for p in (run.path / "evaluations").glob(f"{split}-k*"))
+    found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
+    return {k for k in found if figures_of(run, split, k) is not None}
+
+
+def _why(place: Place) -> str:
+    """Return why a run is not finished."""
+    status = place.run.status()
+    if status.get("error"):
+        return str(status["error"])
+    if status:
+        epoch = f" after epoch {status['epoch']}" if "epoch" in status else ""
+        state = status["state"]
+        if state == "running" and place.log is not None and place.log.exists():
+            return trouble(place.log)
+        if state == "completed":
+            return "trained but not evaluated: `vaeflow resume` does it"
+        return ("not done, or killed" if state == "running" else state) + epoch
+    if place.log is not None and place.log.exists():
+        return trouble(place.log)
+    return "not begun"
+
+
+def _milliseconds(run: Run, images: int) -> float:
+    """Return the time of a step, the median over epochs; the first one warms up."""
+    epochs = run.metrics()
+    steps = epochs[0]["step"] / epochs[0]["epoch"]
+    each = [1000 * images / steps / e["images_per_second"] for e in epochs]
+    return statistics.median(each[1:] or each)
+
+
+def _list(samples: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(samples)))

@@ -1,0 +1,67 @@
+"""A comparison written down: Markdown, CSV, JSON, a plot, and a page of all of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from vaeflow.comparison import Comparison
+from vaeflow.errors import ConfigError
+from vaeflow.grid import write_file
+from vaeflow.reports.numbers import as_csv, figures
+from vaeflow.reports.page import markdown, page
+from vaeflow.reports.plot import draw
+
+log = logging.getLogger("vaeflow")
+NAMES = ("report.md", "report.csv", "report.json", "report.html", "report.png")
+
+
+def check_free(folder: Path, runs: Iterable[Path]) -> list[str]:
+    """Return the runs' paths as a report names them, once `folder` may hold that report.
+
+    Raises:
+        ConfigError: if it holds a report of other runs.
+    """
+    names = sorted(os.path.relpath(path, folder) for path in runs)
+    there = [name for name in NAMES if (folder / name).exists()]
+    if there:
+        try:
+            before = json.loads((folder / "report.json").read_text(encoding="utf-8"))["of"]
+        except (OSError, ValueError, KeyError, TypeError):
+            before = None
+        if before != names:
+            raise ConfigError(
+                f"--out {folder}: its {there[0]} is of other runs, and nothing is overwritten; "
+                "choose another directory"
+            )
+    return names
+
+
+def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
+    """Write all files of the report, and return their paths; without matplotlib, no plot.
+
+    Arguments:
+        comparison: what is written.
+        folder: where to; it is made.
+        of: what `check_free` returned, which lets the report be renewed.
+
+    Raises:
+        StorageError: if the file system refuses.
+    """
+    png = draw(comparison)
+    if png is None:
+        log.warning("there is no plot without matplotlib: pip install 'vaeflow[plots]'")
+    json_text = json.dumps({"of": of, **figures(comparison)}, indent=2) + "\n"
+    contents = {
+        "report.md": markdown(comparison, plot=png is not None).encode(),
+        "report.csv": as_csv(comparison).encode(),
+        "report.json": json_text.encode(),
+        "report.html": page(comparison, png).encode(),
+        **({} if png is None else {"report.png": png}),
+    }
+    for name, content in contents.items():
+        write_file(folder / name, content)
+    return [folder / name for name in contents]

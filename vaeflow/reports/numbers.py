@@ -1,0 +1,78 @@
+"""A comparison as numbers: flat rows, CSV, and all of it for JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Any
+
+from vaeflow import __version__
+from vaeflow.comparison import Comparison
+from vaeflow.differences import Difference
+from vaeflow.finished import Finished
+from vaeflow.reports.tables import remarks
+
+
+def figures(comparison: Comparison) -> dict[str, Any]:
+    """Return all numbers, for JSON."""
+    return {
+        "vaeflow": __version__,
+        "about": comparison.about,
+        "groups": [
+            {
+                **{k: v for k, v in row.items() if v is not None},
+                "configuration": dict(group.config),
+                "runs": [_run(run) for run in group.runs],
+            }
+            for group, row in zip(comparison.groups, rows(comparison), strict=True)
+        ],
+        "unfinished": [{**asdict(r), "path": str(r.path)} for r in comparison.unfinished],
+        "verdicts": comparison.verdicts,
+        "remarks": remarks(comparison),
+    }
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one flat row of numbers for each group; None is what is not known."""
+    found = []
+    for g in comparison.groups:
+        estimates = {
+            "elbo": g.bound("elbo"),
+            "nll": g.bound("nll"),
+            "kl": g.bound("kl"),
+            "bits_per_dimension": g.figure(lambda r: r.bits_per_dimension),
+            "active_units": g.figure(lambda r: r.active_units),
+            "ms_per_step": g.figure(lambda r: r.milliseconds),
+            "seconds": g.figure(lambda r: r.summary["seconds"]),
+            "best_epoch": g.figure(lambda r: r.summary["best_epoch"]),
+        }
+        row: dict[str, Any] = {"label": g.label, "seeds": len(g.runs), "parameters": g.parameters}
+        for name, estimate in estimates.items():
+            row[name] = None if estimate is None else estimate.mean
+            row[f"{name}_error"] = None if estimate is None else estimate.standard_error
+        versus = comparison.versus.get(g.label)
+        row["baseline"] = None if versus is None else versus.baseline
+        for name in ("nll", "elbo"):
+            d: Difference | None = getattr(versus, name, None)
+            for key in Difference.__dataclass_fields__:
+                row[f"{name}_difference_{key}"] = None if d is None else getattr(d, key)
+        found.append(row)
+    return found
+
+
+def as_csv(comparison: Comparison) -> str:
+    """Return the rows as CSV."""
+    found = rows(comparison)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(found[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return out.getvalue()
+
+
+def _run(run: Finished) -> dict[str, Any]:
+    found = run.stored.figures
+    means = {name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "kl")}
+    seconds = {"ms_per_step": run.milliseconds, "seconds": run.summary["seconds"]}
+    return {"run": str(run.run.path), "seed": run.seed, **means, **seconds}

@@ -1,0 +1,106 @@
+"""A comparison as tables of text, and the remarks that they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vaeflow.comparison import Comparison
+from vaeflow.differences import Difference
+from vaeflow.evaluation import Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: the first column is a name, the others are figures."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Return the bounds, the differences, the costs, and the runs that are not there."""
+    found = [_bounds(comparison)]
+    if comparison.versus:
+        found.append(_differences(comparison))
+    found.append(_costs(comparison))
+    if comparison.unfinished:
+        rows = tuple((run.name, run.why) for run in comparison.unfinished)
+        found.append(Table("Runs left out", ("run", "why"), rows))
+    return found
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """Return what has to be known to read the tables."""
+    about = comparison.about
+    single = [g.label for g in comparison.groups if len(g.runs) == 1]
+    said = [
+        f"{about['images']:,} images of the {about['split']} data of {about['dataset']}, "
+        f"binarization {about['binarization']}; the NLL is the importance-weighted bound with "
+        f"K = {about['samples']:,}.",
+        "± is the standard error over seeds.",
+    ]
+    if single:
+        who = "all" if len(single) == len(comparison.groups) else ", ".join(single)
+        said[1] = f"± is the standard error over seeds; over images for those of one seed: {who}."
+    if comparison.versus:
+        covers = sorted({versus.nll.covers for versus in comparison.versus.values()})
+        said.append(
+            "Differences are taken image by image, of means over seeds. Their intervals, at 95 % "
+            f"each, cover {' or '.join(covers)}; the last column tells the parts of ± apart."
+        )
+    return [*said, *comparison.notes]
+
+
+def _bounds(comparison: Comparison) -> Table:
+    columns = {
+        "ELBO": lambda g: g.bound("elbo"),
+        "NLL": lambda g: g.bound("nll"),
+        "KL": lambda g: g.bound("kl"),
+        "bits/dim": lambda g: g.figure(lambda r: r.bits_per_dimension),
+        "active units": lambda g: g.figure(lambda r: r.active_units),
+    }
+    digits = {"bits/dim": ".4f", "active units": ".1f"}
+    cells = {
+        name: [_text(of(g), digits.get(name, ".2f")) for g in comparison.groups]
+        for name, of in columns.items()
+    }
+    shown = {name: column for name, column in cells.items() if any(column)}
+    rows = tuple(
+        (g.label, str(len(g.runs)), *(column[i] for column in shown.values()))
+        for i, g in enumerate(comparison.groups)
+    )
+    return Table("Bounds, in nats per image", ("posterior", "seeds", *shown), rows)
+
+
+def _differences(comparison: Comparison) -> Table:
+    rows = []
+    for label, versus in comparison.versus.items():
+        nll, elbo = versus.nll, versus.elbo
+        parts = ["–" if nll.of_seeds is None else f"{nll.of_seeds:.2f}", f"{nll.of_images:.2f}"]
+        rows.append((label, versus.baseline, *_interval(nll), *_interval(elbo), " / ".join(parts)))
+    headings = ("posterior", "against", "NLL", "95 %", "ELBO", "95 %", "± of seeds / images")
+    return Table("Paired differences, in nats per image", headings, tuple(rows))
+
+
+def _costs(comparison: Comparison) -> Table:
+    rows = tuple(
+        (
+            g.label,
+            f"{g.parameters:,}",
+            _text(g.figure(lambda r: r.milliseconds), ".2f"),
+            _text(g.figure(lambda r: r.summary["seconds"]), ".1f"),
+            _text(g.figure(lambda r: r.summary["best_epoch"]), ".1f"),
+        )
+        for g in comparison.groups
+    )
+    headings = ("posterior", "parameters", "ms per step", "seconds of training", "best epoch")
+    return Table("Cost", headings, rows)
+
+
+def _text(estimate: Estimate | None, digits: str) -> str:
+    return "" if estimate is None else f"{estimate:{digits}}"
+
+
+def _interval(d: Difference) -> tuple[str, str]:
+    return f"{d.mean:+.2f} ± {d.standard_error:.2f}", f"{d.low:+.2f} to {d.high:+.2f}"
