@@ -37,6 +37,7 @@ def main(seeds: str, jobs: int, work: Path) -> None:
         GRIDS,
         work=work,
         options=["--seeds", seeds, "--jobs", str(jobs)],
+        script="elbo_digits",
     )
 
 

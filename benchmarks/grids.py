@@ -31,6 +31,7 @@ def compare_grids(
     *,
     work: Path,
     options: Sequence[str],
+    script: str,
 ) -> None:
     """Train and evaluate every grid below `work`, or go on with them; write results/NAME.*.
 
@@ -40,6 +41,7 @@ def compare_grids(
         settings: what all grids have in common, as the command line writes it.
         grids: what each varies.
         options: of the script's own command line, such as --seeds 5.
+        script: that calls this.
     """
     start = time.monotonic()
     places = [work / f"grid{i}" for i in range(len(grids))]
@@ -56,7 +58,7 @@ def compare_grids(
     commands = "\n".join(f"    vaeflow benchmark {line}" for line in lines)
     report = report.removeprefix("# Comparison").replace("](report.png)", f"]({name}.png)")
     text = (
-        f"# {claim}\n\nMeasured by `python benchmarks/{name}.py`, which runs\n\n{commands}\n\n"
+        f"# {claim}\n\nMeasured by `python benchmarks/{script}.py`, which runs\n\n{commands}\n\n"
         f"and compares them. The last call took {minutes:.0f} minutes; what an earlier call "
         f"had done was not done again. Machine: {machine()}.\n\n{report.strip()}\n"
     )

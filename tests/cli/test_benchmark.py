@@ -184,7 +184,8 @@ def test_each_of_several_jobs_has_its_share_of_the_cores(cli, words, tmp_path, m
     monkeypatch.setattr(engines, "cores", lambda: 8)
     monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
     for jobs in (3, 1):  # it goes on with what it began with, whatever the jobs
-        cli("benchmark", *SMALL, "--jobs", jobs, "--out", tmp_path / "grid")
+        done = cli("benchmark", *SMALL, "--jobs", jobs, "--out", tmp_path / "grid")
+        assert "no run is finished" in done.err, "the engine does nothing here"
         config = (tmp_path / "grid/configs/identity-s0.toml").read_text()
         assert "threads = 2\n" in config
 
