@@ -119,7 +119,8 @@ def test_a_stop_reaches_all_processes_and_waits_for_them(tmp_path, sleeper):
     def up():
         return sum(t.log.exists() and "up" in t.log.read_text() for t in tasks)
 
-    assert list(local(tasks, 2, lambda: up() == 2)) == []
+    # One that ends before the stop is seen here is still an outcome.
+    assert all(found.interrupted for found in local(tasks, 2, lambda: up() == 2))
     logs = [t.log.read_text() if t.log.exists() else "" for t in tasks]
     assert [log.count("saved") for log in logs] == [1, 1, 0]  # the third never began
 
