@@ -1,7 +1,8 @@
 """A training step on a GPU: eager, compiled, captured as a CUDA graph; the NLL; the memory.
 
-Claims: at batch 100 the captured step of the identity posterior takes at most 150 µs, an eighth of
-the eager loop written by hand; the NLL of 10,000 images with K = 5,000 takes at most 20 s.
+Targets, which no GPU was at hand to measure: at batch 100 the captured step of the identity
+posterior takes at most 150 µs, an eighth of the eager loop written by hand; the NLL of 10,000
+images with K = 5,000 takes at most 20 s.
 
     python benchmarks/gpu.py [--only identity] [--again]
 

@@ -1,6 +1,6 @@
 """A training step against its bare matrix products, and against what a user would take instead.
 
-The network of the recipe zoltowski-mnist (784-500-500-20-500-500-784) at batch 100. Claims: the
+The network of the recipe zoltowski-mnist (784-500-500-20-500-500-784) at batch 100. Targets: the
 identity posterior at most 1.6 times the bare products; 16 amortized planar maps at most 2.0 times
 their own, and at least 2.2 times as fast as the loop written by hand; an IAF of 4 × 320 at most 1.7
 times its own, and at least 1.8 times as fast as Pyro and zuko; an epoch of training at most 1.05
