@@ -81,6 +81,13 @@ def test_an_interruption_is_no_failure(task, steps):
     assert (found.error, found.interrupted) == (None, True)
 
 
+def test_no_step_begins_after_a_stop(task, steps):
+    found = run_one(task, lambda: True)
+    assert (steps[0], found.interrupted, found.error) == ([], True, None)
+    found = run_one(task, lambda: bool(steps[0]))
+    assert (steps[0], found.interrupted) == (["train"], True)
+
+
 def test_a_kill_is_named_and_remembered(task, steps):
     steps[1][:] = [-signal.SIGKILL]
     assert "killed by SIGKILL: memory may have run out" in run_one(task).error

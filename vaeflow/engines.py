@@ -54,6 +54,8 @@ def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
     """Train a run, or go on with one that was interrupted, and evaluate it on the test data."""
     began = time.monotonic()
     for words in _steps(task):
+        if stop():  # as this task's turn came, or between two of its steps
+            return Outcome(task.name, time.monotonic() - began, interrupted=True)
         code = launch([*words, *task.flags], task.log, stop)
         if code != 0:
             interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
