@@ -14,7 +14,7 @@ from vaeflow.distributions import DiagonalNormal, Flow, draw
 from vaeflow.posteriors.planar import (
     Planar,
     PlanarMaps,
-    _Constraint,
+    _Constrained,
     _Stack,
     log_softplus,
     planar_log_det,
@@ -236,10 +236,9 @@ def test_a_map_of_zero_w_is_a_translation_with_finite_gradients(flat):
 @pytest.mark.parametrize("samples", [1, 3])
 def test_the_stacks_own_derivative_passes_gradcheck(steps, samples):
     torch.manual_seed(0)
-    start = torch.randn(3, samples, steps, dtype=torch.float64, requires_grad=True)
-    gram = (2 * torch.randn(3, steps, steps, dtype=torch.float64)).requires_grad_()
-    log_slope = torch.randn(3, steps, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(_Stack.apply, (start, gram, log_slope))
+    shapes = [(3, samples, 2), (3, steps, 2), (3, steps, 2), (3, steps), (3, steps, steps)]
+    given = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (*shapes, (3, steps))]
+    assert gradcheck(_Stack.apply, given)
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3, 2), (4, 2, 3, 2)], ids=["B", "KB", "two more"])
@@ -256,13 +255,13 @@ def test_draws_of_any_leading_shape_are_mapped_one_by_one(shape):
 @pytest.mark.parametrize("wu", [-80.0, -16.0, -1.0, 0.0, 0.5413, 40.0, 90.0])
 def test_its_derivative_of_the_log_det_holds_in_the_extremes(a, wu):
     """In float32, against autograd through the formula in float64."""
-    log_slope = log_softplus(torch.tensor([[wu]]))
-    start, gram = torch.tensor([[[a]]]), torch.zeros(1, 1, 1)
-    narrow = [start.requires_grad_(), gram, log_slope.requires_grad_()]
-    log_det = _Stack.apply(*narrow)[1]
-    seen = torch.autograd.grad(log_det.sum(), [narrow[0], narrow[2]])
-    wide = [x.detach().double().requires_grad_() for x in (start, log_slope)]
-    expected = torch.autograd.grad(planar_log_det(wide[0][0], wide[1]).sum(), wide)
+    zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    narrow = [torch.tensor([[a]]), log_softplus(torch.tensor([[wu]]))]
+    b, log_slope = (x.requires_grad_() for x in narrow)
+    log_det = _Stack.apply(zero, one, zero, b, zero, log_slope)[1]
+    seen = torch.autograd.grad(log_det.sum(), narrow)
+    wide = [x.detach().double().requires_grad_() for x in narrow]
+    expected = torch.autograd.grad(planar_log_det(*wide).sum(), wide)
     for one, other in zip(seen, expected, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
 
@@ -270,18 +269,24 @@ def test_its_derivative_of_the_log_det_holds_in_the_extremes(a, wu):
 @pytest.mark.parametrize("wu", [-80.0, -16.0, -1.0, 0.0, 0.5413, 3.0, 90.0])
 @pytest.mark.parametrize("ww", [1e-6, 0.3, 50.0])
 def test_the_constraints_own_derivative(wu, ww):
-    def by_formula(wu, ww):
-        soft = torch.nn.functional.softplus(wu, threshold=40)
-        return (soft - 1 - wu) / ww, log_softplus(wu)
+    def by_formula(w, u):
+        wu = (w * u).sum(-1)
+        c = (torch.nn.functional.softplus(wu, threshold=40) - 1 - wu) / (w * w).sum(-1)
+        u_hat = u + c[..., None] * w
+        return u_hat, log_softplus(wu), torch.einsum("btl,bjl->btj", w, u_hat)
 
-    given = [torch.tensor([x], dtype=torch.float64, requires_grad=True) for x in (wu, ww)]
-    for i in range(2):
-        seen = torch.autograd.grad(_Constraint.apply(*given)[i].sum(), given, allow_unused=True)
-        formula = by_formula(*given)[i].sum()
-        expected = torch.autograd.grad(formula, given, allow_unused=True)
-        for one, other in zip(seen, expected, strict=True):
-            other = torch.zeros(1, dtype=torch.float64) if other is None else other
-            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    torch.manual_seed(0)
+    w, u = torch.randn(2, 3, 2, 4, dtype=torch.float64)
+    w[:, 0] *= ww**0.5 / w[:, 0].norm(dim=-1, keepdim=True)
+    u[:, 0] += w[:, 0] * (wu - (w * u).sum(-1)[:, [0]]) / ww
+    given = [x.requires_grad_() for x in (w, u)]
+    for seen, expected in zip(_Constrained.apply(w, u), by_formula(w, u), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=1e-12, atol=1e-12)
+        weights = torch.randn_like(expected)
+        own = torch.autograd.grad((seen * weights).sum(), given, retain_graph=True)
+        autograds = torch.autograd.grad((expected * weights).sum(), given, retain_graph=True)
+        for one, other in zip(own, autograds, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9 * other.abs().max().item())
 
 
 @pytest.mark.parametrize("latent", [1, 3])

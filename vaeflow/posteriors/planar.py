@@ -82,35 +82,29 @@ class PlanarMaps:
     """
 
     def __init__(self, w: Tensor, u: Tensor, b: Tensor) -> None:
-        wu = (w * u).sum(-1)
-        ww = (w * w).sum(-1)
-        shift, self.log_slope = _Constraint.apply(wu, ww)  # log(1 + w·û), (B, T)
-        self.u_hat = u + shift[..., None] * w
         # Autocast would round what makes z, but not what makes its log-determinant.
         with torch.autocast(w.device.type, enabled=False):
-            self.gram = w @ self.u_hat.mT  # (B, T, T)
+            self.u_hat, self.log_slope, self.gram = _Constrained.apply(w, u)
         self.w = w
         self.b = b
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
-        lead = z.shape[:-2]
+        each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
         with torch.autocast(z.device.type, enabled=False):
-            each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
-            start = torch.baddbmm(self.b[:, None], each, self.w.mT)
-            tanh, log_det = _Stack.apply(start, self.gram, self.log_slope)
-            each = torch.baddbmm(each, tanh, self.u_hat)
-        return each.transpose(0, 1).reshape(z.shape), log_det.reshape(*lead, -1)
+            each, log_det = _Stack.apply(
+                each, self.w, self.u_hat, self.b, self.gram, self.log_slope
+            )
+        return each.transpose(0, 1).reshape(z.shape), log_det.reshape(z.shape[:-1])
 
     def log_dets(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T)."""
         shape, z = z.shape, z.reshape(-1, *z.shape[-2:])
         with torch.autocast(z.device.type, enabled=False):
             start = torch.einsum("nbl,btl->bnt", z, self.w) + self.b[:, None]
-            tanh, _ = _Stack.apply(start, self.gram, self.log_slope)
-            a = start + tanh @ self.gram.tril(-1).mT
-            z = z + torch.einsum("bnt,btl->nbl", tanh, self.u_hat)
-        terms = planar_log_det(a, self.log_slope[:, None]).transpose(0, 1)
+            a, tanh, _ = _pre_activations(start, self.gram)
+            z = z + torch.einsum("tnb,btl->nbl", tanh, self.u_hat)
+        terms = planar_log_det(a, self.log_slope.mT[:, None]).permute(1, 2, 0)
         return z.reshape(shape), terms.reshape(*shape[:-1], -1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,76 +124,118 @@ class PlanarMaps:
         return z, planar_log_det(a, self.log_slope).sum(-1)
 
 
-class _Constraint(torch.autograd.Function):
-    r"""Map (w·u, ‖w‖²) to ((softplus(w·u) − 1 − w·u)/‖w‖², log softplus(w·u)), elementwise.
+class _Constrained(torch.autograd.Function):
+    r"""Map w and u (B, T, L) to û = u + c·w, log(1 + w·û) and the Gram matrix w_t·û_j.
 
-    Where w = 0 the map is a translation: û = u and the determinant is 1, so that both are 0.
+    c = (softplus(w·u) − 1 − w·u)/‖w‖², and 1 + w·û = softplus(w·u). Where w = 0 the map is a
+    translation: û = u and the determinant is 1, so that c and the logarithm are 0.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, wu: Tensor, ww: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: FunctionCtx, w: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        wu, ww = (w * u).sum(-1), (w * w).sum(-1)
         flat = ww == 0
-        shift = ((_softplus(wu) - 1 - wu) / ww).masked_fill_(flat, 0.0)
+        c = ((_softplus(wu) - 1 - wu) / ww).masked_fill_(flat, 0.0)
         log_slope = log_softplus(wu).masked_fill_(flat, 0.0)
-        ctx.save_for_backward(wu, ww, shift, log_slope)
-        return shift, log_slope
+        u_hat = torch.addcmul(u, c[..., None], w)
+        ctx.save_for_backward(w, u, wu, ww, c, log_slope, u_hat)
+        return u_hat, log_slope, w @ u_hat.mT
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_shift: Tensor, d_log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        wu, ww, shift, log_slope = ctx.saved_tensors
-        over = d_shift / ww
+    def backward(
+        ctx: Any, d_u_hat: Tensor, d_log_slope: Tensor, d_gram: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        w, u, wu, ww, c, log_slope, u_hat = ctx.saved_tensors
+        d_u = torch.baddbmm(d_u_hat, d_gram.mT, w)  # and of û, what u adds to it
+        over = (d_u * w).sum(-1) / ww
         # softplus' = sigmoid; its quotient by softplus tends to 1 where both underflow.
         d_wu = d_log_slope * torch.exp(F.logsigmoid(wu) - log_slope) - over * torch.sigmoid(-wu)
+        d_ww = -over * c
         flat = ww == 0
-        return d_wu.masked_fill_(flat, 0.0), (-over * shift).masked_fill_(flat, 0.0)
+        d_wu, d_ww = d_wu.masked_fill_(flat, 0.0)[..., None], d_ww.masked_fill_(flat, 0.0)
+        d_w = (d_gram @ u_hat).addcmul_(d_u, c[..., None]).addcmul_(u, d_wu)
+        return d_w.addcmul_(w, d_ww[..., None], value=2), d_u.addcmul_(w, d_wu)
 
 
 class _Stack(torch.autograd.Function):
-    r"""Solve a_t = s_t + Σ_{j<t} G_tj tanh(a_j), and return tanh(a) and Σ_t log|det_t|.
+    r"""Map z (B, N, L), N draws of each image, to z' = z + Σ_t û_t tanh(a_t) and Σ_t log|det_t|.
 
-    s is (B, N, T) for N draws of each image, G (B, T, T), log(1 + w·û) (B, T); tanh(a) is (B, N, T)
-    and the log-determinant (N, B). With ∂a_t what reaches a_t through these two, the derivative is
-    the same recursion backwards, λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i, ∂s = λ,
-    ∂G_ij = λ_i tanh(a_j) (i > j): T small steps where autograd would record and replay a dozen
-    times as many.
+    The pre-activations solve a_t = w_t·z + b_t + Σ_{j<t} G_tj tanh(a_j). With ∂a_t what reaches a_t
+    through tanh(a_t) and the log-determinant, the derivative is the same recursion backwards,
+    λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i: λ is that of w_t·z + b_t, and λ_i tanh(a_j) that of
+    G_ij (i > j). T small steps, where autograd would record and replay a dozen times as many.
+
+    Shapes: w and û (B, T, L), b and log(1 + w·û) (B, T), G (B, T, T); the log-determinant (N, B).
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, start: Tensor, gram: Tensor, log_slope: Tensor
+        ctx: FunctionCtx,
+        z: Tensor,
+        w: Tensor,
+        u_hat: Tensor,
+        b: Tensor,
+        gram: Tensor,
+        log_slope: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        # Steps come first, images last: each step reads and writes what lies together.
-        a = start.permute(2, 1, 0).clone(memory_format=torch.contiguous_format)  # (T, N, B)
-        columns = gram.permute(2, 1, 0).contiguous()[:, :, None]  # G_tj at (j, t)
-        tanh = torch.empty_like(a)
-        for j, (a_j, tanh_j) in enumerate(zip(a.unbind(), tanh.unbind(), strict=True)):
-            torch.tanh(a_j, out=tanh_j)
-            a[j + 1 :].addcmul_(columns[j, j + 1 :], tanh_j)
+        a, tanh, columns = _pre_activations(torch.baddbmm(b[:, None], z, w.mT), gram)
         log_slope = log_slope.mT[:, None]  # (T, 1, B)
         log_det = planar_log_det(a, log_slope)
-        ctx.save_for_backward(a, tanh, log_det, gram, log_slope)
-        return tanh.permute(2, 1, 0), log_det.sum(0)
+        ctx.save_for_backward(z, w, u_hat, a, tanh, log_det, columns, log_slope)
+        return torch.baddbmm(z, _images_first(tanh), u_hat), log_det.sum(0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_tanh: Tensor, d_log_det: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        a, tanh, log_det, gram, log_slope = ctx.saved_tensors
+    def backward(ctx: Any, d_z: Tensor, d_log_det: Tensor) -> tuple[Tensor, ...]:
+        z, w, u_hat, a, tanh, log_det, columns, log_slope = ctx.saved_tensors
         log_sech2 = _log_sech2(a)
         sech2 = log_sech2.exp()
         # det = tanh² + sech²·(1 + w·û): the parts of its logarithmic derivative.
         second = torch.exp(log_sech2 + log_slope - log_det)
         first = torch.exp(tanh.abs().log() - log_det).copysign(tanh)
         d_a = d_log_det * (2 * (sech2 * first - tanh * second))
-        adjoint = d_a.addcmul_(d_tanh.permute(2, 1, 0), sech2)  # (T, N, B)
-        rows = gram.permute(1, 2, 0).contiguous()[:, :, None]  # G_it at (i, t)
+        adjoint = d_a.addcmul_((d_z @ u_hat.mT).permute(2, 1, 0), sech2)  # (T, N, B)
         below = torch.zeros_like(adjoint)  # Σ_{i>t} G_it λ_i
-        for i in reversed(range(len(adjoint))):
-            adjoint[i].addcmul_(sech2[i], below[i])
-            below[:i].addcmul_(rows[i, :i], adjoint[i])
-        d_gram = adjoint.permute(2, 0, 1) @ tanh.permute(2, 1, 0)
-        d_log_slope = (d_log_det * second).sum(1).mT
-        return adjoint.permute(2, 1, 0), d_gram.tril(-1), d_log_slope
+        each = [*zip(adjoint.unbind(), sech2.unbind(), below.unbind(), strict=True)]
+        for i in reversed(range(len(each))):
+            adjoint_i, sech2_i, below_i = each[i]
+            adjoint_i.addcmul_(sech2_i, below_i)
+            below[:i].addcmul_(columns[:i, i], adjoint_i)
+        d_a, tanh = _images_first(adjoint), _images_first(tanh)
+        return (
+            torch.baddbmm(d_z, d_a, w),
+            _outer(d_a, z),
+            _outer(tanh, d_z),
+            d_a.sum(1),
+            _outer(d_a, tanh).tril_(-1),
+            (d_log_det * second).sum(1).mT,
+        )
+
+
+def _pre_activations(start: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve a_t = s_t + Σ_{j<t} G_tj tanh(a_j) for s (B, N, T) and G (B, T, T).
+
+    Steps come first, images last, as each step then reads and writes what lies together: a and
+    tanh(a) are (T, N, B), and (T, T, 1, B) holds G_tj at (j, t).
+    """
+    a = start.permute(2, 1, 0).clone(memory_format=torch.contiguous_format)
+    columns = gram.permute(2, 1, 0).contiguous()[:, :, None]
+    tanh = torch.empty_like(a)
+    for j, (a_j, tanh_j) in enumerate(zip(a.unbind(), tanh.unbind(), strict=True)):
+        torch.tanh(a_j, out=tanh_j)
+        a[j + 1 :].addcmul_(columns[j, j + 1 :], tanh_j)
+    return a, tanh, columns
+
+
+def _images_first(x: Tensor) -> Tensor:
+    """Return x (T, N, B) as (B, N, T), lined up: else bmm would take the images one by one."""
+    return x.permute(2, 1, 0).contiguous()
+
+
+def _outer(x: Tensor, y: Tensor) -> Tensor:
+    """Return Σ_n x_n y_nᵀ, (B, P, Q), for x (B, N, P) and y (B, N, Q)."""
+    return x.mT * y if x.shape[1] == 1 else x.mT @ y  # of one draw bmm takes ten times as long
 
 
 def planar_log_det(a: Tensor, log_slope: Tensor) -> Tensor:
