@@ -1,0 +1,247 @@
+"""The benchmark beside published figures: its command lines, its tables and its interruptions."""
+
+import json
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from vaeflow import engines
+from vaeflow.config import Layers
+from vaeflow.experiment import build
+from vaeflow.grid import Grid, flatten
+from vaeflow.plugins import load_plugins
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+AUTHORS = {  # the defaults of their code, and the optimizer that it makes
+    "latent": 64, "batch_size": 100, "optimizer": "adamax", "lr": 0.0005, "eps": 1e-7,
+    "epochs": 2000, "early_stopping": 100, "objective.warmup": 100,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import published
+
+        yield published
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in ("published", "sylvester", "common"):
+            sys.modules.pop(name, None)
+
+
+def cell(published, *elbos, of=3, samples=5000, **settings):
+    return {
+        "of": of,
+        "K": samples,
+        "settings": {**published.RECIPE, **settings} if elbos else {},
+        "runs": [
+            {"negative ELBO": e, "NLL": e - 4, "epochs": 400 + i, "best epoch": 300, "hours": 2.0}
+            for i, e in enumerate(elbos)
+        ],
+    }
+
+
+def rows(text, dataset):
+    """Return name -> cells of a data set's table."""
+    section = text.split(f"## {dataset}, in ")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return {r[0].strip(): [x.strip() for x in r[1:]] for r in (x[2:-2].split("|") for x in lines)}
+
+
+@pytest.fixture
+def grids(cli, published, monkeypatch, tmp_path):
+    """Read each line as `vaeflow benchmark` does; no run takes place."""
+    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: list(tasks) and ())
+
+    def read(dataset, posterior, **how):
+        line = published.command(dataset, posterior, **{"runs": 3, "samples": None, **how})
+        out = tmp_path / dataset / posterior
+        done = cli("benchmark", *shlex.split(line), "--out", out)
+        assert "no run is finished" in done.err, done.err
+        return Grid.read(out)
+
+    return read
+
+
+def test_every_cell_is_three_runs_of_the_recipe(published, grids):
+    for dataset, data in published.DATASETS.items():
+        for posterior in published.POSTERIORS:
+            grid = grids(dataset, posterior, epochs=2000)
+            assert grid.samples == data.samples
+            configs = [one.config for one in grid.cells]
+            varied = {c["dataset"]["seed"] if data.splits else c["seed"] for c in configs}
+            assert varied == set(data.splits or range(3))
+            for config in configs:
+                flat = flatten(config)
+                assert {key: flat[key] for key in AUTHORS} == AUTHORS == published.RECIPE
+
+
+def test_a_smaller_attempt_has_a_shorter_warm_up(grids):
+    grid = grids("freyfaces", "planar", epochs=30, runs=2, samples=10)
+    assert grid.samples == 10
+    assert [c.config["dataset"]["seed"] for c in grid.cells] == [123, 321]
+    assert {(c.config["epochs"], c.config["objective"]["warmup"]) for c in grid.cells} == {(30, 15)}
+
+
+# Weights and biases of the layers that the features, 256 and a one, or z pass through for a map.
+PER_MAP = {
+    "VAE": 0,
+    "planar": 257 * (2 * 64 + 1),
+    "IAF": 65 * 1280 + 1281 * 1280 + 1281 * 2 * 64 + 256 * 1280,
+    "O-SNF": 257 * (32 * 32 + 2 * 32 + 32 * 64),
+    "H-SNF": 257 * (64 * 64 + 2 * 64 + 8 * 64),
+    "T-SNF": 257 * (64 * 64 + 2 * 64),
+}
+
+
+@pytest.mark.parametrize("posterior", PER_MAP)
+def test_models_have_the_size_of_the_authors_network_and_of_16_maps(grids, posterior):
+    config = grids("binarized-mnist", posterior, epochs=1, runs=1).cells[0].config
+    layers, plugins = Layers(), load_plugins(quiet=True)
+    layers.add(config, "the grid")
+    model = build(layers.resolve(plugins), plugins, (1, 28, 28))
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters == 3_067_105 + 16 * PER_MAP[posterior]
+
+
+def test_ours_stands_beside_theirs_and_what_was_not_run_is_empty(published):
+    cells = {
+        ("binarized-mnist", "VAE"): cell(published, 86.0, 87.0, 88.0),
+        ("binarized-mnist", "IAF"): cell(published),
+        ("mnist", "VAE"): cell(published, 85.0),
+    }
+    text = published.report(cells, ["freyfaces", "mnist"])
+    found = rows(text, "binarized-mnist")
+    assert found["VAE"] == [
+        "87.00 ± 1.00", "86.55 ± 0.06", "83.00 ± 1.00", "3 of 3", "400, 401, 402", "300, 300, 300",
+        "2.00",
+    ]  # fmt: skip
+    assert found["IAF"] == ["", "84.20 ± 0.17", "", "0 of 3", "", "", ""]
+    assert found["planar"] == ["", "86.06 ± 0.31", "", "", "", "", ""]
+    assert rows(text, "mnist")["VAE"][:3] == ["85.00", "", "81.00"]
+    assert text.count("not at hand") == 1, "MNIST was at hand when it was trained on"
+
+
+def test_no_figure_is_given_to_one_of_the_three_sylvester_flows(published):
+    text = published.report({})
+    for dataset in published.DATASETS:
+        found = rows(text, dataset)
+        assert [*found][:7] == ["", "VAE", "planar", "IAF", "O-SNF", "H-SNF", "T-SNF"]
+        for name in ("O-SNF", "H-SNF", "T-SNF"):
+            assert not any(found[name])
+        assert (published.SYLVESTER in found) == (dataset != "mnist")
+
+
+def test_less_than_the_recipe_is_named_from_what_was_run(published):
+    short = {"epochs": 30, "objective.warmup": 15.0}
+    cells = {
+        ("mnist", "VAE"): cell(published, 1.0, 2.0, 3.0),
+        ("mnist", "IAF"): cell(published, 1.0, 2.0, 3.0, **short),
+        ("mnist", "planar"): cell(published, 1.0, samples=50, **short),
+        ("caltech101-silhouettes", "VAE"): cell(published, 1.0, 2.0, 3.0, samples=2000),
+        ("omniglot", "VAE"): cell(published),
+    }
+    assert published.less(cells) == [
+        "epochs 30 in place of 2000: IAF on mnist, planar on mnist.",
+        "objective.warmup 15 in place of 100: IAF on mnist, planar on mnist.",
+        "K 50 in place of 5000: planar on mnist.",
+        "runs 1 in place of 3: planar on mnist.",
+    ]
+    assert "- K 50 in place of 5000: planar on mnist.\n" in published.report(cells)
+
+
+@pytest.fixture
+def small(cli, published, monkeypatch, tmp_path):
+    """The script on the digits, with small networks, in this process; faces are not at hand."""
+    digits = published.DATASETS["mnist"]._replace(words="--dataset digits")
+    faces = published.DATASETS["freyfaces"]
+    monkeypatch.setattr(published, "DATASETS", {"digits": digits, "freyfaces": faces})
+    monkeypatch.setattr(published, "POSTERIORS", {"VAE": "", "planar": "--posterior planar"})
+    monkeypatch.setattr(published, "PARTS", "--encoder.hidden 8 --decoder.hidden 8")
+    monkeypatch.setattr(sys.modules["common"], "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
+    launched = []
+
+    def launch(words, log, stop):
+        launched.append(words[0])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        done = cli(*words)
+        log.write_text(done.out + done.err, encoding="utf-8")
+        return done.code
+
+    def serial(tasks, jobs, stop):
+        for task in tasks:
+            yield engines.run_one(task, stop)
+
+    monkeypatch.setattr(published, "launch", launch)
+    monkeypatch.setattr(engines, "launch", launch)
+    monkeypatch.setitem(engines.ENGINES, "local", serial)
+
+    def run(*more):
+        launched.clear()
+        words = ["--epochs", "1", "--runs", "2", "-k", "3", "--work", str(tmp_path / "work"), *more]
+        done = CliRunner().invoke(published.main, words, catch_exceptions=False)
+        text = (tmp_path / "results/published.md").read_text(encoding="utf-8")
+        figures = json.loads((tmp_path / "results/published.json").read_text(encoding="utf-8"))
+        return done, text, figures, [*launched]
+
+    return run
+
+
+def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small):
+    done, text, figures, launched = small("--posterior", "VAE")
+    assert done.exit_code == 0
+    assert launched == ["benchmark", *["train", "evaluate"] * 2]
+    assert "freyfaces: " in done.output
+    assert [*figures["cells"]] == ["VAE on digits"]
+    values = [run["negative ELBO"] for run in figures["cells"]["VAE on digits"]["runs"]]
+    assert rows(text, "digits")["VAE"][0].startswith(f"{sum(values) / 2:.2f} ± ")
+    assert not any(rows(text, "digits")["planar"])
+    assert "Its files were not at hand." in text
+    assert "- epochs 1 in place of 2000: VAE on digits.\n" in text
+    done, text, _, launched = small("--posterior", "planar")
+    assert launched == ["benchmark", *["train", "evaluate"] * 2]
+    assert all(rows(text, "digits")[name][0] for name in ("VAE", "planar"))
+    assert small()[-1] == ["benchmark", "benchmark"], "what is done is done"
+
+
+@pytest.mark.parametrize(("by", "code"), [("Ctrl-C", 130), ("--minutes", 0)])
+def test_a_stop_ends_with_the_table_of_what_is_finished(small, published, monkeypatch, by, code):
+    small("--posterior", "VAE")
+    begun, now = [], [0.0]
+
+    def launch(words, log, stop):
+        begun.append(words)
+        if by == "Ctrl-C":
+            signal.raise_signal(signal.SIGINT)
+        else:
+            now[0] += 540
+        assert stop()
+        return 130
+
+    monkeypatch.setattr(published, "launch", launch)
+    monkeypatch.setattr(published, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    done, text, _, _ = small("--minutes", "9")
+    assert (done.exit_code, len(begun)) == (code, 1)
+    assert "failed: " not in done.output
+    assert "the same command goes on" in done.output
+    assert rows(text, "digits")["VAE"][0]
+    assert not any(rows(text, "digits")["planar"])
+
+
+def test_a_cell_that_fails_says_why_and_the_others_go_on(small, published, monkeypatch):
+    words = {"VAE": "--posterior planar --posterior.steps -1", "planar": "--posterior planar"}
+    monkeypatch.setattr(published, "POSTERIORS", words)
+    done, text, _, launched = small()
+    assert done.exit_code == 1
+    assert "failed: " in done.output
+    assert "steps" in done.output.split("failed: ")[1].splitlines()[0]
+    assert launched == ["benchmark", "benchmark", *["train", "evaluate"] * 2]
+    assert rows(text, "digits")["planar"][0]
