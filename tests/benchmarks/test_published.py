@@ -1,6 +1,7 @@
 """The benchmark beside published figures: its command lines, its tables and its interruptions."""
 
 import json
+import math
 import shlex
 import signal
 import sys
@@ -195,7 +196,7 @@ def small(cli, published, monkeypatch, tmp_path):
     return run
 
 
-def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small):
+def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small, published, tmp_path):
     done, text, figures, launched = small("--posterior", "VAE")
     assert done.exit_code == 0
     assert launched == ["benchmark", *["train", "evaluate"] * 2]
@@ -210,6 +211,9 @@ def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small):
     assert launched == ["benchmark", *["train", "evaluate"] * 2]
     assert all(rows(text, "digits")[name][0] for name in ("VAE", "planar"))
     assert small()[-1] == ["benchmark", "benchmark"], "what is done is done"
+    place = tmp_path / "work/digits/VAE"
+    nats, bits = (published.read(place, bits=b)["runs"][0]["negative ELBO"] for b in (False, True))
+    assert bits == pytest.approx(nats / 64 / math.log(2))
 
 
 @pytest.mark.parametrize(("by", "code"), [("Ctrl-C", 130), ("--minutes", 0)])
