@@ -22,6 +22,22 @@ def vaeflow(*words: str) -> None:
         sys.exit(code)
 
 
+def train_grids(work: Path, places: Sequence[Path], lines: Sequence[str]) -> float:
+    """Train and evaluate the grid of each line in its place below `work`, or go on with it.
+
+    Returns:
+        The minutes that all calls took, of which some may have been cut off.
+    """
+    start = time.monotonic()
+    for place, line in zip(places, lines, strict=True):
+        vaeflow("benchmark", *shlex.split(line), "--out", str(place))
+    spent = work / "minutes.txt"
+    minutes = (time.monotonic() - start) / 60
+    minutes += float(spent.read_text(encoding="utf-8")) if spent.exists() else 0
+    spent.write_text(f"{minutes}\n", encoding="utf-8")
+    return minutes
+
+
 def compare_grids(
     name: str,
     claim: str,
@@ -42,15 +58,9 @@ def compare_grids(
         options: of the script's own command line, such as --seeds 5.
         script: that calls this.
     """
-    start = time.monotonic()
     places = [work / f"grid{i}" for i in range(len(grids))]
     lines = [f"{grid} {settings} {shlex.join(options)}" for grid in grids]
-    for place, line in zip(places, lines, strict=True):
-        vaeflow("benchmark", *shlex.split(line), "--out", str(place))
-    spent = work / "minutes.txt"  # by all calls, of which some may have been cut off
-    minutes = (time.monotonic() - start) / 60
-    minutes += float(spent.read_text(encoding="utf-8")) if spent.exists() else 0
-    spent.write_text(f"{minutes}\n", encoding="utf-8")
+    minutes = train_grids(work, places, lines)
     page = work / "page"
     vaeflow("compare", *map(str, places), "--out", str(page))
     report = (page / "report.md").read_text(encoding="utf-8")
