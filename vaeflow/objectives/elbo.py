@@ -59,11 +59,12 @@ class ELBO(Objective):
         self.each = free == "dimension"
 
     def __call__(self, terms: Terms, beta: Tensor) -> Tensor:  # noqa: D102
-        return terms.log_px.mean(0) - beta * self._cost(terms)
+        return (terms.log_px - beta * self._cost(terms)).mean(0)
 
     def _cost(self, terms: Terms) -> Tensor:
+        """Return the KL term of each image (B,), or of each draw (K, B)."""
         if not self.free_bits:
-            return terms.analytic_kl() if self.analytic else terms.sampled_kl().mean(0)
+            return terms.analytic_kl() if self.analytic else terms.sampled_kl()
         if self.each:
             kl = terms.kl_per_dimension(analytic=self.analytic)
         else:

@@ -108,6 +108,6 @@ class Step:
         self.optimizer.step()
         with torch.no_grad():
             each = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
-            sums = torch.stack([t.sum() for t in each]) / self.samples
-            self.totals.add_(torch.cat([sums, value.sum()[None]]), alpha=counts)
+            every = torch.stack([*each, value.expand_as(terms.log_px)])
+            self.totals.add_(every.sum((1, 2)), alpha=counts / self.samples)
         return loss
