@@ -17,7 +17,11 @@ from common import RESULTS, machine, write_results
 def vaeflow(*words: str) -> None:
     """Run a command of vaeflow's; one that fails ends the script."""
     print(shlex.join(["vaeflow", *words]), flush=True)
-    code = subprocess.run([sys.executable, "-m", "vaeflow", *words]).returncode
+    with subprocess.Popen([sys.executable, "-m", "vaeflow", *words]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the command got it too, and is saving its runs
+            code = process.wait()
     if code:
         sys.exit(code)
 

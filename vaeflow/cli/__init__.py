@@ -63,7 +63,9 @@ def cli(
     ctx.obj = Selection.from_environment(none=no_plugins, files=files, strict=strict_plugins)
 
 
-SPIN = {"GOMP_SPINCOUNT": "1000"}  # turns of a waiting thread before it sleeps
+# Turns of a waiting thread before it sleeps. With fewer, the threads of some virtual machines lose
+# much time on waking up; with more, a busy neighbour costs more (benchmarks/contention.py).
+SPIN = {"GOMP_SPINCOUNT": "3000"}
 _FLAGS = ("--debug", "--no-plugins", "--strict-plugins")
 
 
