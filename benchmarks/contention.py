@@ -1,8 +1,8 @@
 """A training step on a machine that is quiet, and on one whose cores another process wants.
 
 Claim: with the command line's limit on how long threads spin, a step beside a busy neighbour takes
-at most three times that on a quiet machine, and a quiet machine loses at most a tenth. What was
-measured is in results/contention.md.
+at most two thirds of the time that it takes with torch's threads, and a quiet machine loses at most
+a sixth. What was measured is in results/contention.md.
 
     python benchmarks/contention.py [--rounds 5]
 

@@ -63,9 +63,9 @@ def cli(
     ctx.obj = Selection.from_environment(none=no_plugins, files=files, strict=strict_plugins)
 
 
-# Turns of a waiting thread before it sleeps. With fewer, the threads of some virtual machines lose
-# much time on waking up; with more, a busy neighbour costs more (benchmarks/contention.py).
-SPIN = {"GOMP_SPINCOUNT": "3000"}
+# Turns of a waiting thread before it sleeps. With fewer, a quiet virtual machine spends time on
+# waking threads up; with more, a busy neighbour costs more (benchmarks/results/contention.md).
+SPIN = {"GOMP_SPINCOUNT": "10000"}
 _FLAGS = ("--debug", "--no-plugins", "--strict-plugins")
 
 
@@ -131,7 +131,7 @@ def _wait_politely() -> None:
     """Let torch's threads soon sleep where they wait for each other; torch is not loaded yet.
 
     GNU's OpenMP has them spin for milliseconds. Where another process holds a core, a small step
-    then takes several times as long (benchmarks/results/contention.md).
+    then takes several times as long.
     """
     if not {"OMP_WAIT_POLICY", *SPIN} & os.environ.keys():
         os.environ.update(SPIN)
