@@ -176,7 +176,8 @@ def pyro_pair(model, x, noise):
 
     def guide():
         h = model.encoder(x)
-        loc, log_variance = model.posterior.head(h).split(L, -1)
+        head = model.posterior.head
+        loc, log_variance = (h @ head.weight.T + head.bias).split(L, -1)
         base = Replayed(loc, (0.5 * log_variance).exp(), noise)
         maps = transforms(model.posterior, h)
         with pyro.plate("images", B):
@@ -193,8 +194,7 @@ def same_noise(model, x, samples):
         torch.manual_seed(2)
         q = model.infer(x)
         base = getattr(q, "base", q)
-        loc, log_variance = model.posterior.head(model.encoder(x)).split(L, -1)
-        noise = (draw(base, (samples,)).z - loc) / (0.5 * log_variance).exp()
+        noise = (draw(base, (samples,)).z - base.loc) / base.log_scale.exp()
     return found, noise
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaeflow.distributions import at_least_float32
+from vaeflow.distributions import DiagonalNormal, at_least_float32
 
 Activation = Literal[
     "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky-relu", "identity"
@@ -65,6 +65,25 @@ def initialize(module: nn.Module, init: Init) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
         if layer.bias is not None:
             nn.init.constant_(layer.bias, 0.0 if init == "glorot" else 0.1)
+
+
+class GaussianHead(nn.Linear):
+    """q(z|x) = N(μ(h), diag σ²(h)) for features h (B, F): mean and log-variance linear in them.
+
+    It is the base of most posteriors, and so its state is that of a linear layer of 2L outputs.
+
+    Arguments:
+        latent: L.
+        features: F.
+        init: how the weights are drawn.
+    """
+
+    def __init__(self, latent: int, features: int, init: Init = "torch") -> None:
+        super().__init__(features, 2 * latent)
+        initialize(self, init)
+
+    def forward(self, h: Tensor) -> DiagonalNormal:  # type: ignore[override]  # noqa: D102
+        return DiagonalNormal(*super().forward(h).chunk(2, dim=-1))
 
 
 class FlowParameters(nn.Module):

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,21 +24,7 @@ from vaeflow.posteriors.identity import Identity
 from vaeflow.priors.normal import Normal as StandardNormal
 from vaeflow.training.noise import Noise
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 EDGE = 1 / 20  # torch's continuous Bernoulli loses digits where λ is nearer to 1 than this makes it
-
-
-@pytest.fixture(scope="module")
-def script():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import bernoulli_vs_continuous
-
-        yield bernoulli_vs_continuous
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in ("bernoulli_vs_continuous", "rescoring", "grids", "common"):
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

@@ -1,39 +1,20 @@
 """The benchmark of energies, in small."""
 
-import sys
-from pathlib import Path
-
-import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-
-@pytest.fixture(scope="module")
-def energies():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import energies
-
-        yield energies
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in ("energies", "common"):
-            sys.modules.pop(name, None)
-
-
-def run(energies, tmp_path, *names):
+def run(script, tmp_path, *names):
     args = ["--quick", "--runs", str(tmp_path), *(a for name in names for a in ("--only", name))]
-    result = CliRunner().invoke(energies.main, args, catch_exceptions=False)
+    result = CliRunner().invoke(script.main, args, catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
 
-def test_runs_for_some_posteriors_add_up_to_one_table_and_picture(energies, tmp_path):
-    first = run(energies, tmp_path, "identity")
+def test_runs_for_some_posteriors_add_up_to_one_table_and_picture(script, tmp_path):
+    first = run(script, tmp_path, "identity")
     assert first.count("±") > 5
-    second = run(energies, tmp_path, "planar", "identity")
+    second = run(script, tmp_path, "planar", "identity")
     made = [
         line for line in second.splitlines() if ": " in line and "±" in line and "|" not in line
     ]
@@ -46,7 +27,7 @@ def test_runs_for_some_posteriors_add_up_to_one_table_and_picture(energies, tmp_
         assert min(image.size) > 100
 
 
-def test_the_distance_of_a_known_posterior_is_its_closed_form(energies):
+def test_the_distance_of_a_known_posterior_is_its_closed_form(script):
     import torch
 
     from vaeflow.distributions import DiagonalNormal
@@ -56,7 +37,7 @@ def test_the_distance_of_a_known_posterior_is_its_closed_form(energies):
         return DiagonalNormal(zero, zero + torch.tensor(1 - 0.9**2).log())
 
     torch.manual_seed(0)
-    p = energies.correlated_gaussian(0.9)
-    kl, error = energies.divergence(best, p, energies.Budget())
+    p = script.correlated_gaussian(0.9)
+    kl, error = script.divergence(best, p, script.Budget())
     assert abs(kl - 0.8304) < 5 * error
     assert error < 0.01

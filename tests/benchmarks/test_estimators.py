@@ -1,25 +1,7 @@
 """The measure of gradients, on gradients whose mean and variance are known."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def estimators():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import estimators
-
-        yield estimators
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in ("estimators", "common"):
-            sys.modules.pop(name, None)
 
 
 class Model(torch.nn.Module):
@@ -47,25 +29,23 @@ class Objective:
         return (2 + self.bias + self.noise * eps) * phi + 3 * theta + 0 * phi
 
 
-def measured(estimators, *objectives):
+def measured(script, *objectives):
     model = Model()
-    return [estimators.measure(model, torch.zeros(1), o, 400) for o in objectives]
+    return [script.measure(model, torch.zeros(1), o, 400) for o in objectives]
 
 
-def test_the_noise_is_the_deviation_over_the_mean(estimators):
-    (one,) = measured(estimators, Objective(0.5))
+def test_the_noise_is_the_deviation_over_the_mean(script):
+    (one,) = measured(script, Objective(0.5))
     assert one.noise["φ"] == pytest.approx(0.25, rel=0.15)
     assert one.noise["θ"] == pytest.approx(0, abs=1e-6)
     assert one.mean["θ"].item() == pytest.approx(3)
 
 
-def test_the_variance_ratio_is_of_variances(estimators):
-    plain, path = measured(estimators, Objective(1.0), Objective(0.5))
-    assert estimators.variance_ratio(path, plain, "φ") == pytest.approx(0.25, rel=1e-3)
+def test_the_variance_ratio_is_of_variances(script):
+    plain, path = measured(script, Objective(1.0), Objective(0.5))
+    assert script.variance_ratio(path, plain, "φ") == pytest.approx(0.25, rel=1e-3)
 
 
-def test_a_bias_shows_and_no_bias_does_not(estimators):
-    plain, right, wrong = measured(
-        estimators, Objective(1.0), Objective(0.5), Objective(0.5, bias=0.2)
-    )
-    assert estimators.bias(right, plain) < 4 < estimators.bias(wrong, plain)
+def test_a_bias_shows_and_no_bias_does_not(script):
+    plain, right, wrong = measured(script, Objective(1.0), Objective(0.5), Objective(0.5, bias=0.2))
+    assert script.bias(right, plain) < 4 < script.bias(wrong, plain)

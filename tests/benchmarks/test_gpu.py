@@ -1,24 +1,14 @@
 """The benchmark of the GPU takes its path on the CPU, and keeps nothing of it."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from click.testing import CliRunner
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def gpu(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import gpu
-
-    monkeypatch.setattr(gpu, "RESULTS", tmp_path)
-    yield gpu
-    for name in ("gpu", "by_hand", "work", "common"):
-        sys.modules.pop(name, None)
+def gpu(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    return script
 
 
 def test_on_the_cpu_it_runs_small_and_writes_nothing(gpu, tmp_path):

@@ -5,7 +5,6 @@ import math
 import shlex
 import signal
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,31 +16,17 @@ from vaeflow.experiment import build
 from vaeflow.grid import Grid, flatten
 from vaeflow.plugins import load_plugins
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 AUTHORS = {  # the defaults of their code, and the optimizer that it makes
     "latent": 64, "batch_size": 100, "optimizer": "adamax", "lr": 0.0005, "eps": 1e-7,
     "epochs": 2000, "early_stopping": 100, "objective.warmup": 100,
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def published():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import published
-
-        yield published
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in ("published", "sylvester", "common"):
-            sys.modules.pop(name, None)
-
-
-def cell(published, *elbos, of=3, samples=5000, **settings):
+def cell(script, *elbos, of=3, samples=5000, **settings):
     return {
         "of": of,
         "K": samples,
-        "settings": {**published.RECIPE, **settings} if elbos else {},
+        "settings": {**script.RECIPE, **settings} if elbos else {},
         "runs": [
             {"negative ELBO": e, "NLL": e - 4, "epochs": 400 + i, "best epoch": 300, "hours": 2.0}
             for i, e in enumerate(elbos)
@@ -57,12 +42,12 @@ def rows(text, dataset):
 
 
 @pytest.fixture
-def grids(cli, published, monkeypatch, tmp_path):
+def grids(cli, script, monkeypatch, tmp_path):
     """Read each line as `vaeflow benchmark` does; no run takes place."""
     monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: list(tasks) and ())
 
     def read(dataset, posterior, **how):
-        line = published.command(dataset, posterior, **{"runs": 3, "samples": None, **how})
+        line = script.command(dataset, posterior, **{"runs": 3, "samples": None, **how})
         out = tmp_path / dataset / posterior
         done = cli("benchmark", *shlex.split(line), "--out", out)
         assert "no run is finished" in done.err, done.err
@@ -71,9 +56,9 @@ def grids(cli, published, monkeypatch, tmp_path):
     return read
 
 
-def test_every_cell_is_three_runs_of_the_recipe(published, grids):
-    for dataset, data in published.DATASETS.items():
-        for posterior in published.POSTERIORS:
+def test_every_cell_is_three_runs_of_the_recipe(script, grids):
+    for dataset, data in script.DATASETS.items():
+        for posterior in script.POSTERIORS:
             grid = grids(dataset, posterior, epochs=2000)
             assert grid.samples == data.samples
             configs = [one.config for one in grid.cells]
@@ -81,7 +66,7 @@ def test_every_cell_is_three_runs_of_the_recipe(published, grids):
             assert varied == set(data.splits or range(3))
             for config in configs:
                 flat = flatten(config)
-                assert {key: flat[key] for key in AUTHORS} == AUTHORS == published.RECIPE
+                assert {key: flat[key] for key in AUTHORS} == AUTHORS == script.RECIPE
 
 
 def test_a_smaller_attempt_has_a_shorter_warm_up(grids):
@@ -112,13 +97,13 @@ def test_models_have_the_size_of_the_authors_network_and_of_16_maps(grids, poste
     assert parameters == 3_067_105 + 16 * PER_MAP[posterior]
 
 
-def test_ours_stands_beside_theirs_and_what_was_not_run_is_empty(published):
+def test_ours_stands_beside_theirs_and_what_was_not_run_is_empty(script):
     cells = {
-        ("binarized-mnist", "VAE"): cell(published, 86.0, 87.0, 88.0),
-        ("binarized-mnist", "IAF"): cell(published),
-        ("mnist", "VAE"): cell(published, 85.0),
+        ("binarized-mnist", "VAE"): cell(script, 86.0, 87.0, 88.0),
+        ("binarized-mnist", "IAF"): cell(script),
+        ("mnist", "VAE"): cell(script, 85.0),
     }
-    text = published.report(cells, ["freyfaces", "mnist"])
+    text = script.report(cells, ["freyfaces", "mnist"])
     found = rows(text, "binarized-mnist")
     assert found["VAE"] == [
         "87.00 ± 1.00", "86.55 ± 0.06", "83.00 ± 1.00", "3 of 3", "400, 401, 402", "300, 300, 300",
@@ -130,42 +115,42 @@ def test_ours_stands_beside_theirs_and_what_was_not_run_is_empty(published):
     assert text.count("not at hand") == 1, "MNIST was at hand when it was trained on"
 
 
-def test_no_figure_is_given_to_one_of_the_three_sylvester_flows(published):
-    text = published.report({})
-    for dataset in published.DATASETS:
+def test_no_figure_is_given_to_one_of_the_three_sylvester_flows(script):
+    text = script.report({})
+    for dataset in script.DATASETS:
         found = rows(text, dataset)
         assert [*found][:7] == ["", "VAE", "planar", "IAF", "O-SNF", "H-SNF", "T-SNF"]
         for name in ("O-SNF", "H-SNF", "T-SNF"):
             assert not any(found[name])
-        assert (published.SYLVESTER in found) == (dataset != "mnist")
+        assert (script.SYLVESTER in found) == (dataset != "mnist")
 
 
-def test_less_than_the_recipe_is_named_from_what_was_run(published):
+def test_less_than_the_recipe_is_named_from_what_was_run(script):
     short = {"epochs": 30, "objective.warmup": 15.0}
     cells = {
-        ("mnist", "VAE"): cell(published, 1.0, 2.0, 3.0),
-        ("mnist", "IAF"): cell(published, 1.0, 2.0, 3.0, **short),
-        ("mnist", "planar"): cell(published, 1.0, samples=50, **short),
-        ("caltech101-silhouettes", "VAE"): cell(published, 1.0, 2.0, 3.0, samples=2000),
-        ("omniglot", "VAE"): cell(published),
+        ("mnist", "VAE"): cell(script, 1.0, 2.0, 3.0),
+        ("mnist", "IAF"): cell(script, 1.0, 2.0, 3.0, **short),
+        ("mnist", "planar"): cell(script, 1.0, samples=50, **short),
+        ("caltech101-silhouettes", "VAE"): cell(script, 1.0, 2.0, 3.0, samples=2000),
+        ("omniglot", "VAE"): cell(script),
     }
-    assert published.less(cells) == [
+    assert script.less(cells) == [
         "epochs 30 in place of 2000: IAF on mnist, planar on mnist.",
         "objective.warmup 15 in place of 100: IAF on mnist, planar on mnist.",
         "K 50 in place of 5000: planar on mnist.",
         "runs 1 in place of 3: planar on mnist.",
     ]
-    assert "- K 50 in place of 5000: planar on mnist.\n" in published.report(cells)
+    assert "- K 50 in place of 5000: planar on mnist.\n" in script.report(cells)
 
 
 @pytest.fixture
-def small(cli, published, monkeypatch, tmp_path):
+def small(cli, script, monkeypatch, tmp_path):
     """The script on the digits, with small networks, in this process; faces are not at hand."""
-    digits = published.DATASETS["mnist"]._replace(words="--dataset digits")
-    faces = published.DATASETS["freyfaces"]
-    monkeypatch.setattr(published, "DATASETS", {"digits": digits, "freyfaces": faces})
-    monkeypatch.setattr(published, "POSTERIORS", {"VAE": "", "planar": "--posterior planar"})
-    monkeypatch.setattr(published, "PARTS", "--encoder.hidden 8 --decoder.hidden 8")
+    digits = script.DATASETS["mnist"]._replace(words="--dataset digits")
+    faces = script.DATASETS["freyfaces"]
+    monkeypatch.setattr(script, "DATASETS", {"digits": digits, "freyfaces": faces})
+    monkeypatch.setattr(script, "POSTERIORS", {"VAE": "", "planar": "--posterior planar"})
+    monkeypatch.setattr(script, "PARTS", "--encoder.hidden 8 --decoder.hidden 8")
     monkeypatch.setattr(sys.modules["common"], "RESULTS", tmp_path / "results")
     monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
     launched = []
@@ -181,14 +166,14 @@ def small(cli, published, monkeypatch, tmp_path):
         for task in tasks:
             yield engines.run_one(task, stop)
 
-    monkeypatch.setattr(published, "launch", launch)
+    monkeypatch.setattr(script, "launch", launch)
     monkeypatch.setattr(engines, "launch", launch)
     monkeypatch.setitem(engines.ENGINES, "local", serial)
 
     def run(*more):
         launched.clear()
         words = ["--epochs", "1", "--runs", "2", "-k", "3", "--work", str(tmp_path / "work"), *more]
-        done = CliRunner().invoke(published.main, words, catch_exceptions=False)
+        done = CliRunner().invoke(script.main, words, catch_exceptions=False)
         text = (tmp_path / "results/published.md").read_text(encoding="utf-8")
         figures = json.loads((tmp_path / "results/published.json").read_text(encoding="utf-8"))
         return done, text, figures, [*launched]
@@ -196,7 +181,7 @@ def small(cli, published, monkeypatch, tmp_path):
     return run
 
 
-def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small, published, tmp_path):
+def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small, script, tmp_path):
     done, text, figures, launched = small("--posterior", "VAE")
     assert done.exit_code == 0
     assert launched == ["benchmark", *["train", "evaluate"] * 2]
@@ -212,12 +197,12 @@ def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small, publis
     assert all(rows(text, "digits")[name][0] for name in ("VAE", "planar"))
     assert small()[-1] == ["benchmark", "benchmark"], "what is done is done"
     place = tmp_path / "work/digits/VAE"
-    nats, bits = (published.read(place, bits=b)["runs"][0]["negative ELBO"] for b in (False, True))
+    nats, bits = (script.read(place, bits=b)["runs"][0]["negative ELBO"] for b in (False, True))
     assert bits == pytest.approx(nats / 64 / math.log(2))
 
 
 @pytest.mark.parametrize(("by", "code"), [("Ctrl-C", 130), ("--minutes", 0)])
-def test_a_stop_ends_with_the_table_of_what_is_finished(small, published, monkeypatch, by, code):
+def test_a_stop_ends_with_the_table_of_what_is_finished(small, script, monkeypatch, by, code):
     small("--posterior", "VAE")
     begun, now = [], [0.0]
 
@@ -230,8 +215,8 @@ def test_a_stop_ends_with_the_table_of_what_is_finished(small, published, monkey
         assert stop()
         return 130
 
-    monkeypatch.setattr(published, "launch", launch)
-    monkeypatch.setattr(published, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(script, "launch", launch)
+    monkeypatch.setattr(script, "time", SimpleNamespace(monotonic=lambda: now[0]))
     done, text, _, _ = small("--minutes", "9")
     assert (done.exit_code, len(begun)) == (code, 1)
     assert "failed: " not in done.output
@@ -240,9 +225,9 @@ def test_a_stop_ends_with_the_table_of_what_is_finished(small, published, monkey
     assert not any(rows(text, "digits")["planar"])
 
 
-def test_a_cell_that_fails_says_why_and_the_others_go_on(small, published, monkeypatch):
+def test_a_cell_that_fails_says_why_and_the_others_go_on(small, script, monkeypatch):
     words = {"VAE": "--posterior planar --posterior.steps -1", "planar": "--posterior planar"}
-    monkeypatch.setattr(published, "POSTERIORS", words)
+    monkeypatch.setattr(script, "POSTERIORS", words)
     done, text, _, launched = small()
     assert done.exit_code == 1
     assert "failed: " in done.output

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,25 +9,11 @@ from click.testing import CliRunner
 
 from vaeflow.objectives.elbo import ELBO
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = ("step", "peers", "by_hand", "work", "common")
 
 
 @pytest.fixture(scope="module")
-def step():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import step
-
-        yield step
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in NAMES:
-            sys.modules.pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def parts(step):
+def parts(script):
     return {name: sys.modules[name] for name in NAMES}
 
 
@@ -41,16 +26,16 @@ def small(parts, monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_script_measures_each_contender_in_each_run(step, parts, small):
+def test_the_script_measures_each_contender_in_each_run(script, parts, small):
     args = ["--repeat", "2", "--rounds", "1", "--steps", "1", "--epochs", "1"]
-    result = CliRunner().invoke(step.main, args, catch_exceptions=False)
+    result = CliRunner().invoke(script.main, args, catch_exceptions=False)
     assert result.exit_code == 0
     figures = json.loads((small / "step.json").read_text(encoding="utf-8"))
     there = {name for name in parts["peers"].PEERS if parts["peers"].installed(name)}
     for name in parts["peers"].PEERS:
         assert (f"{name}: its library is not installed" in result.output) == (name not in there)
     assert len(figures["runs"]) == len(figures["epochs"]) == 2
-    ours = {f"{who} {work}" for who in ("vaeflow", "own floor") for work in step.WORK}
+    ours = {f"{who} {work}" for who in ("vaeflow", "own floor") for work in script.WORK}
     for times in figures["runs"]:
         assert set(times) == {"floor"} | ours | there
         assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in times.values())
@@ -58,24 +43,24 @@ def test_the_script_measures_each_contender_in_each_run(step, parts, small):
     first = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert {*there, "floor", "vaeflow identity", "epoch over its steps"} <= set(first)
     met = [line for line in text.splitlines() if line.endswith("of 2 |")]
-    assert len(met) == sum(c.a in there or c.a[0] in "ve" for c in step.CLAIMS)
+    assert len(met) == sum(c.a in there or c.a[0] in "ve" for c in script.CLAIMS)
 
 
-def test_a_ratio_is_each_runs_own_and_within_its_rounds(step):
+def test_a_ratio_is_each_runs_own_and_within_its_rounds(script):
     slow = {"floor": [1.0, 2.0, 1.0], "vaeflow identity": [1.5, 3.0, 9.0]}
     fast = {"floor": [1.0] * 3, "vaeflow identity": [1.7] * 3}
     peer = {"Pyro identity": [3.0, 6.0, 18.0]}
     runs = [slow | peer, fast | peer]
-    (row,) = step.verdicts(runs, [])
+    (row,) = script.verdicts(runs, [])
     assert row == ["vaeflow identity over floor", "≤ 1.6", "1.50, 1.70", "1 of 2"]
-    assert step.verdicts([fast], [1.05, 1.06])[1][2:] == ["1.05, 1.06", "1 of 2"]
-    rows = {name: cells for name, *cells in step.rows_of(runs)}
+    assert script.verdicts([fast], [1.05, 1.06])[1][2:] == ["1.05, 1.06", "1 of 2"]
+    rows = {name: cells for name, *cells in script.rows_of(runs)}
     assert rows["vaeflow identity"] == ["1700.00", "1.50, 1.70", "", ""]
     assert rows["Pyro identity"] == ["6000.00", "3.00, 6.00", "", "2.00, 3.53"]
 
 
-def test_a_claim_of_a_speed_is_at_least(step):
-    claim = next(c for c in step.CLAIMS if c.relation == "≥")
+def test_a_claim_of_a_speed_is_at_least(script):
+    claim = next(c for c in script.CLAIMS if c.relation == "≥")
     assert claim.holds(claim.bound + 0.1)
     assert not claim.holds(claim.bound - 0.1)
 

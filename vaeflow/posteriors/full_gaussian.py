@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import Distribution, MultivariateNormal, register_kl
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Draw, at_least_float32
-from vaeflow.nn import FlowParameters, Init, initialize
+from vaeflow.distributions import DiagonalNormal, Draw
+from vaeflow.nn import FlowParameters, GaussianHead, Init
 
 
 class FullGaussian(Posterior):
@@ -28,18 +28,17 @@ class FullGaussian(Posterior):
 
     def __init__(self, latent: int, features: int, *, init: Init = "torch") -> None:
         super().__init__(latent, features)
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         if latent > 1:
             self.lower = FlowParameters(features, latent * (latent - 1) // 2)
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        mean, log_variance = at_least_float32(self.head(h)).chunk(2, dim=-1)
-        lower = mean.new_zeros(*mean.shape, self.latent)
+        base = self.head(h)
+        lower = base.loc.new_zeros(*base.loc.shape, self.latent)
         if self.latent > 1:
             row, column = torch.tril_indices(self.latent, self.latent, -1, device=h.device)
             lower[..., row, column] = self.lower(h)
-        return CholeskyNormal(mean, 0.5 * log_variance, lower)
+        return CholeskyNormal(base.loc, base.log_scale, lower)
 
 
 class CholeskyNormal(MultivariateNormal):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from pydantic import NonNegativeInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow
-from vaeflow.nn import Amortize, FlowParameters, Init, initialize
+from vaeflow.distributions import Flow
+from vaeflow.nn import Amortize, FlowParameters, GaussianHead, Init
 
 
 class Householder(Posterior):
@@ -39,15 +39,14 @@ class Householder(Posterior):
     ) -> None:
         super().__init__(latent, features)
         self.steps = steps
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         if steps:
             self.flow = FlowParameters(features, steps * latent, amortize)
             pairs = torch.randn(-(-steps // 2), 1, latent).expand(-1, 2, -1)
             self.flow.start_at(pairs.flatten(0, 1)[:steps].flatten())
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        base = self.head(h)
         if not self.steps:
             return Flow(base, [])
         return Flow(base, [Reflections(self.flow(h).unflatten(-1, (self.steps, self.latent)))])

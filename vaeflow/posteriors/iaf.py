@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow
+from vaeflow.distributions import Flow
 from vaeflow.maps.autoregressive import AutoregressiveMap
 from vaeflow.maps.univariate import Gate
-from vaeflow.nn import MADE, Activation, AmortizeContext, Init, initialize
+from vaeflow.nn import MADE, Activation, AmortizeContext, GaussianHead, Init
 
 
 class IAF(Posterior):
@@ -46,8 +46,7 @@ class IAF(Posterior):
         init: Init = "torch",
     ) -> None:
         super().__init__(latent, features)
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         context = features if amortize == "context" else 0
         self.nets = nn.ModuleList(
             MADE(latent, context, width=width, depth=depth, outputs=2, act=activation)
@@ -55,7 +54,7 @@ class IAF(Posterior):
         )
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        base = self.head(h)
         maps = [IAFMap(net, h, reverse=i > 0) for i, net in enumerate(self.nets)]
         return Flow(base, maps)
 

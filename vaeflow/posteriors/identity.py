@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal
-from vaeflow.nn import Init, initialize
+from vaeflow.nn import GaussianHead, Init
 
 
 class Identity(Posterior):
@@ -21,8 +20,8 @@ class Identity(Posterior):
 
     def __init__(self, latent: int, features: int, *, init: Init = "torch") -> None:
         super().__init__(latent, features)
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        return DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        q: Distribution = self.head(h)
+        return q

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
 from vaeflow.mixtures import DiagonalNormalMixture
-from vaeflow.nn import Amortize, FlowParameters, Init, initialize
+from vaeflow.nn import Amortize, FlowParameters, GaussianHead, Init
 
 _SPREAD = 0.3  # of the means at the start: apart enough to differ, and nearly one Gaussian
 
@@ -65,8 +65,7 @@ class Mixture(Posterior):
     ) -> None:
         super().__init__(latent, features)
         self.sizes = (components, components * latent, components * latent)
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         self.mixture = FlowParameters(features, sum(self.sizes), amortize)
         offset = _SPREAD * torch.randn(components, latent)
         start = torch.zeros(sum(self.sizes))
@@ -74,8 +73,9 @@ class Mixture(Posterior):
         self.mixture.start_at(start)
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        loc, log_variance = self.head(h)[..., None, :].chunk(2, dim=-1)
+        base = self.head(h)
+        loc, log_scale = base.loc[..., None, :], base.log_scale[..., None, :]
         logits, offset, narrowing = self.mixture(h).split(self.sizes, dim=-1)
         offset, narrowing = (x.unflatten(-1, (-1, self.latent)) for x in (offset, narrowing))
-        loc = loc + (0.5 * log_variance).exp() * offset
-        return DiagonalNormalMixture(logits, loc, log_variance + narrowing)
+        loc = loc + log_scale.exp() * offset
+        return DiagonalNormalMixture(logits, loc, 2 * log_scale + narrowing)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow
-from vaeflow.nn import Amortize, FlowParameters, Init, initialize
+from vaeflow.distributions import Flow
+from vaeflow.nn import Amortize, FlowParameters, GaussianHead, Init
 
 _NEWTON_STEPS = 50  # a handful do, and log(w·û) more where a map throws z far
 
@@ -46,8 +46,7 @@ class Planar(Posterior):
     ) -> None:
         super().__init__(latent, features)
         self.steps = steps
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         if steps:
             self.flow = FlowParameters(features, steps * (2 * latent + 1), amortize)
             # The identity, in random directions: û = 0 where u = log(e − 1)·w and ‖w‖ = 1, as
@@ -64,7 +63,7 @@ class Planar(Posterior):
         return PlanarMaps(w.unflatten(-1, shape), u.unflatten(-1, shape), b)
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        base = self.head(h)
         return Flow(base, [self.maps(h)] if self.steps else [])
 
 

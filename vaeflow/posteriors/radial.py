@@ -7,12 +7,12 @@ import math
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow, Map
-from vaeflow.nn import Amortize, FlowParameters, Init, initialize
+from vaeflow.distributions import Flow, Map
+from vaeflow.nn import Amortize, FlowParameters, GaussianHead, Init
 
 
 class Radial(Posterior):
@@ -42,8 +42,7 @@ class Radial(Posterior):
     ) -> None:
         super().__init__(latent, features)
         self.steps = steps
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         if steps:
             self.flow = FlowParameters(features, steps * (latent + 2), amortize)
             # The identity, around random centres: α = 1 and β̂ = 0, as softplus(log(e − 1)) = 1.
@@ -52,7 +51,7 @@ class Radial(Posterior):
             self.flow.start_at(start.flatten())
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        base = self.head(h)
         if not self.steps:
             return Flow(base, [])
         each = self.flow(h).unflatten(-1, (self.steps, self.latent + 2)).unbind(-2)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pydantic import NonNegativeInt, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, StandardizedFlow
+from vaeflow.distributions import StandardizedFlow
 from vaeflow.maps.stack import Stack
 from vaeflow.maps.univariate import Affine
-from vaeflow.nn import Activation, AmortizeContext, Init, initialize
+from vaeflow.nn import Activation, AmortizeContext, GaussianHead, Init
 
 
 class RealNVP(Posterior):
@@ -46,8 +46,7 @@ class RealNVP(Posterior):
         init: Init = "torch",
     ) -> None:
         super().__init__(latent, features)
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         self.flow = Stack(
             latent,
             features if amortize == "context" else 0,
@@ -60,5 +59,5 @@ class RealNVP(Posterior):
         )
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        base = self.head(h)
         return StandardizedFlow(base, self.flow(h))

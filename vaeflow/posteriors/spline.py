@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, StandardizedFlow
+from vaeflow.distributions import StandardizedFlow
 from vaeflow.maps.spline import Spline as RationalQuadratic
 from vaeflow.maps.stack import Form, Stack
-from vaeflow.nn import Activation, AmortizeContext, Init, initialize
+from vaeflow.nn import Activation, AmortizeContext, GaussianHead, Init
 
 
 class Spline(Posterior):
@@ -57,8 +57,7 @@ class Spline(Posterior):
         init: Init = "torch",
     ) -> None:
         super().__init__(latent, features)
-        self.head = nn.Linear(features, 2 * latent)
-        initialize(self.head, init)
+        self.head = GaussianHead(latent, features, init)
         self.flow = Stack(
             latent,
             features if amortize == "context" else 0,
@@ -71,5 +70,5 @@ class Spline(Posterior):
         )
 
     def forward(self, h: Tensor) -> Distribution:  # noqa: D102
-        base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
+        base = self.head(h)
         return StandardizedFlow(base, self.flow(h))
