@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from vaeflow.errors import ConfigError
 from vaeflow.evaluation import ImageBounds, PerImage
 from vaeflow.evaluation.stored import Stored
 from vaeflow.finished import Finished, Unfinished
-from vaeflow.reports import check_free, write
-from vaeflow.reports.tables import remarks, tables
+from vaeflow.reports import check_free, numbers, write
+from vaeflow.reports.plot import draw, front
+from vaeflow.reports.tables import in_common, remarks, tables
 from vaeflow.runs import Run
 
 IMAGES = torch.tensor([10.0, 20.0, 60.0], dtype=torch.float64)
@@ -105,7 +107,8 @@ def test_a_clear_difference_is_told_by_its_size(run):
 def test_of_one_seed_the_interval_is_of_images_and_says_so(run):
     found = compare([run("identity", 0, 1.0), run("planar", 0, 0.0)], parameters=ten)
     assert "over other test images, not other seeds" in found.verdicts[0]
-    assert "over images for those of one seed: all" in " ".join(remarks(found))
+    assert "± is the standard error over images, as each has one seed." in remarks(found)
+    assert "over images for those" not in " ".join(remarks(found))
     assert found.groups[0].bound("nll").standard_error == pytest.approx(
         (IMAGES.var() / 3).sqrt().item()
     )
@@ -142,6 +145,17 @@ def test_another_baseline_can_be_asked_for(six, one_sentence):
     one_sentence(str(caught.value))
 
 
+def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
+    runs = [run("identity", 0, 1.0)]
+    runs += [run("planar", 0, 0.0, config={"posterior.steps": steps}) for steps in (4, 16)]
+    found = compare(runs, parameters=ten, baseline="planar")
+    assert not found.versus
+    (note,) = found.notes
+    assert note.startswith("identity is compared with none, as no baseline or more than one is")
+    found = compare(runs, parameters=ten, baseline="planar (steps 4)")
+    assert [*found.versus] == ["identity", "planar (steps 16)"]
+
+
 def test_without_a_baseline_there_are_no_differences(run):
     found = compare([run("planar", 0, 0.0), run("radial", 0, 1.0)], parameters=ten)
     assert not found.versus
@@ -163,8 +177,7 @@ def test_what_is_not_comparable_is_refused_unless_asked(run, one_sentence, about
     runs = [run("identity", 0, 1.0), run("planar", 0, 0.0, **about)]
     with pytest.raises(ConfigError) as caught:
         compare(runs, parameters=ten)
-    assert said in str(caught.value)
-    assert str(runs[0].run.path) in str(caught.value)
+    assert f"as identity-0 and planar-0 differ in {said}" in str(caught.value)
     one_sentence(str(caught.value))
     found = compare(runs, parameters=ten, anyway=True)
     assert said in " ".join(found.notes)
@@ -183,7 +196,7 @@ def test_a_seed_that_is_there_twice_counts_once(run, six, tmp_path):
     found = compare([*six, run("planar", 2, 0.0)], parameters=ten)
     assert len(found.groups[1].runs) == 3
     (left_out,) = found.unfinished
-    assert "the same configuration and seed" in left_out.why
+    assert left_out.why == "the same configuration and seed as planar-2, so left out"
 
 
 def test_threads_that_differ_are_noted_but_make_no_group(run):
@@ -193,14 +206,14 @@ def test_threads_that_differ_are_noted_but_make_no_group(run):
     assert "Times are of different numbers of threads." in found.notes
 
 
-def test_nothing_finished_is_an_error(tmp_path):
+def test_nothing_finished_is_an_error():
     with pytest.raises(ConfigError, match="no run is finished, x: it burns"):
-        compare([Unfinished("x", tmp_path, "it burns")], parameters=ten)
+        compare([Unfinished("x", "it burns")], parameters=ten)
 
 
 @pytest.fixture
 def written(six, tmp_path):
-    found = compare([*six, Unfinished("iaf-0", tmp_path, "<b>no & no</b>")], parameters=ten)
+    found = compare([*six, Unfinished("iaf-0", "<b>no & no</b>")], parameters=ten)
     of = check_free(tmp_path / "out", [r.run.path for r in six])
     write(found, tmp_path / "out", of)
     return found, tmp_path / "out"
@@ -219,8 +232,12 @@ def test_all_files_hold_all_tables(written):
     for verdict in found.verdicts:
         assert verdict in page
         assert verdict in text
-    numbers = json.loads((out / "report.json").read_text())
-    assert numbers["groups"][1]["nll_difference_mean"] == pytest.approx(-1.9)
+    assert "All have latent 2." in page
+    assert "- All have latent 2.\n" in text
+    found = json.loads((out / "report.json").read_text())
+    assert found["groups"][1]["nll_difference_mean"] == pytest.approx(-1.9)
+    names = [run["name"] for group in found["groups"] for run in group["runs"]]
+    assert names == [f"{p}-{s}" for p in ("identity", "planar") for s in range(3)]
     header, *rows = (out / "report.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["identity", "planar"]
     assert float(rows[1].split(",")[header.split(",").index("nll")]) == pytest.approx(30.1)
@@ -234,12 +251,66 @@ def test_the_page_needs_no_other_file(written):
     assert "&lt;b&gt;no &amp; no" in page
 
 
-def test_the_plot_is_a_picture_of_all_groups(written, monkeypatch):
-    from PIL import Image
+def test_what_all_have_in_common_is_said_and_nothing_else(run):
+    config = {"encoder.name": "vaeflow/mlp", "encoder.hidden": [8, 8], "prior.name": "a/b"}
+    runs = [run("identity", 0, 1.0, config={**config, "lr": 0.1, "batch_size": 5})]
+    runs += [run("planar", 0, 1.0, config={**config, "lr": 0.2, "batch_size": 5})]
+    said = in_common(compare(runs, parameters=ten))
+    assert said == "All have latent 2, batch size 5, encoder mlp (hidden 8,8), prior a/b."
 
-    picture = Image.open(written[1] / "report.png").convert("RGB")
-    assert picture.width > 500
-    assert len({c for _, c in picture.getcolors(1 << 20)}) > 10
+
+def test_figures_of_single_runs_tell_what_is_their_own(run):
+    runs = [run("identity", 0, 1.0, epoch=3), run("planar", 0, 0.0, epoch=5, samples=7)]
+    found = numbers.figures(compare(runs, parameters=ten, anyway=True))
+    assert set(found["about"]) == {
+        "dataset", "split", "images", "images_sha256", "binarization", "dequantize", "samples"
+    }  # fmt: skip
+    one, other = (group["runs"][0] for group in found["groups"])
+    assert (one["epoch"], "samples" in one) == (3, False)
+    assert (other["epoch"], other["samples"]) == (5, 7)
+
+
+def test_the_plot_is_drawn_again_from_the_numbers(written):
+    out = written[1]
+    assert draw(json.loads((out / "report.json").read_text())) == (out / "report.png").read_bytes()
+
+
+def points(count):
+    """Figures of groups that lie on each other, all but the last."""
+    return {
+        "about": {"samples": 9},
+        "groups": [
+            {"label": f"planar (steps {i})", "ms_per_step": 1.0 + (i == count - 1), "nll": 80.0}
+            for i in range(count)
+        ],
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 40])
+def test_each_group_has_a_look_of_its_own_and_its_name_beside_the_plot(count, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *words, **more: drawn.append(figure))
+    draw(points(count))
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*(f"planar (steps {i})" for i in range(count)), "Pareto front"]
+    looks = {(c.lines[0].get_marker(), c.lines[0].get_color()) for c in axes.containers}
+    assert len(looks) == count
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert all(one.y0 >= other.y1 - 1 for one, other in pairwise(boxes))
+    assert legend.get_window_extent().x0 > axes.get_window_extent().x1
+    assert legend.get_window_extent().y0 >= 0
+
+
+def test_the_front_is_of_those_that_none_beats_in_both():
+    groups = [
+        {"ms_per_step": time, "nll": nll} for time, nll in ((3, 7), (1, 9), (2, 9), (4, 8), (3, 8))
+    ]
+    assert front(groups) == [(1, 9), (3, 7)]
 
 
 def test_without_matplotlib_the_rest_is_written(written, six, monkeypatch, caplog, tmp_path):
@@ -255,6 +326,7 @@ def test_a_report_is_renewed_but_no_other_is_overwritten(written, six, one_sente
     out = written[1]
     paths = [r.run.path for r in six]
     assert check_free(out, paths) == check_free(out, paths[::-1])
+    assert len(check_free(out, [*paths, out / "another"])) == 7  # more of them are a wider report
     with pytest.raises(ConfigError) as caught:
         check_free(out, paths[:2])
     assert "its report.md is of other runs, and nothing is overwritten" in str(caught.value)

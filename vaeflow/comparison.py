@@ -23,10 +23,10 @@ _FREE |= {"data_root"}
 _DATA = {
     "dataset": "the data set",
     "split": "the split",
-    "images": "the number of images",
-    "images_sha256": "the images' checksum",
     "binarization": "the binarization",
     "dequantize": "the dequantization",
+    "images": "the number of images",
+    "images_sha256": "the images' checksum",
     "samples": "K",
 }
 
@@ -47,7 +47,7 @@ class Group:
     @property
     def posterior(self) -> str:
         """Return the name of its posterior."""
-        return _short(str(self.config["posterior.name"]))
+        return short(str(self.config["posterior.name"]))
 
     def values(self, name: str) -> Tensor:
         """Return "elbo", "nll" or "kl" of each image, (S, N)."""
@@ -87,7 +87,8 @@ class Comparison:
     @property
     def about(self) -> dict[str, Any]:
         """Return what the figures are of; of runs compared "anyway", those of the first."""
-        return dict(self.groups[0].runs[0].stored.about)
+        about = self.groups[0].runs[0].stored.about
+        return {key: about[key] for key in _DATA}
 
     @property
     def verdicts(self) -> list[str]:
@@ -139,10 +140,14 @@ def compare(
     bases = _baselines(groups, baseline)
     versus = {}
     for group in groups:
-        base = bases.get(group.label)
-        if base is None:
+        if group.label not in bases:
             continue
-        if _sha256(group) == _sha256(base):
+        if (base := bases[group.label]) is None:
+            said.append(
+                f"{group.label} is compared with none, as no baseline or more than one is like it "
+                "in all but the posterior: --baseline chooses one."
+            )
+        elif _sha256(group) == _sha256(base):
             versus[group.label] = Versus(
                 base.label,
                 *(difference(group.values(n), base.values(n)) for n in ("nll", "elbo")),
@@ -167,8 +172,7 @@ def _mixed(runs: Sequence[Finished]) -> str | None:
         pairs.append(("what is scored", first.scores, run.scores))
         told = [f"{words}, {one} and {other}" for words, one, other in pairs if one != other]
         if told:
-            both = f"{first.run.path} and {run.run.path}"
-            return f"as {both} differ in {'; in '.join(told)}"
+            return f"as {first.name} and {run.name} differ in {'; in '.join(told)}"
     return None
 
 
@@ -184,8 +188,8 @@ def _groups(
         if group is None:
             seeds.append({run.seed: run})
         elif run.seed in group:
-            why = f"the same configuration and seed as {group[run.seed].run.path}, so left out"
-            repeated.append(Unfinished(run.name, run.run.path, why))
+            why = f"the same configuration and seed as {group[run.seed].name}, so left out"
+            repeated.append(Unfinished(run.name, why))
         else:
             group[run.seed] = run
     members = [tuple(group[seed] for seed in sorted(group)) for group in seeds]
@@ -212,13 +216,13 @@ def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> st
                 words.append(f"{key.replace('_', ' ')} {show(config[key])}")
         elif option == "name":
             if kind != "posterior" and _differs(key, all_of):
-                words.append(f"{kind} {_short(config[key])}")
+                words.append(f"{kind} {short(config[key])}")
         else:
             same = [c for c in all_of if c[f"{kind}.name"] == config[f"{kind}.name"]]
             if _differs(key, same):
                 where = "" if kind == "posterior" else f"{kind} "
                 words.append(f"{where}{option.replace('_', ' ')} {show(config[key])}")
-    name = _short(str(config["posterior.name"]))
+    name = short(str(config["posterior.name"]))
     return f"{name} ({', '.join(words)})" if words else name
 
 
@@ -231,18 +235,18 @@ def _unique(labels: Sequence[str], i: int) -> str:
     return f"{labels[i]} #{before + 1}" if before else labels[i]
 
 
-def _baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group]:
+def _baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group | None]:
     """Return label -> the group to compare with, for all that are no baseline themselves.
 
     Of several groups with the baseline's posterior it is the one that is like the group in all
-    else; where there is none, the group has no baseline.
+    else, and None where that is none of them or more than one.
 
     Raises:
         ConfigError: if what was asked for is not there.
     """
     wanted = asked or BASELINE
     bases = [g for g in groups if wanted == g.label]
-    bases = bases or [g for g in groups if _short(wanted) == g.posterior]
+    bases = bases or [g for g in groups if short(wanted) == g.posterior]
     if not bases:
         if asked is None:
             return {}
@@ -251,13 +255,11 @@ def _baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group]:
             f"--baseline {asked}: there is no such posterior or group"
             f"{did_you_mean(asked, labels)}; the groups are {', '.join(labels)}"
         )
-    found = {}
+    found: dict[str, Group | None] = {}
     for group in groups:
-        if group in bases:
-            continue
-        alike = [b for b in bases if _rest(b) == _rest(group)]
-        if len(alike) == 1 or len(bases) == 1:
-            found[group.label] = (alike or bases)[0]
+        if group not in bases:
+            alike = [b for b in bases if _rest(b) == _rest(group)] if len(bases) > 1 else bases
+            found[group.label] = alike[0] if len(alike) == 1 else None
     return found
 
 
@@ -270,7 +272,8 @@ def _sha256(group: Group) -> str:
     return str(group.runs[0].stored.about["images_sha256"])
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Return a part's name without vaeflow's own prefix."""
     return name.removeprefix("vaeflow/")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vaeflow.grid import FILE, Grid, flatten
 from vaeflow.runs import Run
 
 Evaluate = Callable[[Run, int], object]
+log = logging.getLogger("vaeflow")
 _WEIGHTS = "best"
 
 
@@ -25,7 +27,7 @@ _WEIGHTS = "best"
 class Place:
     """A run directory that was asked for; it need not be there if a benchmark's grid names it."""
 
-    name: str
+    name: str  # that a reader elsewhere understands
     run: Run
     log: Path | None = None  # of the benchmark that trains it
 
@@ -35,7 +37,6 @@ class Unfinished:
     """A run that has no figures to compare, and why."""
 
     name: str
-    path: Path
     why: str
 
 
@@ -82,28 +83,43 @@ class Finished:
 def find(paths: Iterable[Path]) -> tuple[list[Place], list[str]]:
     """Return the runs below paths, of benchmarks those of their grid, and notes on their times.
 
+    A run is named by its directory, and by those above as far as others have the same name.
+
     Raises:
         CheckpointError: if a path is neither.
     """
-    places: dict[Path, Place] = {}
-    notes = []
+    runs: dict[Path, tuple[Run, Path | None]] = {}
+    shared: dict[int, list[str]] = {}  # jobs -> benchmarks
     for path in paths:
         if (path / FILE).is_file():
             grid = Grid.read(path)
             for cell in grid.cells:
-                run = path / "runs" / cell.name
-                log = path / "logs" / f"{cell.name}.log"
-                places.setdefault(run.resolve(), Place(cell.name, Run(run), log))
+                run, text = path / "runs" / cell.name, path / "logs" / f"{cell.name}.log"
+                runs.setdefault(run.resolve(), (Run(run), text))
             if grid.jobs > 1:
-                notes.append(f"Times of {path} are of {grid.jobs} runs that shared the machine.")
+                shared.setdefault(grid.jobs, []).append(path.resolve().name)
         elif (path / "config.toml").is_file():
-            places.setdefault(path.resolve(), Place(path.name, Run(path)))
+            runs.setdefault(path.resolve(), (Run(path), None))
         else:
             raise CheckpointError(
                 f"{path} is neither a run directory (it has no config.toml) nor that of a "
                 f"benchmark (it has no {FILE}): give what `vaeflow train` printed"
             )
-    return [*places.values()], notes
+    places = [Place(name, *runs[path]) for path, name in _names([*runs]).items()]
+    return places, [
+        f"Times of {', '.join(dict.fromkeys(names))} are of {jobs} runs that shared the machine."
+        for jobs, names in shared.items()
+    ]
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return of each path as many of its last parts as no other has."""
+    found = {}
+    for path in paths:
+        ends = (path.parts[-n:] for n in range(1, len(path.parts) + 1))
+        end = next(e for e in ends if sum(p.parts[-len(e) :] == e for p in paths) == 1)
+        found[path] = Path(*end).as_posix()
+    return found
 
 
 def trained(run: Run) -> bool:
@@ -112,11 +128,18 @@ def trained(run: Run) -> bool:
 
 
 def figures_of(run: Run, split: str, samples: int) -> Stored | None:
-    """Return the whole evaluation with K samples of the run's present weights, if it is kept."""
+    """Return the whole evaluation with K samples of the run's present weights, if it is kept.
+
+    One that cannot be read counts as none, and is warned of.
+    """
     path = run.evaluation(split, samples, _WEIGHTS)
     if not path.is_file():
         return None
-    stored = read(path)
+    try:
+        stored = read(path)
+    except CheckpointError as error:
+        log.warning("%s", error)
+        return None
     epoch = run.summary().get("best_epoch") or run.status().get("epoch")
     return stored if stored.complete and stored.about["epoch"] == epoch else None
 
@@ -158,13 +181,13 @@ def look(
     run = place.run
     try:
         if not trained(run):
-            return Unfinished(place.name, run.path, _why(place))
+            return Unfinished(place.name, _why(place))
         if (stored := figures_of(run, split, samples)) is None and evaluate is not None:
             evaluate(run, samples)
             stored = figures_of(run, split, samples)
         if stored is None:
             why = trouble(place.log) if place.log else f"no evaluation with K = {samples:,}"
-            return Unfinished(place.name, run.path, why)
+            return Unfinished(place.name, why)
         environment = run.environment()
         return Finished(
             name=place.name,
@@ -176,7 +199,7 @@ def look(
             milliseconds=_milliseconds(run, environment["data_sizes"]["train"]),
         )
     except VaeflowError as error:
-        return Unfinished(place.name, run.path, str(error))
+        return Unfinished(place.name, str(error))
 
 
 def _samples(run: Run, split: str) -> set[int]:

@@ -20,24 +20,26 @@ NAMES = ("report.md", "report.csv", "report.json", "report.html", "report.png")
 
 
 def check_free(folder: Path, runs: Iterable[Path]) -> list[str]:
-    """Return the runs' paths as a report names them, once `folder` may hold that report.
+    """Return where the runs lie, seen from `folder`, once it may hold their report.
+
+    A report may be renewed, and be of more runs than before.
 
     Raises:
         ConfigError: if it holds a report of other runs.
     """
-    names = sorted(os.path.relpath(path, folder) for path in runs)
+    of = sorted(os.path.relpath(path, folder) for path in runs)
     there = [name for name in NAMES if (folder / name).exists()]
     if there:
         try:
-            before = json.loads((folder / "report.json").read_text(encoding="utf-8"))["of"]
+            before = set(json.loads((folder / "report.json").read_text(encoding="utf-8"))["of"])
         except (OSError, ValueError, KeyError, TypeError):
             before = None
-        if before != names:
+        if before is None or not before <= set(of):
             raise ConfigError(
                 f"--out {folder}: its {there[0]} is of other runs, and nothing is overwritten; "
                 "choose another directory"
             )
-    return names
+    return of
 
 
 def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
@@ -51,14 +53,14 @@ def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
     Raises:
         StorageError: if the file system refuses.
     """
-    png = draw(comparison)
+    numbers = {"of": of, **figures(comparison)}
+    png = draw(numbers)
     if png is None:
         log.warning("there is no plot without matplotlib: pip install 'vaeflow[plots]'")
-    json_text = json.dumps({"of": of, **figures(comparison)}, indent=2) + "\n"
     contents = {
         "report.md": markdown(comparison, plot=png is not None).encode(),
         "report.csv": as_csv(comparison).encode(),
-        "report.json": json_text.encode(),
+        "report.json": (json.dumps(numbers, indent=2) + "\n").encode(),
         "report.html": page(comparison, png).encode(),
         **({} if png is None else {"report.png": png}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,11 +24,11 @@ def figures(comparison: Comparison) -> dict[str, Any]:
             {
                 **{k: v for k, v in row.items() if v is not None},
                 "configuration": dict(group.config),
-                "runs": [_run(run) for run in group.runs],
+                "runs": [_run(run, comparison.about) for run in group.runs],
             }
             for group, row in zip(comparison.groups, rows(comparison), strict=True)
         ],
-        "unfinished": [{**asdict(r), "path": str(r.path)} for r in comparison.unfinished],
+        "unfinished": [asdict(run) for run in comparison.unfinished],
         "verdicts": comparison.verdicts,
         "remarks": remarks(comparison),
     }
@@ -71,8 +72,10 @@ def as_csv(comparison: Comparison) -> str:
     return out.getvalue()
 
 
-def _run(run: Finished) -> dict[str, Any]:
+def _run(run: Finished, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of one run, and what they are of beside what all are of."""
     found = run.stored.figures
+    own = {key: value for key, value in run.stored.about.items() if about.get(key) != value}
     means = {name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "kl")}
     seconds = {"ms_per_step": run.milliseconds, "seconds": run.summary["seconds"]}
-    return {"run": str(run.run.path), "seed": run.seed, **means, **seconds}
+    return {"name": run.name, "seed": run.seed, **means, **seconds, **own}

@@ -7,13 +7,13 @@ import html
 from collections.abc import Iterable
 
 from vaeflow.comparison import Comparison
-from vaeflow.reports.tables import remarks, tables
+from vaeflow.reports.tables import in_common, remarks, tables
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 0 0 1.5em; }
 th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .words * { text-align: left; }
 th { border-bottom: 2px solid #888; }
 h2 { font-size: 1.1em; margin-bottom: .3em; }
 img { max-width: 100%; }
@@ -31,7 +31,8 @@ def markdown(comparison: Comparison, *, plot: bool) -> str:
         ]
         parts += [f"## {table.title}", "\n".join(lines)]
     parts += ["![NLL against the time of a step](report.png)"] if plot else []
-    parts.append("\n".join(f"- {remark}" for remark in remarks(comparison)))
+    said = (*remarks(comparison), in_common(comparison))
+    parts.append("\n".join(f"- {remark}" for remark in said))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -45,9 +46,11 @@ def page(comparison: Comparison, png: bytes | None) -> str:
             f'<img alt="NLL against the time of a step" src="data:image/png;base64,{source}">'
         )
     for table in tables(comparison):
-        parts += [f"<h2>{e(table.title)}</h2>", "<table>", _html_row("th", table.headings)]
+        opening = '<table class="words">' if table.of_words else "<table>"
+        parts += [f"<h2>{e(table.title)}</h2>", opening, _html_row("th", table.headings)]
         parts += [*(_html_row("td", row) for row in table.rows), "</table>"]
-    parts += [f'<p class="remark">{e(remark)}</p>' for remark in remarks(comparison)]
+    said = (*remarks(comparison), in_common(comparison))
+    parts += [f'<p class="remark">{e(remark)}</p>' for remark in said]
     head = f'<meta charset="utf-8"><title>vaeflow: comparison</title><style>{_STYLE}</style>'
     body = "\n".join(["<h1>Comparison</h1>", *parts])
     document = f'<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>'

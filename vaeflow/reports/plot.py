@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
-from vaeflow.comparison import Comparison
-from vaeflow.differences import over_seeds
+_MARKERS = "osD^vP*X"  # with ten colours, forty pairs before one comes again
+_ROW = 0.22  # inches, of the legend
 
 
-def draw(comparison: Comparison) -> bytes | None:
-    """Return a PNG: NLL over the time of a step, and the groups that no other beats in both."""
+def draw(figures: Mapping[str, Any]) -> bytes | None:
+    """Return a PNG: NLL over the time of a step, and the groups that no other beats in both.
+
+    Arguments:
+        figures: what report.json holds, of which a plot can be drawn again.
+
+    Returns:
+        The picture, or None without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    groups = figures["groups"]
+    figure = Figure(figsize=(8, max(4.2, _ROW * len(groups) + 1)), layout="constrained")
     axes = figure.subplots()
-    points = [
-        (g.label, over_seeds([r.milliseconds for r in g.runs]), g.bound("nll"))
-        for g in comparison.groups
-    ]
-    best = float("inf")
-    front: list[tuple[float, float]] = []
-    for label, time, nll in sorted(points, key=lambda p: p[1].mean):
+    for i, group in enumerate(groups):
         axes.errorbar(
-            time.mean,
-            nll.mean,
-            xerr=time.standard_error,
-            yerr=nll.standard_error,
-            fmt="o",
+            group["ms_per_step"],
+            group["nll"],
+            xerr=group.get("ms_per_step_error"),
+            yerr=group.get("nll_error"),
+            fmt=_MARKERS[i % len(_MARKERS)],
+            color=f"C{i % 10}",
+            markersize=7,
             capsize=3,
+            label=group["label"],
         )
-        axes.annotate(label, (time.mean, nll.mean), xytext=(6, 6), textcoords="offset points")
-        if nll.mean < best:
-            best = nll.mean
-            front.append((time.mean, nll.mean))
-    axes.plot(*zip(*front, strict=True), color="0.7", zorder=0, drawstyle="steps-post")
+    axes.plot(
+        *zip(*front(groups), strict=True),
+        color="0.7",
+        zorder=0,
+        drawstyle="steps-post",
+        label="Pareto front",
+    )
     axes.set_xlabel("milliseconds per training step")
-    samples = comparison.about["samples"]
+    samples = figures["about"]["samples"]
     axes.set_ylabel(f"NLL in nats, K = {samples:,} (lower is better)")
-    axes.margins(0.2)
+    handles, labels = axes.get_legend_handles_labels()  # lines come before error bars
+    figure.legend(
+        handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside right upper", fontsize=9
+    )
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
     return out.getvalue()
+
+
+def front(groups: list[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Return time and NLL of the groups that are better than all that are as fast, by time."""
+    front: list[tuple[float, float]] = []
+    for time, nll in sorted((g["ms_per_step"], g["nll"]) for g in groups):
+        if not front or nll < front[-1][1]:
+            front.append((time, nll))
+    return front

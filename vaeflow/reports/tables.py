@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vaeflow.comparison import Comparison
+from vaeflow.comparison import Comparison, short
 from vaeflow.differences import Difference
 from vaeflow.evaluation import Estimate
+from vaeflow.options import show
+from vaeflow.registry import KINDS
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Table:
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    of_words: bool = False  # in all columns
 
 
 def tables(comparison: Comparison) -> list[Table]:
@@ -26,7 +29,7 @@ def tables(comparison: Comparison) -> list[Table]:
     found.append(_costs(comparison))
     if comparison.unfinished:
         rows = tuple((run.name, run.why) for run in comparison.unfinished)
-        found.append(Table("Runs left out", ("run", "why"), rows))
+        found.append(Table("Runs left out", ("run", "why"), rows, of_words=True))
     return found
 
 
@@ -35,21 +38,37 @@ def remarks(comparison: Comparison) -> list[str]:
     about = comparison.about
     single = [g.label for g in comparison.groups if len(g.runs) == 1]
     said = [
-        f"{about['images']:,} images of the {about['split']} data of {about['dataset']}, "
+        f"{about['images']:,} images of the {about['split']} data of {short(about['dataset'])}, "
         f"binarization {about['binarization']}; the NLL is the importance-weighted bound with "
         f"K = {about['samples']:,}.",
         "± is the standard error over seeds.",
     ]
-    if single:
-        who = "all" if len(single) == len(comparison.groups) else ", ".join(single)
-        said[1] = f"± is the standard error over seeds; over images for those of one seed: {who}."
+    if len(single) == len(comparison.groups):
+        said[1] = "± is the standard error over images, as each has one seed."
+    elif single:
+        whose = ", ".join(single)
+        said[1] = f"± is the standard error over seeds; over images for those of one seed: {whose}."
     if comparison.versus:
         covers = sorted({versus.nll.covers for versus in comparison.versus.values()})
         said.append(
             "Differences are taken image by image, of means over seeds. Their intervals, at 95 % "
-            f"each, cover {' or '.join(covers)}; the last column tells the parts of ± apart."
+            f"each, cover {' or '.join(covers)}; the last column tells the parts of the NLL's ± "
+            "apart."
         )
     return [*said, *comparison.notes]
+
+
+def in_common(comparison: Comparison) -> str:
+    """Return in words what all groups have set alike, but for their posteriors."""
+    first, *rest = (group.config for group in comparison.groups)
+    alike = {k: show(v) for k, v in first.items() if all(show(c.get(k)) == show(v) for c in rest)}
+    words = [f"{k.replace('_', ' ')} {v}" for k, v in alike.items() if "." not in k]
+    for kind in KINDS:
+        own = {k.removeprefix(f"{kind}."): v for k, v in alike.items() if k.startswith(f"{kind}.")}
+        if kind != "posterior" and (name := own.pop("name", None)) is not None:
+            options = ", ".join(f"{option.replace('_', ' ')} {v}" for option, v in own.items())
+            words.append(f"{kind} {short(name)}" + (f" ({options})" if options else ""))
+    return f"All have {', '.join(words)}."
 
 
 def _bounds(comparison: Comparison) -> Table:
