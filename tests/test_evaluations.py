@@ -1,6 +1,7 @@
 """`Evaluation`: interrupted, continued, reused, and told apart from another."""
 
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -39,17 +40,22 @@ def plugins():
     return load_plugins()
 
 
-def stopping_after(images):
-    """Return a progress that is interrupted by Ctrl-C once so many images are done."""
-    done = 0.0
+class Stages:
+    """A progress that keeps each stage with its images, interrupted by Ctrl-C after so many."""
 
-    def progress(share):
-        nonlocal done
-        done += share
-        if done > images:
-            raise KeyboardInterrupt
+    def __init__(self, last=float("inf")):
+        self.last, self.seen = last, []
 
-    return progress
+    @contextmanager
+    def __call__(self, total, what, done):
+        self.seen.append([what, total, done])
+
+        def advance(images):
+            self.seen[-1][2] += images
+            if self.seen[-1][2] > self.last:
+                raise KeyboardInterrupt
+
+        yield advance
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
@@ -59,29 +65,32 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
     expected = path.read_bytes()
     path.unlink()
     with pytest.raises(KeyboardInterrupt):
-        Evaluation(run, plugins, samples=30).run(stopping_after(150))
+        Evaluation(run, plugins, samples=30).run(Stages(last=150))
     assert len(read(path).figures) == 100
     rest = Evaluation(run, plugins, samples=30)
     assert (rest.kept.done, rest.stored) == (100, False)
-    shares = []
-    assert rest.run(shares.append) == report
-    assert sum(shares) == pytest.approx(150)
+    stages = Stages()
+    assert rest.run(stages) == report
+    assert stages.seen == [
+        ["test images", 250, pytest.approx(250)],
+        ["images of the code", 250, 250],
+    ]
     assert path.read_bytes() == expected
 
 
 def test_a_whole_evaluation_is_not_made_again_unless_asked(run, plugins, monkeypatch):
     report = Evaluation(run, plugins, samples=3).run()
-    shares = []
+    stages = Stages()
     found = Evaluation(run, plugins, samples=3)
     assert found.stored
     monkeypatch.setattr(evaluations, "describe_code", None)
-    assert found.run(shares.append) == report
-    assert not shares
+    assert found.run(stages) == report
+    assert stages.seen == [["test images", 250, 250]]
     monkeypatch.undo()
     again = Evaluation(run, plugins, samples=3, again=True)
     assert not again.stored
-    assert again.run(shares.append) == report
-    assert sum(shares) == pytest.approx(250)
+    assert again.run(stages) == report
+    assert [what for what, _, _ in stages.seen[1:]] == ["test images", "images of the code"]
 
 
 def test_figures_of_another_version_are_made_again(run, plugins, monkeypatch, caplog):

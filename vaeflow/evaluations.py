@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from vaeflow import __version__
 from vaeflow.config import Config
 from vaeflow.errors import CheckpointError
 from vaeflow.evaluation import Bounds
-from vaeflow.evaluation.code import Code, describe_code
+from vaeflow.evaluation.code import CODE_IMAGES, Code, describe_code
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.experiment import build, evaluate_split, images_of, load_data, load_weights
 from vaeflow.model import VAE
@@ -27,6 +28,9 @@ from vaeflow.training.checkpoints import Checkpoint
 from vaeflow.training.devices import choose_device
 
 log = logging.getLogger("vaeflow")
+# A number of images, of what, and how many were done before: what it gives is called with those
+# done since.
+Progress = Callable[[int, str, int], AbstractContextManager[Callable[[float], None]]]
 
 
 @dataclass(frozen=True)
@@ -108,26 +112,35 @@ class Evaluation:
         """Return whether all figures are kept from an evaluation before."""
         return self._before is not None and self._before.complete
 
-    def run(self, progress: Callable[[float], None] = lambda images: None) -> Report:
-        """Do what is left to do, and keep it.
+    def run(
+        self, progress: Progress = lambda total, what, done: nullcontext(lambda done: None)
+    ) -> Report:
+        """Do what is left to do, and keep it; `progress` is entered for each of its two stages.
 
         Raises:
             NonFiniteError: if a bound is not a number.
             PluginError: naming the part that fails.
         """
+        total, what = len(self.images), f"{self.about['split']} images"
         with self.kept:
-            bounds = evaluate_split(
-                self.model,
-                self.images,
-                self.config,
-                samples=self.samples,
-                chunk=self.chunk,
-                kept=self.kept,
-                progress=progress,
-            )
+            with progress(total, what, self.kept.done) as done:
+                bounds = evaluate_split(
+                    self.model,
+                    self.images,
+                    self.config,
+                    samples=self.samples,
+                    chunk=self.chunk,
+                    kept=self.kept,
+                    progress=done,
+                )
             if self.kept.code is None:
-                with Blame(self.model, None).at(lambda: "in the figures of its code"):
-                    code = describe_code(self.model, self.images, seed=self.config.seed)
+                with (
+                    Blame(self.model, None).at(lambda: "in the figures of its code"),
+                    progress(min(total, CODE_IMAGES), "images of the code", 0) as done,
+                ):
+                    code = describe_code(
+                        self.model, self.images, seed=self.config.seed, progress=done
+                    )
                 self.kept.describe(code)
         assert self.kept.code is not None
         return Report(self.about, bounds, self.kept.code)

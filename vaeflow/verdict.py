@@ -118,8 +118,11 @@ def _bracket(found: Diagnosis) -> Iterator[str]:
         f"on {len(bracket.above.values)} simulated images the bounds of log p(x) from both sides "
         f"are {told(width)} nats apart"
     )
-    if width.mean + _SURE * _error(width) > max(WIDE, WIDE * found.gaps.total.over_images.mean):
+    too_wide = max(WIDE, WIDE * found.gaps.total.over_images.mean)
+    if width.mean > too_wide:
         yield f"Do not trust the family's part: {about}, too far; more --temperatures help."
+    elif width.mean + _SURE * _error(width) > too_wide:
+        yield f"The family's part is not sure: {about}, maybe too far; more --images tell."
     elif _sign(width) == 0:
         yield f"O{about[1:]}, which is not distinguishable from 0."
     else:

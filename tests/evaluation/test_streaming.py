@@ -102,6 +102,13 @@ def test_the_shape_of_a_generalized_pareto_law_is_found(k):
     assert found.std().item() == pytest.approx((1 + k) / math.sqrt(m), rel=0.15)
 
 
+@pytest.mark.parametrize("k", [0.0, 1.5])
+def test_the_shape_of_few_draws_is_drawn_towards_a_half(k):
+    """Twenty draws against the ten of the prior: a third of the way, but for the fit's bias."""
+    found = generalized_pareto_k(pareto(k or 1e-9, 20, 2000).sort(0).values).mean().item()
+    assert found == pytest.approx((20 * k + 10 * 0.5) / 30, abs=0.12)
+
+
 @pytest.mark.parametrize("k", [0.2, 0.6, 1.1])
 def test_the_tail_of_weights_has_the_shape_that_they_were_drawn_with(k):
     """What a generalized Pareto law leaves above any threshold is one of the same shape."""

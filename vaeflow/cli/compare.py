@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vaeflow.cli import shared
 from vaeflow.discovery import Selection
 
 if TYPE_CHECKING:
@@ -20,30 +21,18 @@ if TYPE_CHECKING:
 @click.argument(
     "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN|BENCHMARK..."
 )
-@click.option(
-    "--importance-samples",
-    "-k",
-    type=click.IntRange(1),
-    help="K; runs that lack this evaluation get it.  [default: the largest that all runs have]",
+@shared.importance_samples(
+    "Of the NLL; runs that lack this evaluation get it.  [default: the largest that all runs have]",
+    default=None,
 )
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test"]),
-    default="test",
-    show_default=True,
-    help="The data of the evaluations.",
-)
-@click.option(
-    "--baseline",
-    metavar="NAME",
-    help="What the others are compared with: a posterior, or a group as the tables name it.  "
-    "[default: identity]",
-)
-@click.option("--anyway", is_flag=True, help="Compare what differs in its data or K.")
+@shared.split
+@shared.baseline
+@shared.anyway
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Directory for report.md, .csv, .json, …"
 )
-@click.option("--device", default="auto", show_default=True, help="Of missing evaluations.")
+@shared.device
+@shared.data_root
 @click.pass_obj
 def command(
     selection: Selection | None,
@@ -54,6 +43,7 @@ def command(
     anyway: bool,
     out: Path | None,
     device: str,
+    data_root: Path | None,
 ) -> int:
     """Compare finished runs: does a richer posterior help, and how much?
 
@@ -71,7 +61,7 @@ def command(
         make = None
     else:
         samples = dict.fromkeys((run.path for run in ready), importance_samples)
-        make = _evaluator(plugins, split, device)
+        make = _evaluator(plugins, split, device, data_root)
     report(
         places,
         plugins,
@@ -122,8 +112,7 @@ def report(
     for table in tables(comparison):
         shown = Table(title=table.title, title_justify="left")
         for i, heading in enumerate(table.headings):
-            last = table.headings == ("run", "why")
-            shown.add_column(heading, justify="left" if i == 0 or last else "right")
+            shown.add_column(heading, justify="left" if i == 0 or table.of_words else "right")
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown, markup=False)
@@ -134,16 +123,19 @@ def report(
             click.echo(f"wrote {path}")
 
 
-def _evaluator(plugins: Plugins, split: str, device: str) -> Callable[[Run, int], object]:
+def _evaluator(
+    plugins: Plugins, split: str, device: str, data_root: Path | None
+) -> Callable[[Run, int], object]:
     """Return what evaluates a run, with a bar."""
     from vaeflow.cli.running import counting
     from vaeflow.evaluations import Evaluation
 
     def evaluate(run: Run, samples: int) -> object:
         click.echo(f"evaluating {run.path} with K = {samples:,}", err=True)
-        evaluation = Evaluation(run, plugins, split=split, samples=samples, device=device)
-        with counting(len(evaluation.images), f"{split} images") as progress:
-            return evaluation.run(progress)
+        evaluation = Evaluation(
+            run, plugins, split=split, samples=samples, device=device, data_root=data_root
+        )
+        return evaluation.run(counting)
 
     return evaluate
 

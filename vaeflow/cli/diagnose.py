@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vaeflow.cli.writing import seed_option
+from vaeflow.cli import shared
 from vaeflow.discovery import Selection
 from vaeflow.errors import ConfigError, StorageError
 
@@ -33,14 +33,7 @@ _PORTRAITS = 4  # images whose posteriors are drawn
     show_default=True,
     help="The first N of the split, and as many simulated ones.",
 )
-@click.option(
-    "--importance-samples",
-    "-k",
-    type=click.IntRange(2),
-    default=5000,
-    show_default=True,
-    help="K, draws of z per image, of the ELBO and of IWAE.",
-)
+@shared.importance_samples("Draws of z per image, of the ELBO and of IWAE.", least=2)
 @click.option(
     "--temperatures",
     type=click.IntRange(2),
@@ -69,24 +62,12 @@ _PORTRAITS = 4  # images whose posteriors are drawn
     type=click.Choice(["ais", "gaps", "calibration", "log-dets"]),
     help="Leave out a stage; can be given several times.",
 )
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test"]),
-    default="test",
-    show_default=True,
-    help="The data to diagnose on.",
-)
-@click.option(
-    "--weights",
-    type=click.Choice(["best", "last"]),
-    default="best",
-    show_default=True,
-    help="Of the epoch with the best validation ELBO, or of the last.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:i, mps.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
-@seed_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@shared.split
+@shared.weights
+@shared.device
+@shared.data_root
+@shared.seed
+@shared.as_json
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

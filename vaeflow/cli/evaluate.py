@@ -7,35 +7,17 @@ from pathlib import Path
 
 import click
 
+from vaeflow.cli import shared
 from vaeflow.discovery import Selection
 
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--importance-samples",
-    "-k",
-    type=click.IntRange(1),
-    default=5000,
-    show_default=True,
-    help="K, draws of z per image.",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test"]),
-    default="test",
-    show_default=True,
-    help="The data to evaluate on.",
-)
-@click.option(
-    "--weights",
-    type=click.Choice(["best", "last"]),
-    default="best",
-    show_default=True,
-    help="Of the epoch with the best validation ELBO, or of the last.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:i, mps.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
+@shared.importance_samples("Draws of z per image.")
+@shared.split
+@shared.weights
+@shared.device
+@shared.data_root
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images, for a quick look.")
 @click.option(
     "--chunk",
@@ -44,7 +26,7 @@ from vaeflow.discovery import Selection
     "takes less memory, and changes the figures by rounding only.",
 )
 @click.option("--again", is_flag=True, help="Compute anew what the run directory has.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@shared.as_json
 @click.pass_obj
 def command(
     selection: Selection | None,
@@ -89,8 +71,9 @@ def command(
     if not as_json and evaluation.stored:
         click.echo(f"as kept in {kept.path}; --again computes it anew")
     try:
-        with counting(0 if as_json else total, f"{split} images", done=kept.done) as progress:
-            report = evaluation.run(progress)
+        report = evaluation.run(
+            lambda total, what, done: counting(0 if as_json else total, what, done)
+        )
     except KeyboardInterrupt:
         click.echo(
             f"Interrupted after {kept.done:,} of {total:,} images; the same command goes on there.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -40,11 +41,10 @@ def print_bounds(bounds: Bounds, title: str, code: Code | None = None) -> None:
                 error = estimate.monte_carlo_error
                 cells.append("" if error is None else f"{error:.2g}")
             table.add_row(*cells)
-    console = Console()
-    console.print(table)
+    Console().print(table)
     if code is not None:
         for line in _remarks(bounds, code):
-            console.print(line, highlight=False, markup=False)
+            click.echo(line)
 
 
 def _remarks(bounds: Bounds, code: Code) -> Iterator[str]:

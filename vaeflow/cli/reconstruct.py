@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.writing import seed_option
+from vaeflow.cli import shared
 from vaeflow.discovery import Selection
 
 
@@ -22,8 +22,8 @@ from vaeflow.discovery import Selection
     show_default=True,
     help="A .png picture of pairs, or .npz with the values.",
 )
-@seed_option
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
+@shared.seed
+@shared.data_root
 @click.pass_obj
 def command(
     selection: Selection | None,

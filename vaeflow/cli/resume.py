@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from vaeflow.cli import shared
 from vaeflow.discovery import Selection
 
 
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--epochs", type=click.IntRange(1), help="Train to this many epochs in all.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies now.")
+@shared.data_root
 @click.pass_obj
 def command(
     selection: Selection | None, run: Path, epochs: int | None, data_root: Path | None

@@ -199,7 +199,7 @@ def counting(total: int, what: str, done: int = 0) -> Iterator[Any]:
     if not total or not _terminal():
         yield lambda done: None
         return
-    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
+    count = TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.description}")
+    with Progress(BarColumn(bar_width=24), count, TimeRemainingColumn(), transient=True) as bar:
         task = bar.add_task(what, total=total, completed=done)
         yield lambda done: bar.advance(task, done)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.writing import seed_option
+from vaeflow.cli import shared
 from vaeflow.discovery import Selection
 
 
@@ -22,7 +22,7 @@ from vaeflow.discovery import Selection
     show_default=True,
     help="A .png picture, or .npz with the values.",
 )
-@seed_option
+@shared.seed
 @click.option("--binary", is_flag=True, help="Draw x ~ p(x|z) instead of showing its mean.")
 @click.pass_obj
 def command(

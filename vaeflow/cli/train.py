@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from vaeflow.cli import shared
 from vaeflow.cli.parts import PartsCommand, command_line_layer
 
 
 @click.command("train", cls=PartsCommand)
-@click.option("--recipe", metavar="NAME|FILE", help="Start from a recipe, or any TOML file.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file, laid over the recipe.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key.")
+@shared.recipe
+@shared.config
+@shared.assignments
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),

@@ -14,14 +14,6 @@ from vaeflow.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),  # what torch's generator takes
-    default=0,
-    show_default=True,
-    help="Of the draws.",
-)
-
 
 @contextmanager
 def new_file(path: Path) -> Iterator[None]:

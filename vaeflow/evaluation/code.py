@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -19,7 +20,7 @@ from vaeflow.model import VAE
 from vaeflow.training.noise import Noise
 from vaeflow.training.validation import active_units
 
-_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
+CODE_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
 _ROWS = 10_000  # scores at a time
 _MINUTES = 5.0
 
@@ -42,7 +43,14 @@ class Code:
 
 
 @torch.no_grad()
-def describe_code(model: VAE, x: Tensor, *, images: int = _IMAGES, seed: int = 0) -> Code:
+def describe_code(
+    model: VAE,
+    x: Tensor,
+    *,
+    images: int = CODE_IMAGES,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Code:
     r"""Estimate what z tells of x, from up to `images` of x (N, *data_shape), evenly spaced.
 
     .. math:: E_x\,KL(q(z|x) ‖ p) = I(x; z) + KL(q(z) ‖ p), \quad
@@ -55,6 +63,8 @@ def describe_code(model: VAE, x: Tensor, *, images: int = _IMAGES, seed: int = 0
     five minutes.
 
     Active units are those of Burda et al. (2016): see `training.validation.active_units`.
+
+    `progress` is called with the number of images done.
     """
     n = min(images, len(x))
     x = x[torch.linspace(0, len(x) - 1, n).round().long()].to(model.device)
@@ -66,7 +76,7 @@ def describe_code(model: VAE, x: Tensor, *, images: int = _IMAGES, seed: int = 0
         log_pz = model.latent_prior().log_prob(sample.z[0]).cpu().double()
         kl = Estimate.of(own - log_pz)
         try:
-            log_qz = _log_aggregate(q, sample.z[0], own)
+            log_qz = _log_aggregate(q, sample.z[0], own, progress)
         except _Unknown as error:
             return Code(n, model.posterior.latent, units, kl, None, None, str(error))
     information, marginal_kl = Estimate.of(own - log_qz), Estimate.of(log_qz - log_pz)
@@ -77,7 +87,9 @@ class _Unknown(Exception):
     """The density of q(z) cannot be had; its text says why."""
 
 
-def _log_aggregate(q: Distribution, z: Tensor, own: Tensor) -> Tensor:
+def _log_aggregate(
+    q: Distribution, z: Tensor, own: Tensor, progress: Callable[[int], None]
+) -> Tensor:
     """Return log (1/N) Σ_j q(z_i|x_j) (N,), float64 on the CPU.
 
     The score of a draw under its own q is known from the draw, and exact where a flow's inverse
@@ -99,6 +111,7 @@ def _log_aggregate(q: Distribution, z: Tensor, own: Tensor) -> Tensor:
         if not (scores < torch.inf).all():  # NaN is not; −∞ is a density of 0
             raise _Unknown(f"a score of {type(q).__name__} is not finite")
         totals.append(scores.logsumexp(1) - math.log(n))
+        progress(len(some))
         if not start:
             minutes = (time.monotonic() - began) / len(some) * n / 60
             if minutes > _MINUTES:

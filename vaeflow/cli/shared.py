@@ -1,0 +1,69 @@
+"""Options that several commands have, each said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Any], Any]
+
+recipe = click.option(
+    "--recipe", metavar="NAME|FILE", help="Start from a recipe, or any TOML file."
+)
+config = click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file, laid over the recipe."
+)
+assignments = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key."
+)
+split = click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="Which of the data.",
+)
+weights = click.option(
+    "--weights",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Of the epoch with the best validation ELBO, or of the last.",
+)
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:i or mps."
+)
+data_root = click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Where the data lies now."
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),  # what torch's generator takes
+    default=0,
+    show_default=True,
+    help="Of the draws.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+baseline = click.option(
+    "--baseline",
+    metavar="NAME",
+    help="What the others are compared with: a posterior, or a group as the tables name it.  "
+    "[default: identity]",
+)
+anyway = click.option("--anyway", is_flag=True, help="Compare what differs in its data or K.")
+
+
+def importance_samples(help: str, *, default: int | None = 5000, least: int = 1) -> Decorator:
+    """Return the option of K."""
+    return click.option(
+        "--importance-samples",
+        "-k",
+        type=click.IntRange(least),
+        metavar="K",
+        default=default,
+        show_default=True,
+        help=help,
+    )
