@@ -1,7 +1,9 @@
 """Engines: the steps of a run, its troubles, and processes that stop cleanly."""
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -9,6 +11,8 @@ import pytest
 
 from vaeflow import engines
 from vaeflow.engines import Outcome, Task, launch, local, ray, run_one, trouble
+
+PYTHON = sys.executable
 
 
 @pytest.fixture
@@ -21,10 +25,10 @@ def steps(task, monkeypatch):
     """Take steps without a process; the codes are those with which they end."""
     taken, codes = [], []
 
-    def take(words, log, stop):
+    def take(words, out, stop):
         taken.append(words[0])
-        log.parent.mkdir(exist_ok=True)
-        log.write_text("Error: it is too warm\n")
+        out.write("Error: it is too warm\n")
+        out.flush()
         return codes.pop(0) if codes else 0
 
     monkeypatch.setattr(engines, "launch", take)
@@ -94,16 +98,26 @@ def test_a_kill_is_named_and_remembered(task, steps):
     assert "killed by SIGKILL" in trouble(task.log)
 
 
-def test_without_an_error_the_last_words_are_told(tmp_path):
-    log = tmp_path / "log"
-    log.write_text("begun\nSegmentation fault\n\n")
-    assert trouble(log) == "Segmentation fault"
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("begun\nSegmentation fault\n\n", "Segmentation fault"),
+        ("Error: it is cold\n$ vaeflow train\nbegun\nError: it is warm\nbye\n", "it is warm"),
+        ("Error: it is cold\n$ vaeflow train\nSegmentation fault\n", "Segmentation fault"),
+        ("Error: it is cold\n$ vaeflow resume\n", "no word of why"),
+    ],
+)
+def test_the_last_step_tells_what_its_trouble_was(tmp_path, text, said):
+    (tmp_path / "log").write_text(text)
+    assert trouble(tmp_path / "log") == said
     assert "cannot be read" in trouble(tmp_path / "none")
 
 
 def test_a_process_writes_its_log_and_gives_its_code(task):
-    assert launch(["--version"], task.log) == 0
-    assert launch(["trian"], task.log) == 2
+    task.log.parent.mkdir()
+    with open(task.log, "a", encoding="utf-8") as out:
+        assert launch(["--version"], out) == 0
+        assert launch(["trian"], out) == 2
     log = task.log.read_text()
     assert log.startswith("$ vaeflow --version\nvaeflow, version")
     assert "unknown command (did you mean 'train'?)" in log
@@ -114,7 +128,7 @@ def sleeper(tmp_path, monkeypatch):
     """In place of Python, a program that sleeps until SIGINT, and then says so."""
     path = tmp_path / "python"
     path.write_text(
-        "#!/bin/sh\ntrap 'echo saved; exit 130' INT\necho up\nwhile :; do sleep .02; done\n"
+        "#!/bin/sh\ntrap 'echo saved; exit 130' INT\necho up $$\nwhile :; do sleep .02; done\n"
     )
     path.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(path))
@@ -130,6 +144,44 @@ def test_a_stop_reaches_all_processes_and_waits_for_them(tmp_path, sleeper):
     assert all(found.interrupted for found in local(tasks, 2, lambda: up() == 2))
     logs = [t.log.read_text() if t.log.exists() else "" for t in tasks]
     assert [log.count("saved") for log in logs] == [1, 1, 0]  # the third never began
+
+
+def test_a_process_that_outlived_a_killed_benchmark_is_waited_for(task, sleeper, steps, caplog):
+    """The steps are those that are left once it has ended."""
+    benchmark = (
+        "import sys, pathlib; from vaeflow.engines import Task, run_one; "
+        f"sys.executable = {sys.executable!r}; p = pathlib.Path; "
+        f"run_one(Task('x', p({str(task.run)!r}), p('x.toml'), p({str(task.log)!r}), samples=7))"
+    )
+    killed = subprocess.Popen([PYTHON, "-c", benchmark])
+    while not (task.log.exists() and "up" in task.log.read_text()):
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    orphan = int(task.log.read_text().split()[-1])
+    asked = []
+
+    def stop():
+        asked.append(None)
+        if len(asked) == 3:
+            assert steps[0] == []
+            state(task, "completed", summary=True)
+            os.kill(orphan, signal.SIGKILL)
+        return False
+
+    assert run_one(task, stop).error is None
+    assert steps[0] == ["evaluate"]
+    assert "is written by a process of another benchmark: waiting" in caplog.text
+    assert len(asked) > 3
+
+
+def test_who_waits_for_a_process_can_be_stopped(task, steps):
+    task.log.parent.mkdir()
+    with open(task.log, "a", encoding="utf-8") as other:
+        engines._hold(other, lambda: False)
+        stops = iter([False, False])
+        found = run_one(task, lambda: next(stops, True))
+    assert (found.interrupted, steps[0]) == (True, [])
 
 
 def test_outcomes_come_as_runs_end(tmp_path, monkeypatch):

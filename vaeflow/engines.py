@@ -7,6 +7,7 @@ that a crash, or the system's killing a process for its memory, costs that run a
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,11 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vaeflow.errors import ConfigError, one_line
 
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
 Stop = Callable[[], bool]
 _POLL = 0.2  # seconds
+_PROMPT = "$ vaeflow "  # before the words of a step, in a log
+log = logging.getLogger("vaeflow")
 
 
 @dataclass(frozen=True)
@@ -51,51 +60,55 @@ Engine = Callable[[Sequence[Task], int, Stop], Iterator[Outcome]]
 
 
 def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
-    """Train a run, or go on with one that was interrupted, and evaluate it on the test data."""
+    """Train a run, or go on with one that was interrupted, and evaluate it on the test data.
+
+    The log is held meanwhile by this process and the one that it starts, which outlives a benchmark
+    that is killed: the next benchmark waits for it, and goes on from what it made.
+    """
     began = time.monotonic()
-    for words in _steps(task):
-        if stop():  # as this task's turn came, or between two of its steps
-            return Outcome(task.name, time.monotonic() - began, interrupted=True)
-        code = launch([*words, *task.flags], task.log, stop)
-        if code != 0:
-            interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
-            error = None if interrupted else trouble(task.log, code)
-            if error is not None:
-                with open(task.log, "a", encoding="utf-8") as out:
+    task.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(task.log, "a", encoding="utf-8") as out:
+        _hold(out, stop)
+        for words in _steps(task):
+            if stop():  # as this task's turn came, or between two of its steps
+                return Outcome(task.name, time.monotonic() - began, interrupted=True)
+            code = launch([*words, *task.flags], out, stop)
+            if code != 0:
+                interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
+                error = None if interrupted else trouble(task.log, code)
+                if error is not None:
                     out.write(f"Error: {error}\n")  # for who reads the log, or compares, later
-            return Outcome(task.name, time.monotonic() - began, error, interrupted)
+                return Outcome(task.name, time.monotonic() - began, error, interrupted)
     return Outcome(task.name, time.monotonic() - began)
 
 
-def launch(words: Sequence[str], log: Path, stop: Stop = lambda: False) -> int:
+def launch(words: Sequence[str], out: IO[str], stop: Stop = lambda: False) -> int:
     """Run `python -m vaeflow WORDS…`, its output added to a log; return its exit code.
 
     The process gets one SIGINT where this one is to stop, and time to write its checkpoint.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     if hasattr(signal, "pthread_sigmask"):  # Ray's workers block it, and a child inherits that
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with open(log, "a", encoding="utf-8") as out:
-        out.write(f"$ vaeflow {' '.join(words)}\n")
-        out.flush()
-        # In a session of its own it does not get the terminal's Ctrl-C, which would be a second.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vaeflow", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-        try:
-            while not stop():
-                try:
-                    return process.wait(_POLL)
-                except subprocess.TimeoutExpired:
-                    continue
-        except KeyboardInterrupt:  # which is how Ray cancels
-            _interrupt(process)
-            raise
-        return _interrupt(process)
+    out.write(f"{_PROMPT}{' '.join(words)}\n")
+    out.flush()
+    # In a session of its own it does not get the terminal's Ctrl-C, which would be a second.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaeflow", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=out,
+        start_new_session=True,
+    )
+    try:
+        while not stop():
+            try:
+                return process.wait(_POLL)
+            except subprocess.TimeoutExpired:
+                continue
+    except KeyboardInterrupt:  # which is how Ray cancels
+        _interrupt(process)
+        raise
+    return _interrupt(process)
 
 
 def local(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
@@ -178,8 +191,10 @@ def trouble(log: Path, code: int | None = None) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return f"{log} cannot be read"
+    begun = max((i for i, line in enumerate(lines, 1) if line.startswith(_PROMPT)), default=0)
+    lines = [line for line in lines[begun:] if line.strip()]  # of the last step alone
     errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
-    return errors[-1] if errors else next((x for x in lines[::-1] if x.strip()), "no word of why")
+    return errors[-1] if errors else lines[-1] if lines else "no word of why"
 
 
 def _steps(task: Task) -> Iterator[list[str]]:
@@ -192,6 +207,22 @@ def _steps(task: Task) -> Iterator[list[str]]:
             shutil.rmtree(task.run, ignore_errors=True)
             yield ["train", "--config", str(task.config), "--run-dir", str(task.run)]
     yield ["evaluate", str(task.run), "--importance-samples", str(task.samples)]
+
+
+def _hold(out: IO[str], stop: Stop) -> None:
+    """Wait until no other process holds a file, and hold it while it is open here or in a child."""
+    waiting = False
+    while fcntl is not None and not stop():
+        try:
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not waiting:
+                log.warning("%s is written by a process of another benchmark: waiting", out.name)
+            waiting = True
+            time.sleep(_POLL)
+        except OSError:  # a file system without locks
+            return
 
 
 def _json(path: Path) -> dict[str, object]:

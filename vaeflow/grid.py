@@ -38,14 +38,13 @@ class Grid:
     samples: int
     jobs: int = 1  # known for its effect on times, and free to change
 
-    def difference(self, other: Grid) -> str | None:
-        """Return in words the first thing that differs in another grid, if anything does."""
-        if self.samples != other.samples:
-            return f"K was {self.samples} and is {other.samples}"
-        ours, theirs = ({c.name: flatten(c.config) for c in grid.cells} for grid in (self, other))
-        for what, names in (("lacks", theirs.keys() - ours), ("also has", ours.keys() - theirs)):
-            if names:
-                return f"it {what} {', '.join(sorted(names))}"
+    def difference(self, wider: Grid) -> str | None:
+        """Return in words the first of this grid that another lacks or has otherwise, if any is."""
+        if self.samples != wider.samples:
+            return f"K was {self.samples} and is {wider.samples}"
+        ours, theirs = ({c.name: flatten(c.config) for c in grid.cells} for grid in (self, wider))
+        if names := ours.keys() - theirs:
+            return f"it also has {', '.join(sorted(names))}"
         for name, flat in ours.items():
             for key in dict.fromkeys((*flat, *theirs[name])):
                 if (was := flat.get(key)) != (now := theirs[name].get(key)):

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from vaeflow import engines
+from vaeflow.grid import Grid
 from vaeflow.runs import Run
 
 GRID = ["--posterior", "identity", "--posterior", "planar", "--posterior.steps", 2]
@@ -30,11 +31,11 @@ def words(cli, patched):
     """Take all steps in this process, and keep the words of each."""
     taken = []
 
-    def launch(words, log, stop):
+    def launch(words, out, stop):
         taken.append(words)
         done = cli(*words)
-        log.parent.mkdir(exist_ok=True)
-        log.write_text(done.out + done.err)
+        out.write(done.out + done.err)
+        out.flush()
         return done.code
 
     def serial(tasks, jobs, stop):
@@ -125,8 +126,8 @@ def test_what_was_interrupted_resumes_and_what_is_missing_begins(cli, copy, word
     [
         (["--epochs", 2], "epochs of identity-s0 was 1 and is 2"),
         (["-k", 6], "K was 5 and is 6"),
-        (["--seeds", 3], "it lacks identity-s2, planar-s2"),
-        (["--posterior", "radial"], "it lacks radial-s0, radial-s1"),
+        (["--seeds", 1], "it also has identity-s1, planar-s1"),
+        (["--vary", "lr=1e-3"], "it also has identity-s0, identity-s1, planar-s0, planar-s1"),
     ],
 )
 def test_another_grid_in_its_place_is_refused(cli, made, words, one_sentence, more, said):
@@ -135,6 +136,98 @@ def test_another_grid_in_its_place_is_refused(cli, made, words, one_sentence, mo
     assert (done.code, words) == (2, [])
     assert said in done.err
     one_sentence(done.err.strip())
+
+
+def test_more_seeds_and_parts_are_added_to_what_is_there(cli, copy, words, snapshot):
+    before = snapshot(copy / "runs")
+    wider = [*GRID, "--posterior", "radial", *SMALL, "--seeds", 3, "--out", copy]
+    done = cli("benchmark", *wider)
+    assert done.code == 0, done.err
+    new = ["identity-s2", "planar-s2", "radial-s0", "radial-s1", "radial-s2"]
+    assert [w[-1].rpartition("/")[2] for w in words if w[0] == "train"] == new
+    after = snapshot(copy / "runs")
+    assert {path: after[path] for path in before} == before
+    report = json.loads((copy / "report.json").read_text())
+    assert [g["seeds"] for g in report["groups"]] == [3, 3, 3]
+    assert len(report["of"]) == 9
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 2
+    assert "it also has identity-s2, planar-s2, radial-s0, radial-s1, radial-s2" in done.err
+
+
+def test_a_wider_grid_is_kept_before_its_runs_begin(cli, copy, monkeypatch):
+    def killed(tasks, jobs, stop):
+        assert [t.name for t in tasks] == ["identity-s2", "planar-s2"]
+        assert len(Grid.read(copy).cells) == 6
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(engines.ENGINES, "local", killed)
+    assert cli("benchmark", *GRID, *SMALL, "--seeds", 3, "--out", copy).code == 130
+    done = cli("compare", copy)
+    assert done.code == 0, done.err
+    assert "identity-s2 │ not begun" in done.out
+
+
+def test_a_benchmark_that_was_killed_as_it_began_begins_again(cli, words, tmp_path):
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / ".benchmark.toml.tmp").write_text("half of i")
+    done = cli("benchmark", *SMALL, "--seeds", 1, "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+
+
+def test_most_runs_at_a_time_are_remembered_with_the_times(cli, copy, words):
+    for jobs, most in ((2, 1), (3, 1)):  # nothing is left to do
+        assert cli("benchmark", *GRID, *SMALL, "--jobs", jobs, "--out", copy).code == 0
+        assert Grid.read(copy).jobs == most
+    for seeds, jobs, most in ((3, 2, 2), (4, 1, 2)):
+        words = [*GRID, *SMALL, "--seeds", seeds, "--jobs", jobs, "--out", copy]
+        assert cli("benchmark", *words).code == 0
+        assert Grid.read(copy).jobs == most
+    assert "Times of grid are of 2 runs that shared" in (copy / "report.md").read_text()
+
+
+def test_a_damaged_evaluation_is_made_again(cli, copy, words):
+    path = Run(copy / "runs/planar-s1").evaluation("test", 5, "best")
+    path.write_bytes(path.read_bytes()[:-9])
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 0, done.err
+    assert [w[0] for w in words] == ["evaluate"]
+
+
+def test_what_could_not_be_reported_is_refused_before_the_work(cli, words, tmp_path, one_sentence):
+    words.clear()
+    for more, said in (
+        (["--vary", "binarization=dynamic,threshold"], "runs that differ in binarization cannot"),
+        (["--dataset", "digits", "--dataset", "energies"], "differ in dataset.name cannot"),
+        (["--baseline", "planr (steps 4)"], "no run has such a posterior (did you mean 'planar'?)"),
+    ):
+        done = cli("benchmark", *GRID, *SMALL, *more, "--out", tmp_path / "grid")
+        assert (done.code, words) == (2, [])
+        assert said in done.err
+        one_sentence(done.err.strip())
+    assert not (tmp_path / "grid").exists()
+
+
+def test_other_data_are_compared_anyway(cli, words, tmp_path):
+    vary = ["--vary", "binarization=dynamic,threshold", "--seeds", 1, "--anyway"]
+    done = cli("benchmark", *SMALL, *vary, "--baseline", "identity", "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+    assert "The runs are not comparable, as identity-binarizationdynamic-s0 and" in done.out
+
+
+def test_values_may_be_given_one_by_one(cli, words, tmp_path, monkeypatch):
+    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
+    vary = ["--vary", "latent=2", "--vary", "latent=4,6", "--seeds", 1]
+    cli("benchmark", *SMALL, *vary, "--out", tmp_path / "grid")
+    names = [cell.name for cell in Grid.read(tmp_path / "grid").cells]
+    assert names == ["identity-latent2-s0", "identity-latent4-s0", "identity-latent6-s0"]
+
+
+def test_the_report_names_no_place_of_this_machine(made):
+    for path in made[0].glob("report.*"):
+        assert str(made[0].parent) not in path.read_text(errors="replace"), path.name
+    report = json.loads((made[0] / "report.json").read_text())
+    assert [run["name"] for g in report["groups"] for run in g["runs"]] == NAMES
 
 
 def test_a_directory_of_something_else_is_left_alone(cli, tmp_path):

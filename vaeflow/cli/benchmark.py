@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.cli import shared
 from vaeflow.cli.parts import PartsCommand, command_line_layer
 from vaeflow.registry import KINDS
 
 if TYPE_CHECKING:
-    from vaeflow.grid import Grid
+    from vaeflow.grid import Cell, Grid
     from vaeflow.plugins import Plugins
 
 
@@ -48,9 +50,9 @@ def _seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
 
 
 @click.command("benchmark", cls=GridCommand)
-@click.option("--recipe", metavar="NAME|FILE", help="Start from a recipe, or any TOML file.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file, laid over the recipe.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key.")
+@shared.recipe
+@shared.config
+@shared.assignments
 @click.option(
     "--vary",
     multiple=True,
@@ -87,15 +89,9 @@ def _seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
     show_default=True,
     help="Processes of this machine, or a Ray cluster.",
 )
-@click.option(
-    "--importance-samples",
-    "-k",
-    type=click.IntRange(1),
-    default=5000,
-    show_default=True,
-    help="K of the NLL; fewer for a quick look.",
-)
-@click.option("--baseline", metavar="NAME", help="What the others are compared with.")
+@shared.importance_samples("Of the NLL; fewer for a quick look.")
+@shared.baseline
+@shared.anyway
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -108,16 +104,18 @@ def command(
     engine: str,
     importance_samples: int,
     baseline: str | None,
+    anyway: bool,
     **params: Any,
 ) -> int:
     """Train and evaluate a grid of models, and compare them.
 
     Every part that is given several times, every --vary and the seeds are multiplied out:
 
-    vaeflow benchmark --posterior identity --posterior planar --vary posterior.steps=4,16
+    \b
+      vaeflow benchmark --posterior identity --posterior planar --vary posterior.steps=4,16
 
-    The same command again goes on where it was interrupted. A run that fails is a row of the
-    report, and the others go on.
+    The same command again goes on where it was interrupted, and one for more, such as more seeds,
+    adds them. A run that fails is a row of the report, and the others go on.
     """
     from vaeflow.cli.compare import report
     from vaeflow.cli.running import counting, interruptible
@@ -138,16 +136,19 @@ def command(
     if params["threads"] is None and (share := _threads(before, jobs, engine)) is not None:
         params["threads"] = share
     grid = _grid(ctx, params, base, vary, seeds, plugins, importance_samples, jobs)
-    _settle(out, before, grid)
+    _check_report(grid, baseline, anyway=anyway)
+    _check_place(out, before, grid)
 
     def done(name: str) -> bool:
         run = Run(out / "runs" / name)
         return trained(run) and figures_of(run, "test", importance_samples) is not None
 
-    tasks = [t for t in _tasks(out, grid, plugins) if not done(t.name)]
-    total = len(grid.cells)
-    ready = total - len(tasks)
-    click.echo(f"{total} runs in {out}, {ready} of them done")
+    left = [cell for cell in grid.cells if not done(cell.name)]
+    shared_by = max(jobs if left else 1, 1 if before is None else before.jobs)
+    replace(grid, jobs=shared_by).write(out)
+    tasks = [*_tasks(out, left, grid.samples, plugins)]
+    total, ready = len(grid.cells), len(grid.cells) - len(left)
+    click.echo(f"{total} runs in {out}, {ready} of them done; what each says is in {out / 'logs'}")
     with (
         interruptible() as stop,
         counting(total if tasks else 0, "runs", ready) as progress,
@@ -171,6 +172,7 @@ def command(
         plugins,
         lambda run: importance_samples,
         baseline=baseline,
+        anyway=anyway,
         out=out,
         notes=notes,
     )
@@ -202,14 +204,14 @@ def _grid(
     """Multiply out what the line says."""
     from vaeflow.grid import Grid, make_cells, split_values
 
-    varied = {}
+    varied: dict[str, list[str]] = {}
     for item in vary:
         key, equals, values = item.partition("=")
         if not (key.strip() and equals):
             raise click.UsageError(
                 f"--vary {item}: write KEY=V1,V2, as in --vary posterior.steps=4,16"
             )
-        varied[key.strip().replace("-", "_")] = split_values(values)
+        varied.setdefault(key.strip().replace("-", "_"), []).extend(split_values(values))
     names = {}
     for kind in KINDS:
         given = [*params[kind], *varied.pop(kind, [])]
@@ -223,28 +225,54 @@ def _grid(
     return Grid(tuple(cells), samples, jobs)
 
 
-def _settle(out: Path, before: Grid | None, grid: Grid) -> None:
-    """Write the grid into a new directory; one that is there must hold the same.
+def _check_report(grid: Grid, baseline: str | None, *, anyway: bool) -> None:
+    """Refuse before the work what would be refused after it.
 
     Raises:
-        ConfigError: if it holds anything else.
+        ConfigError: if no run has the baseline's posterior, or if runs differ in their data.
+    """
+    from vaeflow.comparison import short
+    from vaeflow.errors import ConfigError, did_you_mean
+    from vaeflow.grid import flatten
+
+    flats = [flatten(cell.config) for cell in grid.cells]
+    names = dict.fromkeys(short(flat["posterior.name"]) for flat in flats)
+    if baseline is not None and (asked := short(baseline.partition(" (")[0])) not in names:
+        raise ConfigError(
+            f"--baseline {baseline}: no run has such a posterior{did_you_mean(asked, names)}; "
+            f"there are {', '.join(names)}"
+        )
+    of_data = [k for k in flats[0] if k.startswith("dataset.")] + ["binarization", "dequantize"]
+    for key in of_data:
+        if not anyway and len({str(flat.get(key)) for flat in flats}) > 1:
+            raise ConfigError(
+                f"runs that differ in {key} cannot be compared: vary something else, or give "
+                "--anyway"
+            )
+
+
+def _check_place(out: Path, before: Grid | None, grid: Grid) -> None:
+    """Refuse a directory that is no benchmark's, or holds what the grid has not.
+
+    Raises:
+        ConfigError: if it does.
     """
     from vaeflow.errors import ConfigError
+    from vaeflow.grid import FILE
 
     if before is None:
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and {p.name for p in out.iterdir()} - {f".{FILE}.tmp"}:
             raise ConfigError(
                 f"--out {out}: it exists and is no benchmark's directory; choose another"
             )
-        grid.write(out)
     elif (difference := before.difference(grid)) is not None:
         raise ConfigError(
-            f"--out {out}: it holds another grid, {difference}; give the same options to continue "
-            "it, or another directory"
+            f"--out {out}: it holds another grid, {difference}; give the same options, or more of "
+            "them, to continue it, or another directory"
         )
 
 
-def _tasks(out: Path, grid: Grid, plugins: Plugins) -> Iterator[Any]:
+def _tasks(out: Path, cells: Iterable[Cell], samples: int, plugins: Plugins) -> Iterator[Any]:
     """Yield what is to be done for each cell, its configuration written down."""
     import tomli_w
 
@@ -255,7 +283,7 @@ def _tasks(out: Path, grid: Grid, plugins: Plugins) -> Iterator[Any]:
     flags = [f"--plugin={file.absolute()}" for file in chosen.files]
     flags += ["--no-plugins"] if chosen.allowed == frozenset() else []
     flags += ["--strict-plugins"] if chosen.strict else []
-    for cell in grid.cells:
+    for cell in cells:
         config = root / "configs" / f"{cell.name}.toml"
         write_file(config, tomli_w.dumps(cell.config).encode())
         yield Task(
@@ -263,7 +291,7 @@ def _tasks(out: Path, grid: Grid, plugins: Plugins) -> Iterator[Any]:
             run=root / "runs" / cell.name,
             config=config,
             log=root / "logs" / f"{cell.name}.log",
-            samples=grid.samples,
+            samples=samples,
             flags=tuple(flags),
             gpu=str(cell.config["device"]).startswith("cuda"),
         )
