@@ -232,6 +232,7 @@ def test_all_files_hold_all_tables(written):
     for verdict in found.verdicts:
         assert verdict in page
         assert verdict in text
+    assert page.count('<table class="words">') == 1  # of the runs left out
     assert "All have latent 2." in page
     assert "- All have latent 2.\n" in text
     found = json.loads((out / "report.json").read_text())
@@ -257,6 +258,8 @@ def test_what_all_have_in_common_is_said_and_nothing_else(run):
     runs += [run("planar", 0, 1.0, config={**config, "lr": 0.2, "batch_size": 5})]
     said = in_common(compare(runs, parameters=ten))
     assert said == "All have latent 2, batch size 5, encoder mlp (hidden 8,8), prior a/b."
+    said = in_common(compare([run("iaf", 0, 1.0, config={"posterior.steps": 3})], parameters=ten))
+    assert said == "All have latent 2, posterior iaf (steps 3)."
 
 
 def test_figures_of_single_runs_tell_what_is_their_own(run):

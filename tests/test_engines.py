@@ -169,7 +169,11 @@ def test_a_process_that_outlived_a_killed_benchmark_is_waited_for(task, sleeper,
             os.kill(orphan, signal.SIGKILL)
         return False
 
-    assert run_one(task, stop).error is None
+    try:
+        assert run_one(task, stop).error is None
+    except BaseException:
+        os.kill(orphan, signal.SIGKILL)
+        raise
     assert steps[0] == ["evaluate"]
     assert "is written by a process of another benchmark: waiting" in caplog.text
     assert len(asked) > 3

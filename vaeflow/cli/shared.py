@@ -24,7 +24,7 @@ split = click.option(
     type=click.Choice(["train", "validation", "test"]),
     default="test",
     show_default=True,
-    help="Which of the data.",
+    help="The part of the data.",
 )
 weights = click.option(
     "--weights",
@@ -53,7 +53,7 @@ baseline = click.option(
     help="What the others are compared with: a posterior, or a group as the tables name it.  "
     "[default: identity]",
 )
-anyway = click.option("--anyway", is_flag=True, help="Compare what differs in its data or K.")
+anyway = click.option("--anyway", is_flag=True, help="Compare even what differs in its data or K.")
 
 
 def importance_samples(help: str, *, default: int | None = 5000, least: int = 1) -> Decorator:

@@ -59,13 +59,13 @@ def remarks(comparison: Comparison) -> list[str]:
 
 
 def in_common(comparison: Comparison) -> str:
-    """Return in words what all groups have set alike, but for their posteriors."""
+    """Return in words what all groups have set alike."""
     first, *rest = (group.config for group in comparison.groups)
     alike = {k: show(v) for k, v in first.items() if all(show(c.get(k)) == show(v) for c in rest)}
     words = [f"{k.replace('_', ' ')} {v}" for k, v in alike.items() if "." not in k]
     for kind in KINDS:
         own = {k.removeprefix(f"{kind}."): v for k, v in alike.items() if k.startswith(f"{kind}.")}
-        if kind != "posterior" and (name := own.pop("name", None)) is not None:
+        if (name := own.pop("name", None)) is not None:
             options = ", ".join(f"{option.replace('_', ' ')} {v}" for option, v in own.items())
             words.append(f"{kind} {short(name)}" + (f" ({options})" if options else ""))
     return f"All have {', '.join(words)}."
