@@ -217,10 +217,10 @@ def test_other_data_are_compared_anyway(cli, words, tmp_path):
 
 def test_values_may_be_given_one_by_one(cli, words, tmp_path, monkeypatch):
     monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
-    vary = ["--vary", "latent=2", "--vary", "latent=4,6", "--seeds", 1]
-    cli("benchmark", *SMALL, *vary, "--out", tmp_path / "grid")
+    vary = ["--vary", "latent=2", "--vary", "latent=4", "--vary", "posterior=identity,planar"]
+    cli("benchmark", *SMALL, *vary, "--seeds", 1, "--out", tmp_path / "grid")
     names = [cell.name for cell in Grid.read(tmp_path / "grid").cells]
-    assert names == ["identity-latent2-s0", "identity-latent4-s0", "identity-latent6-s0"]
+    assert names == [f"{p}-latent{n}-s0" for p in ("identity", "planar") for n in (2, 4)]
 
 
 def test_the_report_names_no_place_of_this_machine(made):

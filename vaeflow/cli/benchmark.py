@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,42 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli import shared
-from vaeflow.cli.parts import PartsCommand, command_line_layer
-from vaeflow.registry import KINDS
+from vaeflow.cli.grids import GridCommand, read_grid, read_seeds, share_of_cores
 
 if TYPE_CHECKING:
     from vaeflow.grid import Cell, Grid
     from vaeflow.plugins import Plugins
-
-
-class GridCommand(PartsCommand):
-    """Takes parts several times, and seeds in place of a seed."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters of a training, changed so."""
-        if not hasattr(self, "_several"):
-            params = [p for p in super().get_params(ctx) if p.name != "seed"]
-            self._several = [_several(p) if p.name in KINDS else p for p in params]
-        return self._several
-
-
-def _several(option: click.Parameter) -> click.Parameter:
-    """Return an option that can be given several times."""
-    assert isinstance(option, click.Option)
-    return click.Option(
-        [str(option.name), *option.opts], metavar=option.metavar, help=option.help, multiple=True
-    )
-
-
-def _seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
-    """Read "3" as 0, 1, 2 and "3,5" as those."""
-    if not re.fullmatch(r"\d+(,\d+)*,?", text):
-        raise click.BadParameter(f"{text!r}: write a number of seeds, or a list such as 3,5,8")
-    numbers = [int(word) for word in text.split(",") if word]
-    found = numbers if "," in text else [*range(numbers[0])]
-    if not found:
-        raise click.BadParameter("there must be one seed at least")
-    return [*dict.fromkeys(found)]
 
 
 @click.command("benchmark", cls=GridCommand)
@@ -64,7 +32,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
     "--seeds",
     default="3",
     show_default=True,
-    callback=_seeds,
+    callback=read_seeds,
     metavar="N|LIST",
     help="How many seeds, from 0, or which.",
 )
@@ -133,9 +101,9 @@ def command(
     if config is not None:
         base.append((read_toml(config), str(config)))
     before = Grid.read(out) if (out / FILE).exists() else None
-    if params["threads"] is None and (share := _threads(before, jobs, engine)) is not None:
+    if params["threads"] is None and (share := share_of_cores(before, jobs, engine)) is not None:
         params["threads"] = share
-    grid = _grid(ctx, params, base, vary, seeds, plugins, importance_samples, jobs)
+    grid = read_grid(ctx, params, base, vary, seeds, plugins, importance_samples, jobs)
     _check_report(grid, baseline, anyway=anyway)
     _check_place(out, before, grid)
 
@@ -179,50 +147,6 @@ def command(
     if ready < total:
         click.echo(f"{total - ready} of {total} failed; the same command tries again.", err=True)
     return 0 if ready == total else 1
-
-
-def _threads(before: Grid | None, jobs: int, engine: str) -> int | None:
-    """Return each run's share of the cores; a benchmark goes on with what it began with."""
-    from vaeflow.engines import cores
-
-    if before is not None:
-        found = before.cells[0].config.get("threads")
-        return None if found is None else int(found)
-    return None if jobs == 1 and engine == "local" else max(1, cores() // jobs)
-
-
-def _grid(
-    ctx: click.Context,
-    params: dict[str, Any],
-    base: list[tuple[Mapping[str, Any], str]],
-    vary: tuple[str, ...],
-    seeds: list[int],
-    plugins: Plugins,
-    samples: int,
-    jobs: int,
-) -> Grid:
-    """Multiply out what the line says."""
-    from vaeflow.grid import Grid, make_cells, split_values
-
-    varied: dict[str, list[str]] = {}
-    for item in vary:
-        key, equals, values = item.partition("=")
-        if not (key.strip() and equals):
-            raise click.UsageError(
-                f"--vary {item}: write KEY=V1,V2, as in --vary posterior.steps=4,16"
-            )
-        varied.setdefault(key.strip().replace("-", "_"), []).extend(split_values(values))
-    names = {}
-    for kind in KINDS:
-        given = [*params[kind], *varied.pop(kind, [])]
-        params[kind] = given[0] if len(given) == 1 else None
-        if len(given) > 1:
-            names[kind] = [*dict.fromkeys(given)]
-    line = command_line_layer(ctx, {"seed": None, **params})
-    cells, remarks = make_cells(base, line, names, varied, seeds, plugins)
-    for remark in remarks:
-        click.echo(f"Note: {remark}.", err=True)
-    return Grid(tuple(cells), samples, jobs)
 
 
 def _check_report(grid: Grid, baseline: str | None, *, anyway: bool) -> None:
