@@ -12,6 +12,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.evaluation import ImageBounds, PerImage
 from vaeflow.evaluation.stored import Stored
 from vaeflow.finished import Finished, Unfinished
+from vaeflow.grid import write_file
 from vaeflow.reports import check_free, numbers, write
 from vaeflow.reports.plot import draw, front
 from vaeflow.reports.tables import in_common, remarks, tables
@@ -303,6 +304,8 @@ def test_each_group_has_a_look_of_its_own_and_its_name_beside_the_plot(count, mo
     assert labels == [*(f"planar (steps {i})" for i in range(count)), "Pareto front"]
     looks = {(c.lines[0].get_marker(), c.lines[0].get_color()) for c in axes.containers}
     assert len(looks) == count
+    (line,) = (line for line in axes.lines if line.get_label() == "Pareto front")
+    assert [*line.get_xdata()] == [1 if count > 1 else 2, 2]  # it reaches the slowest
     boxes = [text.get_window_extent() for text in legend.get_texts()]
     assert all(one.y0 >= other.y1 - 1 for one, other in pairwise(boxes))
     assert legend.get_window_extent().x0 > axes.get_window_extent().x1
@@ -323,6 +326,20 @@ def test_without_matplotlib_the_rest_is_written(written, six, monkeypatch, caplo
     names = {p.name for p in (tmp_path / "plain").iterdir()}
     assert names == {"report.md", "report.csv", "report.json", "report.html"}
     assert "<img" not in (tmp_path / "plain" / "report.html").read_text("utf-8")
+
+
+def test_a_report_that_was_cut_off_is_written_again(six, tmp_path, monkeypatch):
+    found = compare(six, parameters=ten)
+    left = [write_file, write_file]
+
+    def write_or_die(path, content):
+        left.pop()(path, content)
+
+    monkeypatch.setattr("vaeflow.reports.write_file", write_or_die)
+    of = check_free(tmp_path, [r.run.path for r in six])
+    with pytest.raises(IndexError):
+        write(found, tmp_path, of)
+    assert check_free(tmp_path, [r.run.path for r in six]) == of
 
 
 def test_a_report_is_renewed_but_no_other_is_overwritten(written, six, one_sentence):

@@ -56,6 +56,19 @@ def test_what_is_missing_is_evaluated_with_k_or_told(cli, runs, one_sentence):
     assert missing.is_file()
 
 
+def test_data_that_moved_and_other_splits_are_evaluated(cli, runs, grey_file):
+    for run in runs:
+        config = run / "config.toml"
+        config.write_text(config.read_text().replace(str(grey_file), f"/gone/{grey_file.name}"))
+    words = ("compare", *runs, "--split", "validation", "-k", 3)
+    done = cli(*words)
+    assert done.code == 2
+    assert "no run is finished, identity: /gone/grey.npz is no file: check" in done.err
+    done = cli(*words, "--data-root", grey_file.parent)
+    assert done.code == 0, done.err
+    assert "8 images of the validation data of file" in done.out
+
+
 def test_evaluations_with_different_k_are_not_mixed(cli, runs):
     Run(runs[1]).evaluation("test", 4, "best").unlink()
     assert cli("evaluate", runs[1], "-k", 6, "--json").code == 0

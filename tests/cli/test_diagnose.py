@@ -62,7 +62,7 @@ def test_the_json_states_what_the_figures_are_of(diagnosed, plane):
     report = json.loads((diagnosed[1] / "diagnosis.json").read_text())
     stated = ("run", "dataset", "split", "binarization", "weights", "seed", "images", "samples")
     assert [report[name] for name in stated] == [
-        str(plane), "vaeflow/file", "test", "dynamic", "best", 0, 2, 50
+        "run", "vaeflow/file", "test", "dynamic", "best", 0, 2, 50
     ]  # fmt: skip
     gaps = report["gaps"]
     parts = gaps["approximation"]["mean"] + gaps["amortization"]["mean"]

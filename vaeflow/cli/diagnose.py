@@ -130,7 +130,7 @@ def command(
     )
     sentences = verdict(found)
     report = {
-        "run": str(run),
+        "run": run.resolve().name,
         "dataset": config.dataset.name,
         "split": split,
         "binarization": config.binarization,

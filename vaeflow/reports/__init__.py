@@ -57,10 +57,10 @@ def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
     png = draw(numbers)
     if png is None:
         log.warning("there is no plot without matplotlib: pip install 'vaeflow[plots]'")
-    contents = {
+    contents = {  # the first says whose the others are, if no more is written
+        "report.json": (json.dumps(numbers, indent=2) + "\n").encode(),
         "report.md": markdown(comparison, plot=png is not None).encode(),
         "report.csv": as_csv(comparison).encode(),
-        "report.json": (json.dumps(numbers, indent=2) + "\n").encode(),
         "report.html": page(comparison, png).encode(),
         **({} if png is None else {"report.png": png}),
     }
