@@ -61,7 +61,8 @@ def command(dataset: str, posterior: str, *, epochs: int, runs: int, samples: in
     data = DATASETS[dataset]
     seeds = f"--seeds {runs}"
     if data.splits:
-        seeds = f"--seeds 1 --vary dataset.seed={','.join(map(str, data.splits[:runs]))}"
+        splits = ",".join(map(str, data.splits[:runs]))
+        seeds = f"--seeds 1 --vary dataset.seed={splits} --anyway"  # each has its own test images
     return (
         f"{POSTERIORS[posterior]} {data.words} {PARTS} {settings(epochs)} {seeds} "
         f"-k {samples or data.samples} --test-samples 1 --image-every 0 --no-tensorboard"
@@ -82,7 +83,9 @@ def train(place: Path, line: str, stop: Callable[[], bool]) -> bool:
     """Train and evaluate one cell's runs, or go on with them; False if one fails."""
     print(f"vaeflow benchmark {line} --out {place}", flush=True)
     log = place.with_name(f"{place.name}.log")
-    code = launch(["benchmark", *shlex.split(line), "--out", str(place)], log, stop)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a", encoding="utf-8") as out:
+        code = launch(["benchmark", *shlex.split(line), "--out", str(place)], out, stop)
     if code == 0 or stop():
         return True
     print(f"failed: {trouble(log, code)}", flush=True)

@@ -155,11 +155,11 @@ def small(cli, script, monkeypatch, tmp_path):
     monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
     launched = []
 
-    def launch(words, log, stop):
+    def launch(words, out, stop):
         launched.append(words[0])
-        log.parent.mkdir(parents=True, exist_ok=True)
         done = cli(*words)
-        log.write_text(done.out + done.err, encoding="utf-8")
+        out.write(done.out + done.err)
+        out.flush()
         return done.code
 
     def serial(tasks, jobs, stop):
@@ -206,7 +206,7 @@ def test_a_stop_ends_with_the_table_of_what_is_finished(small, script, monkeypat
     small("--posterior", "VAE")
     begun, now = [], [0.0]
 
-    def launch(words, log, stop):
+    def launch(words, out, stop):
         begun.append(words)
         if by == "Ctrl-C":
             signal.raise_signal(signal.SIGINT)
