@@ -200,6 +200,13 @@ def test_description_comes_from_signature_and_docstring():
     assert summary(Flow) == "A flow of many maps."
 
 
+def test_a_summary_does_not_end_with_authors():
+    class Masked:
+        """A masked flow (Papamakarios et al. 2017). It is exact."""
+
+    assert summary(Masked) == "A masked flow (Papamakarios et al. 2017)."
+
+
 def test_a_literal_of_digits_stays_text():
     class Coded:
         def __init__(self, *, code: Literal["1", "2"] = "1", n: Literal[1, 2] | None = None):

@@ -235,7 +235,7 @@ def summary(part: type) -> str:
     """Return the first sentence of a part's docstring, as a line of plain text."""
     text = inspect.getdoc(part) or ""
     paragraph = " ".join(text.split("\n\n")[0].split())
-    return re.split(r"(?<=[.])\s", paragraph)[0]
+    return re.split(r"(?<=[.])(?<! al[.])\s", paragraph)[0]  # "et al." ends none
 
 
 def _meanings(part: type) -> dict[str, str]:
