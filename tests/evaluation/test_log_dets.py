@@ -81,7 +81,7 @@ def test_the_maps_add_up_to_the_flow(linear_gaussian, family):
 def test_a_stack_tells_what_each_of_its_maps_adds():
     """The terms of a stack are those of stacks of one map each, applied in turn."""
     torch.manual_seed(0)
-    w, u = torch.randn(2, 4, 3, L, dtype=torch.float64)
+    w, u = (x.requires_grad_() for x in torch.randn(2, 4, 3, L, dtype=torch.float64))
     b, z0 = torch.randn(4, 3, dtype=torch.float64), torch.randn(5, 2, 4, L, dtype=torch.float64)
     stack = PlanarMaps(w, u, b)
     end, terms = stack.log_dets(z0)

@@ -96,8 +96,9 @@ class PlanarMaps:
             )
         return each.transpose(0, 1).reshape(z.shape), log_det.reshape(z.shape[:-1])
 
+    @torch.no_grad()
     def log_dets(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T)."""
+        """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T); no gradients."""
         shape, z = z.shape, z.reshape(-1, *z.shape[-2:])
         with torch.autocast(z.device.type, enabled=False):
             start = torch.einsum("nbl,btl->bnt", z, self.w) + self.b[:, None]
