@@ -30,6 +30,8 @@ class Place:
     name: str  # that a reader elsewhere understands
     run: Run
     log: Path | None = None  # of the benchmark that trains it
+    benchmark: str | None = None  # its name
+    samples: int | None = None  # its K
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,18 @@ def find(paths: Iterable[Path]) -> tuple[list[Place], list[str]]:
     Raises:
         CheckpointError: if a path is neither.
     """
-    runs: dict[Path, tuple[Run, Path | None]] = {}
+    runs: dict[Path, tuple[Run, Path | None, str | None, int | None]] = {}
     shared: dict[int, list[str]] = {}  # jobs -> benchmarks
     for path in paths:
         if (path / FILE).is_file():
-            grid = Grid.read(path)
+            grid, benchmark = Grid.read(path), path.resolve().name
             for cell in grid.cells:
                 run, text = path / "runs" / cell.name, path / "logs" / f"{cell.name}.log"
-                runs.setdefault(run.resolve(), (Run(run), text))
+                runs.setdefault(run.resolve(), (Run(run), text, benchmark, grid.samples))
             if grid.jobs > 1:
-                shared.setdefault(grid.jobs, []).append(path.resolve().name)
+                shared.setdefault(grid.jobs, []).append(benchmark)
         elif (path / "config.toml").is_file():
-            runs.setdefault(path.resolve(), (Run(path), None))
+            runs.setdefault(path.resolve(), (Run(path), None, None, None))
         else:
             raise CheckpointError(
                 f"{path} is neither a run directory (it has no config.toml) nor that of a "
@@ -144,8 +146,24 @@ def figures_of(run: Run, split: str, samples: int) -> Stored | None:
     return stored if stored.complete and stored.about["epoch"] == epoch else None
 
 
-def choose_samples(runs: Iterable[Run], split: str, *, anyway: bool = False) -> dict[Path, int]:
-    """Return K for each run: the largest of which all have an evaluation.
+def progress(places: Iterable[Place]) -> list[str]:
+    """Return a note on each benchmark that is not done."""
+    of: dict[str, list[bool]] = {}
+    for place in places:
+        if place.benchmark is not None and place.samples is not None:
+            done = trained(place.run) and figures_of(place.run, "test", place.samples) is not None
+            of.setdefault(place.benchmark, []).append(done)
+    return [
+        f"{sum(done)} of {len(done)} runs of {name} are done; the same `vaeflow benchmark` goes on."
+        for name, done in of.items()
+        if not all(done)
+    ]
+
+
+def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, int]:
+    """Return K for each trained run: the largest of which all have an evaluation.
+
+    A run that its benchmark has yet to evaluate has none, where others have one.
 
     Arguments:
         anyway: take the largest of each run by itself if they have none in common.
@@ -153,7 +171,12 @@ def choose_samples(runs: Iterable[Run], split: str, *, anyway: bool = False) -> 
     Raises:
         ConfigError: if there is no such K.
     """
-    known = {run.path: _samples(run, split) for run in runs}
+    ready = [place for place in places if trained(place.run)]
+    known = {place.run.path: _samples(place.run, split) for place in ready}
+    if split == "test" and any(known.values()):
+        for place in ready:
+            if place.benchmark is not None and not known[place.run.path]:
+                del known[place.run.path]
     common = set.intersection(*known.values()) if known else set()
     if common:
         return dict.fromkeys(known, max(common))
@@ -161,9 +184,10 @@ def choose_samples(runs: Iterable[Run], split: str, *, anyway: bool = False) -> 
         return {path: max(found) for path, found in known.items()}
     lacking = next((path for path, found in known.items() if not found), None)
     if lacking is not None:
+        usual = next((place.samples for place in ready if place.samples is not None), 5000)
         raise ConfigError(
-            f"{lacking} has no evaluation on the {split} data: give -k, such as -k 5000, and what "
-            "is missing is evaluated"
+            f"{lacking} has no evaluation on the {split} data: give -k, such as -k {usual}, and "
+            "what is missing is evaluated"
         )
     one = next(iter(known))
     other = next(path for path in known if known[path] != known[one])
@@ -186,8 +210,7 @@ def look(
             evaluate(run, samples)
             stored = figures_of(run, split, samples)
         if stored is None:
-            why = trouble(place.log) if place.log else f"no evaluation with K = {samples:,}"
-            return Unfinished(place.name, why)
+            return Unfinished(place.name, _unevaluated(place, samples))
         environment = run.environment()
         return Finished(
             name=place.name,
@@ -225,6 +248,15 @@ def _why(place: Place) -> str:
     if place.log is not None and place.log.exists():
         return trouble(place.log)
     return "not begun"
+
+
+def _unevaluated(place: Place, samples: int) -> str:
+    """Return why a trained run has no evaluation."""
+    if place.log is None:
+        return f"no evaluation with K = {samples:,}"
+    why = trouble(place.log)
+    failed = place.log.exists() and f"Error: {why}" in place.log.read_text("utf-8", "replace")
+    return why if failed else "not evaluated yet"
 
 
 def _milliseconds(run: Run, images: int) -> float:

@@ -168,6 +168,23 @@ def test_a_wider_grid_is_kept_before_its_runs_begin(cli, copy, monkeypatch):
     assert "identity-s2 │ not begun" in done.out
 
 
+def test_a_run_yet_to_be_evaluated_holds_up_no_comparison(cli, copy):
+    for name in ("identity-s1", "planar-s1"):
+        Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
+    with (copy / "logs/planar-s1.log").open("a") as log:
+        log.write("$ vaeflow evaluate\nError: it burns\n")
+    done = cli("compare", copy)
+    assert done.code == 0, done.err
+    assert "identity-s1 │ not evaluated yet" in done.out
+    assert "planar-s1   │ it burns" in done.out
+    assert "2 of 4 runs of grid are done; the same `vaeflow benchmark` goes on." in done.out
+    done = cli("compare", copy, "--baseline", "plaanar")
+    assert "there is no such posterior or group" in done.err
+    for name in ("identity-s0", "planar-s0"):
+        Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
+    assert "give -k, such as -k 5, and what is missing" in cli("compare", copy).err
+
+
 def test_a_benchmark_that_was_killed_as_it_began_begins_again(cli, words, tmp_path):
     (tmp_path / "grid").mkdir()
     (tmp_path / "grid" / ".benchmark.toml.tmp").write_text("half of i")

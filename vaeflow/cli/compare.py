@@ -50,17 +50,17 @@ def command(
     Runs that differ in their seed alone are one group. Every group is compared with the diagonal
     Gaussian, image by image, on the same images.
     """
-    from vaeflow.finished import choose_samples, find, trained
+    from vaeflow.finished import choose_samples, find, progress
     from vaeflow.plugins import load_plugins
 
     plugins = load_plugins(selection)
     places, notes = find(runs)
-    ready = [place.run for place in places if trained(place.run)]
     if importance_samples is None:
-        samples = choose_samples(ready, split, anyway=anyway)
+        samples = choose_samples(places, split, anyway=anyway)
+        notes += progress(places)
         make = None
     else:
-        samples = dict.fromkeys((run.path for run in ready), importance_samples)
+        samples = dict.fromkeys((place.run.path for place in places), importance_samples)
         make = _evaluator(plugins, split, device, data_root)
     report(
         places,
