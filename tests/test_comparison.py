@@ -115,6 +115,15 @@ def test_of_one_seed_the_interval_is_of_images_and_says_so(run):
     )
 
 
+def test_intervals_of_two_kinds_are_told_apart(run):
+    runs = [run(posterior, s, 0.1 * s) for posterior in ("identity", "planar") for s in range(2)]
+    said = " ".join(remarks(compare([*runs, run("iaf", 0, 0.0)], parameters=ten)))
+    assert (
+        "Their intervals, at 95 % each, cover other seeds and other test images; those of iaf, "
+        "other test images, not other seeds. The last column" in said
+    )
+
+
 def test_labels_say_what_tells_groups_apart(run):
     runs = [run("identity", 0, 1.0)]
     for steps in (4, 16):
@@ -166,7 +175,7 @@ def test_without_a_baseline_there_are_no_differences(run):
 @pytest.mark.parametrize(
     ("about", "said"),
     [
-        ({"dataset": "vaeflow/mnist"}, "the data set, vaeflow/digi"),
+        ({"dataset": "vaeflow/mnist"}, "the data set, vaeflow/digits and vaeflow/mnist"),
         ({"images_sha256": "b" * 64}, "the images' checksum, aaaaaaaaaaaa and bbbbbbbbbbbb"),
         ({"split": "train"}, "the split, test and train"),
         ({"binarization": "none"}, "the binarization, dynamic and none"),

@@ -130,3 +130,8 @@ def test_a_damaged_file_is_told(tmp_path):
 )
 def test_what_another_grid_lacks_or_has_otherwise_is_said(other, words):
     assert Grid((cell("a", x=1),), 5).difference(other) == words
+
+
+def test_a_changed_setting_is_said_before_missing_runs():
+    ours, theirs = Grid((cell("a", x=1), cell("b", x=1)), 5), Grid((cell("b", x=2),), 5)
+    assert ours.difference(theirs) == "x of b was 1 and is 2"

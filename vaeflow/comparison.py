@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,14 +167,21 @@ def _mixed(runs: Sequence[Finished]) -> str | None:
     first = runs[0]
     for run in runs[1:]:
         pairs = [
-            (words, *(show(r.stored.about[key])[:12] for r in (first, run)))
+            (words, *(show(r.stored.about[key]) for r in (first, run)))
             for key, words in _DATA.items()
         ]
         pairs.append(("what is scored", first.scores, run.scores))
-        told = [f"{words}, {one} and {other}" for words, one, other in pairs if one != other]
+        told = [
+            f"{words}, {_cut(one)} and {_cut(other)}" for words, one, other in pairs if one != other
+        ]
         if told:
             return f"as {first.name} and {run.name} differ in {'; in '.join(told)}"
     return None
+
+
+def _cut(text: str) -> str:
+    """Return the beginning of a checksum, and all of what is none."""
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
 
 
 def _groups(

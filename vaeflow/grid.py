@@ -39,16 +39,17 @@ class Grid:
     jobs: int = 1  # known for its effect on times, and free to change
 
     def difference(self, wider: Grid) -> str | None:
-        """Return in words the first of this grid that another lacks or has otherwise, if any is."""
+        """Return in words what another grid has otherwise or, if nothing, what it lacks."""
         if self.samples != wider.samples:
             return f"K was {self.samples} and is {wider.samples}"
         ours, theirs = ({c.name: flatten(c.config) for c in grid.cells} for grid in (self, wider))
+        for name in [name for name in ours if name in theirs]:
+            flat, other = ours[name], theirs[name]
+            for key in dict.fromkeys((*flat, *other)):
+                if (was := flat.get(key)) != (now := other.get(key)):
+                    return f"{key} of {name} was {show(was)} and is {show(now)}"
         if names := ours.keys() - theirs:
             return f"it also has {', '.join(sorted(names))}"
-        for name, flat in ours.items():
-            for key in dict.fromkeys((*flat, *theirs[name])):
-                if (was := flat.get(key)) != (now := theirs[name].get(key)):
-                    return f"{key} of {name} was {show(was)} and is {show(now)}"
         return None
 
     def write(self, folder: Path) -> None:

@@ -49,11 +49,15 @@ def remarks(comparison: Comparison) -> list[str]:
         whose = ", ".join(single)
         said[1] = f"± is the standard error over seeds; over images for those of one seed: {whose}."
     if comparison.versus:
-        covers = sorted({versus.nll.covers for versus in comparison.versus.values()})
+        covers: dict[str, list[str]] = {}
+        for label, versus in comparison.versus.items():
+            covers.setdefault(versus.nll.covers, []).append(label)
+        (what, _), *others = sorted(covers.items())
+        of_others = [f"those of {', '.join(labels)}, {of}" for of, labels in others]
         said.append(
             "Differences are taken image by image, of means over seeds. Their intervals, at 95 % "
-            f"each, cover {' or '.join(covers)}; the last column tells the parts of the NLL's ± "
-            "apart."
+            f"each, cover {'; '.join([what, *of_others])}. The last column tells the parts of the "
+            "NLL's ± apart."
         )
     return [*said, *comparison.notes]
 
