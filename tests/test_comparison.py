@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from vaeflow.comparison import compare
 from vaeflow.errors import ConfigError
-from vaeflow.evaluation import ImageBounds, PerImage
+from vaeflow.evaluation import Estimate, ImageBounds, PerImage
+from vaeflow.evaluation.code import Code
 from vaeflow.evaluation.stored import Stored
 from vaeflow.finished import Finished, Unfinished
 from vaeflow.grid import write_file
@@ -169,7 +171,52 @@ def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
 def test_without_a_baseline_there_are_no_differences(run):
     found = compare([run("planar", 0, 0.0), run("radial", 0, 1.0)], parameters=ten)
     assert not found.versus
-    assert "No posterior is identity" in " ".join(found.notes)
+    (note,) = found.notes
+    assert note.startswith("No diagonal Gaussian (identity) is among them, so no differences")
+    assert compare([run("planar", 0, 0.0)], parameters=ten).notes
+    assert not compare([run("identity", 0, 0.0)], parameters=ten).notes
+
+
+def test_groups_of_one_posterior_are_compared_once_one_is_named(run):
+    runs = [run("identity", 0, 0.0, config={"latent": latent}) for latent in (2, 4)]
+    (note,) = compare(runs, parameters=ten).notes
+    assert note.startswith("All groups are identity, so no differences")
+    assert "such as --baseline 'identity (latent 2)'." in note
+    found = compare(runs, parameters=ten, baseline="identity (latent 2)")
+    assert [*found.versus] == ["identity (latent 4)"]
+    assert "not the posterior's alone" not in " ".join(remarks(found))
+
+
+def test_an_unused_code_is_told(run):
+    def coded(posterior, units):
+        found = run(posterior, 0, 0.0)
+        code = Code(3, 2, units, Estimate(0.0, 0.0), None, None)
+        return replace(found, stored=replace(found.stored, code=code))
+
+    found = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
+    said = " ".join(remarks(compare(found, parameters=ten)))
+    assert "The code is unused (0 active units) by identity, planar: " in said
+    assert "unused" not in " ".join(remarks(compare(found[2:], parameters=ten)))
+
+
+def test_what_differs_besides_the_posterior_is_told(run):
+    runs = [run("identity", 0, 1.0, config={"epochs": 3, "batch_size": 5, "device": "cpu"})]
+    runs += [
+        run(posterior, 0, 0.0, config={"epochs": 4, "batch_size": 6, "device": "auto"})
+        for posterior in ("planar", "iaf")
+    ]
+    said = [text for text in remarks(compare(runs, parameters=ten)) if "alone" in text]
+    assert len(said) == 1
+    assert said[0].endswith("differ in epochs, batch size too.")
+    assert "for planar (" in said[0]
+    assert ", iaf (" in said[0]
+
+
+def test_weights_that_are_not_to_be_trusted_are_told(run):
+    trusted, other = run("identity", 0, 1.0), run("planar", 0, 0.0)
+    other.stored.figures.pareto_k[:] = torch.tensor([0.8, 0.9, torch.nan])
+    said = " ".join(remarks(compare([trusted, other], parameters=ten)))
+    assert "is above 0.7 for many images of planar (67%): there the NLL is not" in said
 
 
 @pytest.mark.parametrize(

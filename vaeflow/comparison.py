@@ -155,10 +155,8 @@ def compare(
             )
         else:
             said.append(f"{group.label} and {base.label} are of other images: no difference.")
-    if len(groups) > 1 and not bases:
-        said.append(
-            f"No posterior is {BASELINE}: --baseline chooses what the others are compared with."
-        )
+    if not bases:
+        said += _why_no_baseline(groups)
     return Comparison(tuple(groups), versus, (*left_out, *repeated), tuple(said))
 
 
@@ -269,6 +267,22 @@ def _baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group | 
             alike = [b for b in bases if _rest(b) == _rest(group)] if len(bases) > 1 else bases
             found[group.label] = alike[0] if len(alike) == 1 else None
     return found
+
+
+def _why_no_baseline(groups: Sequence[Group]) -> list[str]:
+    """Return why there are no differences, unless a single baseline is all there is."""
+    if len(groups) == 1 and groups[0].posterior == BASELINE:
+        return []
+    posteriors = {g.posterior for g in groups}
+    if len(groups) > 1 and len(posteriors) == 1:
+        return [
+            f"All groups are {posteriors.pop()}, so no differences: --baseline names the one that "
+            f"the others are compared with, such as --baseline '{groups[0].label}'."
+        ]
+    return [
+        f"No diagonal Gaussian ({BASELINE}) is among them, so no differences: --baseline names "
+        "another, once there are two groups."
+    ]
 
 
 def _rest(group: Group) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from vaeflow.differences import Difference
 from vaeflow.evaluation import Estimate
 from vaeflow.options import show
 from vaeflow.registry import KINDS
+from vaeflow.reports.cautions import cautions
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def remarks(comparison: Comparison) -> list[str]:
             f"each, cover {'; '.join([what, *of_others])}. The last column tells the parts of the "
             "NLL's ± apart."
         )
-    return [*said, *comparison.notes]
+    return [*said, *cautions(comparison), *comparison.notes]
 
 
 def in_common(comparison: Comparison) -> str:
