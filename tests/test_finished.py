@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vaeflow.errors import CheckpointError
-from vaeflow.finished import figures_of, find
+from vaeflow.errors import CheckpointError, ConfigError
+from vaeflow.finished import Place, choose_samples, figures_of, find
 from vaeflow.grid import Cell, Grid
 from vaeflow.runs import Run
 
@@ -53,6 +53,19 @@ def test_shared_times_are_noted_once(tmp_path):
 def test_what_is_neither_run_nor_benchmark_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is neither a run directory"):
         find([tmp_path])
+
+
+def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence):
+    kept = {"a": {9, 100}, "b": {7, 5000}, "c": {7}, "d": {5000}, "e": {7, 9}}
+    monkeypatch.setattr("vaeflow.finished._samples", lambda run, split: kept[run.path.name])
+    monkeypatch.setattr("vaeflow.finished.trained", lambda run: True)
+    places = [Place(name, Run(tmp_path / name)) for name in kept]
+    with pytest.raises(ConfigError) as caught:
+        choose_samples(places, "test")
+    assert "such as -k 7, which 2 of 5 runs lack and get" in str(caught.value)
+    one_sentence(str(caught.value))
+    with pytest.raises(ConfigError, match="-k 5000, which 1 of 2 runs lack"):
+        choose_samples([places[2], places[3]], "test")
 
 
 def test_an_evaluation_that_cannot_be_read_is_none(tmp_path, caplog):

@@ -6,6 +6,7 @@ import logging
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,10 +192,12 @@ def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False)
         )
     one = next(iter(known))
     other = next(path for path in known if known[path] != known[one])
+    having = Counter(k for found in known.values() for k in found)
+    cheapest = max(having, key=lambda k: (having[k], k))
     raise ConfigError(
         f"the runs were evaluated with different K, {_list(known[one])} in {one} and "
-        f"{_list(known[other])} in {other}: give -k, such as -k {max(known[one])}, and what is "
-        "missing is evaluated"
+        f"{_list(known[other])} in {other}: give -k, such as -k {cheapest}, which "
+        f"{len(known) - having[cheapest]} of {len(known)} runs lack and get"
     )
 
 

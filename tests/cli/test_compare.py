@@ -122,3 +122,9 @@ def test_a_report_of_other_runs_is_refused_before_any_work(cli, runs, tmp_path):
     assert "nothing is overwritten" in done.err
     assert "evaluating" not in done.err
     assert (tmp_path / "report.md").read_text() == "mine"
+
+
+def test_help_names_the_files_and_what_anyway_leaves_out(cli):
+    said = " ".join(cli("compare", "--help").out.split())
+    assert "the page report.html, its picture report.png, and report.md, .csv and .json" in said
+    assert "differences are taken only between runs of the same images" in said

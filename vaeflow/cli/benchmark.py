@@ -82,8 +82,8 @@ def command(
     \b
       vaeflow benchmark --posterior identity --posterior planar --vary posterior.steps=4,16
 
-    The same command again goes on where it was interrupted, and one for more, such as more seeds,
-    adds them. A run that fails is a row of the report, and the others go on.
+    The same command again goes on where it was interrupted, and the same command with more seeds
+    or parts adds the missing runs. A run that fails is a row of the report, and the others go on.
     """
     from vaeflow.cli.compare import report
     from vaeflow.cli.running import counting, interruptible

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 @shared.baseline
 @shared.anyway
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Directory for report.md, .csv, .json, …"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory for the report: the page report.html, its picture report.png, and "
+    "report.md, .csv and .json.",
 )
 @shared.device
 @shared.data_root

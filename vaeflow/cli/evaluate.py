@@ -22,8 +22,8 @@ from vaeflow.discovery import Selection
 @click.option(
     "--chunk",
     type=click.IntRange(1),
-    help="Draws that pass through the decoder at a time, of all images together: less of them "
-    "takes less memory, and changes the figures by rounding only.",
+    help="Draws that pass through the decoder at a time, of all images together: fewer take "
+    "less memory, and change the figures by rounding only.",
 )
 @click.option("--again", is_flag=True, help="Compute anew what the run directory has.")
 @shared.as_json

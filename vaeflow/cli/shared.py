@@ -53,7 +53,12 @@ baseline = click.option(
     help="What the others are compared with: a posterior, or a group as the tables name it.  "
     "[default: identity]",
 )
-anyway = click.option("--anyway", is_flag=True, help="Compare even what differs in its data or K.")
+anyway = click.option(
+    "--anyway",
+    is_flag=True,
+    help="Compare even what differs in its data or K; differences are taken only between runs of "
+    "the same images.",
+)
 
 
 def importance_samples(help: str, *, default: int | None = 5000, least: int = 1) -> Decorator:
