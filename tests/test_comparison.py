@@ -279,7 +279,7 @@ def written(six, tmp_path):
 def test_all_files_hold_all_tables(written):
     found, out = written
     page, text = (out / "report.html").read_text("utf-8"), (out / "report.md").read_text("utf-8")
-    for table in tables(found):
+    for table in (*tables(found), in_common(found)):
         assert table.title in page
         assert table.title in text
         for row in table.rows:
@@ -289,9 +289,8 @@ def test_all_files_hold_all_tables(written):
     for verdict in found.verdicts:
         assert verdict in page
         assert verdict in text
-    assert page.count('<table class="words">') == 1  # of the runs left out
-    assert "All have latent 2." in page
-    assert "- All have latent 2.\n" in text
+    # Of the runs left out, and of what all have in common.
+    assert page.count('<table class="words">') == 2
     found = json.loads((out / "report.json").read_text())
     assert found["groups"][1]["nll_difference_mean"] == pytest.approx(-1.9)
     names = [run["name"] for group in found["groups"] for run in group["runs"]]
@@ -314,9 +313,14 @@ def test_what_all_have_in_common_is_said_and_nothing_else(run):
     runs = [run("identity", 0, 1.0, config={**config, "lr": 0.1, "batch_size": 5})]
     runs += [run("planar", 0, 1.0, config={**config, "lr": 0.2, "batch_size": 5})]
     said = in_common(compare(runs, parameters=ten))
-    assert said == "All have latent 2, batch size 5, encoder mlp (hidden 8,8), prior a/b."
-    said = in_common(compare([run("iaf", 0, 1.0, config={"posterior.steps": 3})], parameters=ten))
-    assert said == "All have latent 2, posterior iaf (steps 3)."
+    first = "settings, if not the defaults"
+    assert said.rows == (
+        (first, "latent 2, batch size 5"), ("encoder mlp", "hidden 8,8"), ("prior a/b", "")
+    )  # fmt: skip
+    usual = {"epochs": 100, "lr": 1e-3, "lr_milestones": [], "capture": True, "clip": 1.0}
+    config = {**usual, "posterior.steps": 3}
+    said = in_common(compare([run("iaf", 0, 1.0, config=config)], parameters=ten))
+    assert said.rows == ((first, "latent 2, clip 1"), ("posterior iaf", "steps 3"))
 
 
 def test_figures_of_single_runs_tell_what_is_their_own(run):

@@ -7,7 +7,7 @@ import html
 from collections.abc import Iterable
 
 from vaeflow.comparison import Comparison
-from vaeflow.reports.tables import in_common, remarks, tables
+from vaeflow.reports.tables import Table, in_common, remarks, tables
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
@@ -25,14 +25,10 @@ def markdown(comparison: Comparison, *, plot: bool) -> str:
     """Return the report in Markdown, its plot a file beside it."""
     parts = ["# Comparison", "\n".join(f"- {v}" for v in comparison.verdicts)]
     for table in tables(comparison):
-        lines = ["| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
-        lines += [
-            "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table.rows
-        ]
-        parts += [f"## {table.title}", "\n".join(lines)]
+        parts += _markdown_table(table)
     parts += ["![NLL against the time of a step](report.png)"] if plot else []
-    said = (*remarks(comparison), in_common(comparison))
-    parts.append("\n".join(f"- {remark}" for remark in said))
+    parts.append("\n".join(f"- {remark}" for remark in remarks(comparison)))
+    parts += _markdown_table(in_common(comparison))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -46,15 +42,28 @@ def page(comparison: Comparison, png: bytes | None) -> str:
             f'<img alt="NLL against the time of a step" src="data:image/png;base64,{source}">'
         )
     for table in tables(comparison):
-        opening = '<table class="words">' if table.of_words else "<table>"
-        parts += [f"<h2>{e(table.title)}</h2>", opening, _html_row("th", table.headings)]
-        parts += [*(_html_row("td", row) for row in table.rows), "</table>"]
-    said = (*remarks(comparison), in_common(comparison))
-    parts += [f'<p class="remark">{e(remark)}</p>' for remark in said]
+        parts += _html_table(table)
+    parts += [f'<p class="remark">{e(remark)}</p>' for remark in remarks(comparison)]
+    parts += _html_table(in_common(comparison))
     head = f'<meta charset="utf-8"><title>vaeflow: comparison</title><style>{_STYLE}</style>'
     body = "\n".join(["<h1>Comparison</h1>", *parts])
     document = f'<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>'
     return f"<!doctype html>\n{document}\n"
+
+
+def _markdown_table(table: Table) -> list[str]:
+    lines = ["| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
+    lines += [
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table.rows
+    ]
+    return [f"## {table.title}", "\n".join(lines)]
+
+
+def _html_table(table: Table) -> list[str]:
+    opening = '<table class="words">' if table.of_words else "<table>"
+    title = f"<h2>{html.escape(table.title)}</h2>"
+    rows = (_html_row("td", row) for row in table.rows)
+    return [title, opening, _html_row("th", table.headings), *rows, "</table>"]
 
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vaeflow.comparison import Comparison, short
+from vaeflow.config import setting_fields
 from vaeflow.differences import Difference
 from vaeflow.evaluation import Estimate
 from vaeflow.options import show
@@ -63,17 +65,22 @@ def remarks(comparison: Comparison) -> list[str]:
     return [*said, *cautions(comparison), *comparison.notes]
 
 
-def in_common(comparison: Comparison) -> str:
-    """Return in words what all groups have set alike."""
+def in_common(comparison: Comparison) -> Table:
+    """Return what all groups have set alike: settings that are no defaults, and parts."""
     first, *rest = (group.config for group in comparison.groups)
     alike = {k: show(v) for k, v in first.items() if all(show(c.get(k)) == show(v) for c in rest)}
-    words = [f"{k.replace('_', ' ')} {v}" for k, v in alike.items() if "." not in k]
+    usual = {k: show(field.default) for k, field in setting_fields().items()}
+    settings = {k: v for k, v in alike.items() if "." not in k and v != usual.get(k)}
+    rows = [("settings, if not the defaults", _words(settings))]
     for kind in KINDS:
         own = {k.removeprefix(f"{kind}."): v for k, v in alike.items() if k.startswith(f"{kind}.")}
         if (name := own.pop("name", None)) is not None:
-            options = ", ".join(f"{option.replace('_', ' ')} {v}" for option, v in own.items())
-            words.append(f"{kind} {short(name)}" + (f" ({options})" if options else ""))
-    return f"All have {', '.join(words)}."
+            rows.append((f"{kind} {short(name)}", _words(own)))
+    return Table("What all have in common", ("part", "options"), tuple(rows), of_words=True)
+
+
+def _words(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
 
 
 def _bounds(comparison: Comparison) -> Table:
