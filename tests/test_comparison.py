@@ -195,7 +195,7 @@ def test_an_unused_code_is_told(run):
 
     found = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
     said = " ".join(remarks(compare(found, parameters=ten)))
-    assert "The code is unused (0 active units) by identity, planar: " in said
+    assert "The code is unused (fewer than 0.5 active units) by identity, planar, so" in said
     assert "unused" not in " ".join(remarks(compare(found[2:], parameters=ten)))
 
 

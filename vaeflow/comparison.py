@@ -14,8 +14,8 @@ from vaeflow.differences import Difference, difference, over_seeds
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.evaluation import Estimate
 from vaeflow.finished import Finished, Unfinished
+from vaeflow.labels import labels, short
 from vaeflow.options import show
-from vaeflow.registry import KINDS
 
 BASELINE = "identity"
 # What a run may differ in and still be another seed of the same: it changes no distribution.
@@ -200,9 +200,9 @@ def _groups(
             group[run.seed] = run
     members = [tuple(group[seed] for seed in sorted(group)) for group in seeds]
     configs = [_key(group[0]) for group in members]
-    labels = [_label(config, configs) for config in configs]
     return [
-        Group(_unique(labels, i), group, parameters(group[0])) for i, group in enumerate(members)
+        Group(label, group, parameters(group[0]))
+        for label, group in zip(labels(configs), members, strict=True)
     ], repeated
 
 
@@ -210,35 +210,6 @@ def _key(run: Finished) -> dict[str, Any]:
     # An evaluation with another K is no other seed; only `anyway` lets it come so far.
     own = {"images_sha256": run.stored.about["images_sha256"], "K": run.stored.about["samples"]}
     return {**{k: v for k, v in run.config.items() if k not in _FREE}, **own}
-
-
-def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> str:
-    """Return "planar (steps 16)": the posterior, and what tells it from the other groups."""
-    words = []
-    for key in config:
-        kind, _, option = key.partition(".")
-        if kind not in KINDS:
-            if key != "images_sha256" and _differs(key, all_of):
-                words.append(f"{key.replace('_', ' ')} {show(config[key])}")
-        elif option == "name":
-            if kind != "posterior" and _differs(key, all_of):
-                words.append(f"{kind} {short(config[key])}")
-        else:
-            same = [c for c in all_of if c[f"{kind}.name"] == config[f"{kind}.name"]]
-            if _differs(key, same):
-                where = "" if kind == "posterior" else f"{kind} "
-                words.append(f"{where}{option.replace('_', ' ')} {show(config[key])}")
-    name = short(str(config["posterior.name"]))
-    return f"{name} ({', '.join(words)})" if words else name
-
-
-def _differs(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:
-    return len({show(c.get(key)) for c in configs}) > 1
-
-
-def _unique(labels: Sequence[str], i: int) -> str:
-    before = labels[:i].count(labels[i])
-    return f"{labels[i]} #{before + 1}" if before else labels[i]
 
 
 def _baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group | None]:
@@ -256,10 +227,10 @@ def _baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group | 
     if not bases:
         if asked is None:
             return {}
-        labels = [g.label for g in groups]
+        known = [g.label for g in groups]
         raise ConfigError(
             f"--baseline {asked}: there is no such posterior or group"
-            f"{did_you_mean(asked, labels)}; the groups are {', '.join(labels)}"
+            f"{did_you_mean(asked, known)}; the groups are {', '.join(known)}"
         )
     found: dict[str, Group | None] = {}
     for group in groups:
@@ -292,11 +263,6 @@ def _rest(group: Group) -> dict[str, Any]:
 
 def _sha256(group: Group) -> str:
     return str(group.runs[0].stored.about["images_sha256"])
-
-
-def short(name: str) -> str:
-    """Return a part's name without vaeflow's own prefix."""
-    return name.removeprefix("vaeflow/")
 
 
 def _verdict(group: Group, versus: Versus) -> str:

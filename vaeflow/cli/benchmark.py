@@ -155,9 +155,9 @@ def _check_report(grid: Grid, baseline: str | None, *, anyway: bool) -> None:
     Raises:
         ConfigError: if no run has the baseline's posterior, or if runs differ in their data.
     """
-    from vaeflow.comparison import short
     from vaeflow.errors import ConfigError, did_you_mean
     from vaeflow.grid import flatten
+    from vaeflow.labels import short
 
     flats = [flatten(cell.config) for cell in grid.cells]
     names = dict.fromkeys(short(flat["posterior.name"]) for flat in flats)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vaeflow.comparison import Comparison, Group
 from vaeflow.evaluation.pareto import UNRELIABLE
 
+_USED = 0.5  # active units, the mean over seeds
 _MANY = 0.1  # of the images: so many unreliable weights move the mean
 _NEUTRAL = {"device", "compile", "capture"}  # they change where and how fast it is computed
 
@@ -16,13 +17,13 @@ def cautions(comparison: Comparison) -> list[str]:
 
 def _unused(comparison: Comparison) -> list[str]:
     units = [(g.label, g.figure(lambda r: r.active_units)) for g in comparison.groups]
-    labels = [label for label, active in units if active is not None and active.mean < 0.5]
+    labels = [label for label, active in units if active is not None and active.mean < _USED]
     if not labels:
         return []
     return [
-        f"The code is unused (0 active units) by {', '.join(labels)}: what is compared with it "
-        "says nothing of the posterior. A warm-up of the KL term (--objective.warmup) or more "
-        "epochs may bring it into use."
+        f"The code is unused (fewer than {_USED} active units) by {', '.join(labels)}, so that no "
+        "posterior can make a difference there: a warm-up of the KL term (--objective.warmup) or "
+        "more epochs may bring it into use."
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vaeflow.comparison import Comparison, short
+from vaeflow.comparison import Comparison
 from vaeflow.config import setting_fields
 from vaeflow.differences import Difference
 from vaeflow.evaluation import Estimate
+from vaeflow.labels import short
 from vaeflow.options import show
 from vaeflow.registry import KINDS
 from vaeflow.reports.cautions import cautions
