@@ -35,8 +35,8 @@ def _differ(comparison: Comparison) -> list[str]:
         if (settings := _settings(one, other)) and _posterior(one) != _posterior(other):
             found.setdefault(settings, []).append(label)
     return [
-        f"The differences are not the posterior's alone for {', '.join(labels)}, and the baseline: "
-        f"these differ in {', '.join(settings)} too."
+        f"What tells {', '.join(labels)} from the baseline is not the posterior alone: they differ "
+        f"in {', '.join(settings)} too."
         for settings, labels in found.items()
     ]
 
