@@ -155,6 +155,9 @@ def test_another_baseline_can_be_asked_for(six, one_sentence):
         compare(six, parameters=ten, baseline="plaanar")
     assert "(did you mean 'planar'?); the groups are identity, planar" in str(caught.value)
     one_sentence(str(caught.value))
+    found = compare(six, parameters=ten, baseline="plaanar", lenient=True)
+    assert (len(found.groups), found.versus) == (2, {})
+    assert f"Nothing is compared, {caught.value}." in found.notes
 
 
 def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):

@@ -110,6 +110,8 @@ def test_a_kill_is_named_and_remembered(task, steps):
 def test_the_last_step_tells_what_its_trouble_was(tmp_path, text, said):
     (tmp_path / "log").write_text(text)
     assert trouble(tmp_path / "log") == said
+    expected = said if "Error: it is warm" in text else "killed"
+    assert trouble(tmp_path / "log", otherwise="killed") == expected
     assert "cannot be read" in trouble(tmp_path / "none")
 
 

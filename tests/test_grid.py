@@ -111,8 +111,9 @@ def test_the_file_holds_the_grid(tmp_path):
     assert found.difference(grid) is None
 
 
-def test_a_damaged_file_is_told(tmp_path):
-    (tmp_path / "benchmark.toml").write_text("samples = 3\n")
+@pytest.mark.parametrize("text", ["", "jobs = 1\n[common]\n[cells]\n"], ids=["half", "no cells"])
+def test_a_damaged_file_is_told(tmp_path, text):
+    (tmp_path / "benchmark.toml").write_text(f"samples = 3\n{text}")
     with pytest.raises(ConfigError, match="is no grid"):
         Grid.read(tmp_path)
 

@@ -107,6 +107,7 @@ def compare(
     parameters: Callable[[Finished], int],
     baseline: str | None = None,
     anyway: bool = False,
+    lenient: bool = False,
     notes: Iterable[str] = (),
 ) -> Comparison:
     """Compare runs on the same images.
@@ -117,6 +118,7 @@ def compare(
         baseline: the posterior, or the label of the group, that the others are compared with; by
             default identity.
         anyway: compare what differs in its data or K, and note it.
+        lenient: note that the baseline is not there, instead of raising.
         notes: what else is to be said.
 
     Raises:
@@ -138,7 +140,13 @@ def compare(
     if len({run.environment["threads"] for run in runs}) > 1:
         said.append("Times are of different numbers of threads.")
     groups, repeated = _groups(runs, parameters)
-    bases = _baselines(groups, baseline)
+    try:
+        bases = _baselines(groups, baseline)
+    except ConfigError as error:
+        if not lenient:
+            raise
+        bases = {}
+        said.append(f"Nothing is compared, {error}.")
     versus = {}
     for group in groups:
         if group.label not in bases:
@@ -155,7 +163,7 @@ def compare(
             )
         else:
             said.append(f"{group.label} and {base.label} are of other images: no difference.")
-    if not bases:
+    if not bases and baseline is None:
         said += _why_no_baseline(groups)
     return Comparison(tuple(groups), versus, (*left_out, *repeated), tuple(said))
 

@@ -181,8 +181,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def trouble(log: Path, code: int | None = None) -> str:
-    """Return why a task failed: the last error of its log, or the signal that ended it."""
+def trouble(log: Path, code: int | None = None, *, otherwise: str | None = None) -> str:
+    """Return why a task failed: the last error of its log, or the signal that ended it.
+
+    Arguments:
+        otherwise: what is said of a log without an error, in place of its last line.
+    """
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         memory = ": memory may have run out" if name == "SIGKILL" else ""
@@ -194,7 +198,9 @@ def trouble(log: Path, code: int | None = None) -> str:
     begun = max((i for i, line in enumerate(lines, 1) if line.startswith(_PROMPT)), default=0)
     lines = [line for line in lines[begun:] if line.strip()]  # of the last step alone
     errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
-    return errors[-1] if errors else lines[-1] if lines else "no word of why"
+    if errors:
+        return errors[-1]
+    return otherwise or (lines[-1] if lines else "no word of why")
 
 
 def _steps(task: Task) -> Iterator[list[str]]:

@@ -126,8 +126,14 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def trained(run: Run) -> bool:
-    """Tell whether a training came to its end, its own evaluation included."""
-    return run.status().get("state") == "completed" and bool(run.summary())
+    """Tell whether a training came to its end, its own evaluation included.
+
+    One whose files cannot be read has not; `look` says so in its row.
+    """
+    try:
+        return run.status().get("state") == "completed" and bool(run.summary())
+    except CheckpointError:
+        return False
 
 
 def figures_of(run: Run, split: str, samples: int) -> Stored | None:
@@ -144,7 +150,7 @@ def figures_of(run: Run, split: str, samples: int) -> Stored | None:
         log.warning("%s", error)
         return None
     epoch = run.summary().get("best_epoch") or run.status().get("epoch")
-    return stored if stored.complete and stored.about["epoch"] == epoch else None
+    return stored if stored.complete and stored.about.get("epoch") == epoch else None
 
 
 def progress(places: Iterable[Place]) -> list[str]:
@@ -226,6 +232,8 @@ def look(
         )
     except VaeflowError as error:
         return Unfinished(place.name, str(error))
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # others are compared
+        return Unfinished(place.name, f"its files are damaged: {type(error).__name__}, {error}")
 
 
 def _samples(run: Run, split: str) -> set[int]:
@@ -244,7 +252,7 @@ def _why(place: Place) -> str:
         epoch = f" after epoch {status['epoch']}" if "epoch" in status else ""
         state = status["state"]
         if state == "running" and place.log is not None and place.log.exists():
-            return trouble(place.log)
+            return trouble(place.log, otherwise=f"not done, or killed{epoch}")
         if state == "completed":
             return "trained but not evaluated: `vaeflow resume` does it"
         return ("not done, or killed" if state == "running" else state) + epoch

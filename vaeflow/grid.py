@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ class Grid:
             cells = [
                 Cell(name, nest({**common, **flatten(own)})) for name, own in raw["cells"].items()
             ]
+            if not cells:
+                raise ValueError("no cells")
             return cls(tuple(cells), int(raw["samples"]), int(raw["jobs"]))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError(
@@ -188,6 +191,8 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):  # half a file would keep a full disk full
+            temporary.unlink()
         raise StorageError(
             f"{path} cannot be written ({error.strerror}): check the path, its permissions and the "
             "free space"

@@ -249,9 +249,10 @@ def test_the_report_names_no_place_of_this_machine(made):
 
 def test_a_directory_of_something_else_is_left_alone(cli, tmp_path):
     (tmp_path / "mine").touch()
-    done = cli("benchmark", *SMALL, "--out", tmp_path)
-    assert done.code == 2
-    assert "it exists and is no benchmark's directory" in done.err
+    for out in (tmp_path, tmp_path / "mine"):
+        done = cli("benchmark", *SMALL, "--out", out)
+        assert done.code == 2
+        assert "it exists and is no benchmark's directory" in done.err
 
 
 def test_a_failing_run_is_a_row_and_the_rest_goes_on(cli, words, tmp_path):

@@ -108,6 +108,24 @@ def test_an_unfinished_run_is_a_row(cli, runs):
     assert "interrupted after epoch 3" in done.out
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("status.json", '{"state": ', "status.json"),
+        ("summary.json", "", "`vaeflow resume` does it"),
+        ("metrics.jsonl", "", "its files are damaged"),
+        ("environment.json", "{}", "its files are damaged"),
+    ],
+)
+def test_a_damaged_run_is_a_row(cli, runs, file, content, said):
+    (runs[1] / file).write_text(content)
+    done = cli("compare", *runs)
+    assert done.code == 0, done.err
+    assert "identity" in done.out
+    (row,) = (line for line in done.out.splitlines() if line.startswith("│ radial"))
+    assert said in row
+
+
 def test_a_directory_of_something_else_is_refused(cli, tmp_path, one_sentence):
     done = cli("compare", tmp_path)
     assert done.code == 4

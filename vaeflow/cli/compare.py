@@ -87,6 +87,7 @@ def report(
     split: str = "test",
     baseline: str | None = None,
     anyway: bool = False,
+    lenient: bool = False,
     out: Path | None = None,
     notes: Sequence[str] = (),
     evaluate: Callable[[Run, int], object] | None = None,
@@ -107,6 +108,7 @@ def report(
         parameters=lambda run: _parameters(run, plugins),
         baseline=baseline,
         anyway=anyway,
+        lenient=lenient,
         notes=notes,
     )
     console = Console()
