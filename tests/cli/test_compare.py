@@ -114,7 +114,7 @@ def test_an_unfinished_run_is_a_row(cli, runs):
         ("status.json", '{"state": ', "status.json"),
         ("summary.json", "", "`vaeflow resume` does it"),
         ("metrics.jsonl", "", "its files are damaged"),
-        ("environment.json", "{}", "its files are damaged"),
+        ("environment.json", "{}", "environment.json lacks"),
     ],
 )
 def test_a_damaged_run_is_a_row(cli, runs, file, content, said):
