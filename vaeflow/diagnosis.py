@@ -206,11 +206,20 @@ def diagnose(
             by = _surest(below)
             bracket = Bracket(below[by], by, above)
         found: dict[str, LocalBounds] = {}
-        for name, family in families.items() if "gaps" not in skip else ():
+        names = [] if "gaps" in skip else [*families]
+        options = {"seed": seed, "batch": _BATCH, **local}
+        for name in sorted(names, key=lambda name: name != GAUSSIAN):  # the others start there
             with progress(n, f"local {name} q") as done:
                 found[name] = local_bounds(
-                    model, x, family, seed=seed, progress=done, **{"batch": _BATCH, **local}
+                    model,
+                    x,
+                    families[name],
+                    gaussian=found.get(GAUSSIAN),
+                    progress=done,
+                    **options,
                 )
+        found = {name: found[name] for name in names}
+        for name in names:
             log_px[f"IWAE, local {name}"] = found[name].iwae
         return Diagnosis(
             samples=samples,

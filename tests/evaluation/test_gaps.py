@@ -2,16 +2,23 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
 
+from vaeflow.components import Decoder
+from vaeflow.encoders.mlp import MLP
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.gaps import local_bounds, split_gap
 from vaeflow.evaluation.per_image import PerImage, log_weights
+from vaeflow.likelihoods.gaussian import Gaussian
+from vaeflow.model import VAE
 from vaeflow.posteriors.full_gaussian import FullGaussian
+from vaeflow.posteriors.iaf import IAF
 from vaeflow.posteriors.identity import Identity
 from vaeflow.posteriors.planar import Planar
+from vaeflow.priors.normal import Normal as Prior
 
 N = 8
 SHORT = {"steps": 250, "lr": 0.05, "tolerance": 0.002}
@@ -195,3 +202,38 @@ def test_what_cannot_be_optimized_is_said(linear_gaussian, one_sentence):
     with pytest.raises(NonFiniteError, match="give a smaller one") as error:
         local_bounds(model, x, identity, steps=3, lr=1e6)
     one_sentence(str(error.value))
+
+
+class Split(Decoder):
+    """Opposite corners of the latent space look the same: the posterior has two bends."""
+
+    def __init__(self, latent, shape):
+        super().__init__(latent, shape)
+        self.c = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, z):
+        return (z.square() - 1 + self.c).unflatten(-1, self.output_shape)
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_no_flow_is_below_the_gaussian_that_it_contains(gaussian):
+    """16 maps in 20 dimensions, of which most are the prior's, as in a model that fits little."""
+    latent, shape = 20, (4, 5)
+    decoder = Split(latent, shape)
+    if gaussian:  # z + noise: the posterior is a diagonal Gaussian
+        decoder.forward = lambda z: z.unflatten(-1, shape)
+    model = VAE(
+        MLP(shape, hidden=[1]), Identity(latent, 1), Prior(latent, shape), decoder,
+        Gaussian(shape, sigma=2.0),
+    ).double()  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, *shape, dtype=torch.float64, generator=generator)
+    short = {"steps": 200, "lr": 0.05, "rounds": 2}
+    best = local_bounds(model, x, partial(Identity, latent), **short)
+    for flow, options in ((Planar, {}), (IAF, {"steps": 1, "width": 20})):
+        make = partial(flow, latent, **options)
+        local = local_bounds(model, x, make, gaussian=best, **short)
+        closed = (local.elbo - best.elbo).over_images
+        assert closed.mean > -3 * closed.monte_carlo_error - 0.002, flow.__name__
+        if gaussian:
+            assert closed.mean < 3 * closed.monte_carlo_error

@@ -5,6 +5,7 @@ Shapes: K samples, B batch, N images, L latent size. Figures are in nats per ima
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from torch.distributions import Distribution
 from vaeflow.components import Posterior
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.per_image import PerImage, frozen, log_weights
-from vaeflow.model import VAE
+from vaeflow.model import VAE, Terms
+from vaeflow.nn import GaussianHead
 from vaeflow.training.noise import Noise
 
 
@@ -40,6 +42,7 @@ def local_bounds(
     x: Tensor,
     make_posterior: Callable[[int], Posterior],
     *,
+    gaussian: LocalBounds | None = None,
     steps: int = 500,
     rounds: int = 8,
     lr: float = 0.02,
@@ -60,17 +63,25 @@ def local_bounds(
     `amortize` "none", the later layers of an IAF) the images of a batch share. Decoder and prior
     stay as they are.
 
-    Adam runs in rounds, in each of which the learning rate falls from `lr` to 0 along a cosine. It
-    ends when a round raises the mean ELBO by no more than `tolerance` or twice the standard error
-    of that rise: a restart at the full rate that finds nothing better is the sign of a plateau.
+    Adam follows the path gradient (Roeder et al. 2017), which is 0 at an exact q: the noise of the
+    plain one, times the parameters of 16 planar maps, holds them below the diagonal Gaussian that
+    is one of them. Where q scores its own draws alone, the plain one must do.
+
+    It runs in rounds, in each of which the learning rate falls to 0 along a cosine: from `lr` in
+    the first, and from a quarter of it in the others, which lets noise settle that a restart at the
+    full rate would stir up again. It ends when a round raises the mean ELBO by no more than
+    `tolerance` or twice the standard error of that rise. A round that loses is undone, the first
+    one too: a flow that starts at the best Gaussian ends no lower.
 
     Arguments:
         model: on the device where it is, in evaluation mode; it ends as it began.
         x: (N, *data_shape).
         make_posterior: features to a posterior, `lambda features: Planar(latent, features)`.
+        gaussian: the bounds of diagonal Gaussians in the same batches, at which every posterior
+            with a `GaussianHead` of the name `head` starts.
         steps: of each round.
         rounds: at most; without a plateau the result says that it has not converged.
-        lr: the learning rate at the start of a round.
+        lr: the learning rate at the start of the first round.
         draws: of q for each image and step.
         samples: K of the bounds that are returned, and of those between rounds.
         tolerance: in nats per image.
@@ -86,9 +97,13 @@ def local_bounds(
         raise ConfigError(f"--rounds {rounds} cannot show a plateau: give 2 or more")
     found: list[LocalBounds] = []
     with Noise(seed, model.device).private("local bounds"), frozen(model):
-        for images in x.split(batch):
+        for i, images in enumerate(x.split(batch)):
             images = images.to(model.device)
             posterior = make_posterior(len(images)).to(images)
+            head = getattr(posterior, "head", None)
+            if gaussian is not None and isinstance(head, GaussianHead):
+                best = gaussian.posteriors[i].get_submodule("head")
+                head.load_state_dict(best.state_dict())
             local = _Local(model, images, posterior, steps, lr, draws, samples, seed)
             found.append(local.optimize(rounds, tolerance))
             progress(len(images))
@@ -130,39 +145,47 @@ class _Local:
         self.features = _features(len(x), x)
 
     def optimize(self, rounds: int, tolerance: float) -> LocalBounds:
-        self.maximize()
-        log_weight = self.log_weights()
-        for _ in range(rounds - 1):
-            self.maximize()
-            before, log_weight = log_weight, self.log_weights()
-            rise = PerImage.mean(log_weight - before)
+        best, log_weight = self.state(), self.log_weights()
+        for i in range(rounds):
+            self.maximize(self.lr / 4 if i else self.lr)
+            after = self.log_weights()
+            rise = PerImage.mean(after - log_weight)
             gain = rise.over_images.mean
-            converged = gain <= max(tolerance, 2 * rise.monte_carlo_error)
+            if gain > 0:
+                best, log_weight = self.state(), after
+            else:
+                self.posterior.load_state_dict(best)
+            converged = i > 0 and gain <= max(tolerance, 2 * rise.monte_carlo_error)
             if converged:
                 break
+        log_weight = self.log_weights("of the best round")  # the highest of some was chosen by luck
         elbo, iwae = PerImage.mean(log_weight), PerImage.log_mean_exp(log_weight)
         return LocalBounds(elbo, iwae, gain, converged, (self.posterior,))
 
-    def maximize(self) -> None:
+    def state(self) -> dict[str, Tensor]:
+        """Return a copy of the parameters."""
+        return copy.deepcopy(self.posterior.state_dict())
+
+    def maximize(self, lr: float) -> None:
         """Take one round of steps."""
-        optimizer = torch.optim.Adam(self.posterior.parameters(), lr=self.lr)
+        optimizer = torch.optim.Adam(self.posterior.parameters(), lr=lr)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
         self.posterior.train()
         with torch.enable_grad():
             for _ in range(self.steps):
                 optimizer.zero_grad()
                 terms = self.model.terms(self.x, self.posterior(self.features), self.draws)
-                (-terms.log_weight.mean()).backward()
+                (-_of_path(terms).mean()).backward()
                 optimizer.step()
                 decay.step()
 
-    def log_weights(self) -> Tensor:
+    def log_weights(self, which: str = "between rounds") -> Tensor:
         """Return log w (K, B) of draws that no step has seen.
 
         Their noise is the same after each round, which makes the rise of a round exact to less than
         the bound itself is.
         """
-        with torch.no_grad(), self.noise.private("draws of local bounds"):
+        with torch.no_grad(), self.noise.private(f"draws of local bounds {which}"):
             q = self.posterior.eval()(self.features)
             log_weight = log_weights(self.model, self.x, q, samples=self.samples)
         if not log_weight.mean(0).isfinite().all():
@@ -171,6 +194,14 @@ class _Local:
                 f"finite after a round at the learning rate {self.lr:g}: give a smaller one"
             )
         return log_weight
+
+
+def _of_path(terms: Terms) -> Tensor:
+    """Return log w (K, B) with the path gradient, or its own where there is no ∂ log q/∂z."""
+    try:
+        return terms.log_px + terms.log_pz - terms.log_q_of_path()
+    except ConfigError:
+        return terms.log_weight
 
 
 @dataclass(frozen=True)
