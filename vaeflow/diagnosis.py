@@ -21,10 +21,13 @@ from vaeflow.evaluation.annealing import annealed, annealed_backwards
 from vaeflow.evaluation.calibration import Calibration, calibrate, simulate
 from vaeflow.evaluation.gaps import Gaps, LocalBounds, local_bounds, split_gap
 from vaeflow.evaluation.log_dets import log_dets
+from vaeflow.evaluation.per_image import frozen
 from vaeflow.experiment import build_posterior
 from vaeflow.model import VAE
 from vaeflow.plugins import Plugins
 from vaeflow.training.blame import Blame
+from vaeflow.training.noise import Noise
+from vaeflow.training.validation import active_units
 
 STAGES = ("ais", "gaps", "calibration", "log-dets")
 GAUSSIAN = "identity"
@@ -99,6 +102,7 @@ class Diagnosis:
     gaps: Gaps
     calibration: Calibration | None
     log_dets: list[tuple[str, Estimate]] | None
+    active_units: int | None  # of the latent dimensions; one image tells none
 
     @property
     def own(self) -> str | None:
@@ -111,6 +115,7 @@ class Diagnosis:
         return {
             "images": len(self.elbo.values),
             "samples": self.samples,
+            "active_units": self.active_units,
             "elbo": self.elbo.as_dict(),
             "log_px": {name: bound.as_dict() for name, bound in self.log_px.items()},
             "simulated": None if self.bracket is None else self.bracket.as_dict(),
@@ -232,6 +237,7 @@ def diagnose(
             if "calibration" in skip
             else calibrate(model, images=simulated, seed=seed),
             log_dets=None if "log-dets" in skip else _log_dets(model, x, seed),
+            active_units=_active(model, x, seed),
         )
 
 
@@ -277,3 +283,10 @@ def _log_dets(model: VAE, x: Tensor, seed: int) -> list[tuple[str, Estimate]] | 
         return log_dets(model, x, seed=seed)
     except ConfigError:
         return None
+
+
+def _active(model: VAE, x: Tensor, seed: int) -> int | None:
+    if len(x) < 2:
+        return None
+    with Noise(seed, model.device).private("active units"), frozen(model):
+        return active_units(model, x.to(model.device))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from vaeflow.diagnosis import Diagnosis
+from vaeflow.diagnosis import GAUSSIAN, Diagnosis
 from vaeflow.evaluation import Estimate
 from vaeflow.evaluation.calibration import Calibration
 
@@ -51,6 +51,11 @@ def _sign(estimate: Estimate) -> int:
 def _split(found: Diagnosis) -> Iterator[str]:
     gaps = found.gaps
     total = gaps.total.over_images
+    if found.active_units == 0:
+        yield (
+            "The code is unused (0 active units): q is the same for all images, and there is no "
+            "gap that a flow could close to any use."
+        )
     if _sign(total) == 0:
         yield (
             f"The {told(total)} nats between log p(x) and the ELBO are not distinguishable from 0: "
@@ -60,26 +65,53 @@ def _split(found: Diagnosis) -> Iterator[str]:
     if not found.local:
         yield f"Between log p(x) and the ELBO are {told(total)} nats; they were not split."
         return
+    family, encoder = gaps.approximation, gaps.amortization
+    most, least = "", ""
+    if _stuck(found, GAUSSIAN):
+        family, encoder = gaps.richer[GAUSSIAN], found.local[GAUSSIAN].elbo - found.elbo
+        most, least = "at most ", "at least "
     parts = {
-        "family's (approximation)": gaps.approximation.over_images,
-        "encoder's (amortization)": gaps.amortization.over_images,
+        "family's (approximation)": family.over_images,
+        "encoder's (amortization)": encoder.over_images,
     }
-    shares = ", ".join(f"{told(part)} are the {whose}" for whose, part in parts.items())
-    yield f"Of {told(total)} nats between log p(x) and the ELBO, {shares}."
+    (family_s, ours), (encoder_s, theirs) = parts.items()
+    yield (
+        f"Of {told(total)} nats between log p(x) and the ELBO, {most}{told(ours)}{_doubt(found)} "
+        f"are the {family_s}, {least}{told(theirs)} are the {encoder_s}."
+    )
     for whose, part in parts.items():
         if _sign(part) == 0:
             yield f"The {whose} part is not distinguishable from 0."
-    if _sign(gaps.amortization.over_images) < 0:
+    if _sign(encoder.over_images) < 0:
         yield (
             f"The encoder's q is better than the local {found.own} q that was found: the family's "
-            f"part is too large by {told(-gaps.amortization.over_images)} nats at least."
+            f"part is too large by {told(-encoder.over_images)} nats at least."
         )
+
+
+def _stuck(found: Diagnosis, name: str) -> bool:
+    """Tell whether a local Gaussian q is surely better than one of a family that contains it.
+
+    Every family of ours does; of those of packages, which have a "/" in their names, none is known.
+    """
+    closed = found.gaps.closed.get(name)
+    if closed is None or found.own is None or "/" in f"{found.own}{name}":
+        return False
+    sign = _sign(closed.over_images)
+    return (found.own != GAUSSIAN == name and sign > 0) or (found.own == GAUSSIAN and sign < 0)
 
 
 def _others(found: Diagnosis) -> Iterator[str]:
     for name, estimates in found.gaps.closed.items():
         closed, left = estimates.over_images, found.gaps.richer[name].over_images
-        if _sign(closed) > 0:
+        if _stuck(found, name):
+            larger, smaller = (name, GAUSSIAN) if found.own == GAUSSIAN else (found.own, name)
+            gap = closed if closed.mean > 0 else -closed
+            yield (
+                f"The optimization of the local {larger} q did not converge: it lost {told(gap)} "
+                f"nats more than a local {smaller} q, which is one of them."
+            )
+        elif _sign(closed) > 0:
             part = f"{told(closed)} of the family's part and leaves {told(left)}"
             yield f"A local {name} q closes {part}."
         elif _sign(closed) < 0:
@@ -105,6 +137,21 @@ def _unconverged(found: Diagnosis) -> Iterator[str]:
             )
 
 
+def _too_wide(found: Diagnosis) -> float:
+    return max(WIDE, WIDE * found.gaps.total.over_images.mean)
+
+
+def _doubt(found: Diagnosis) -> str:
+    """Return what a bracket that may be too wide adds to the family's part."""
+    if found.bracket is None:
+        return ""
+    width = found.bracket.width.over_images
+    most = width.mean + _SURE * _error(width)
+    if most <= _too_wide(found):
+        return ""
+    return f" (or up to {most:.2g} more, by what log p(x) may miss)"
+
+
 def _bracket(found: Diagnosis) -> Iterator[str]:
     bracket = found.bracket
     if bracket is None:
@@ -113,12 +160,11 @@ def _bracket(found: Diagnosis) -> Iterator[str]:
             "nothing tells how far above it is."
         )
         return
-    width = bracket.width.over_images
+    width, too_wide = bracket.width.over_images, _too_wide(found)
     about = (
         f"on {len(bracket.above.values)} simulated images the bounds of log p(x) from both sides "
         f"are {told(width)} nats apart"
     )
-    too_wide = max(WIDE, WIDE * found.gaps.total.over_images.mean)
     if width.mean > too_wide:
         yield f"Do not trust the family's part: {about}, too far; more --temperatures help."
     elif width.mean + _SURE * _error(width) > too_wide:

@@ -117,7 +117,7 @@ def test_the_words_are_those_of_the_figures(found):
     said = verdict(found)
     part = gaps.approximation.over_images
     assert said[0].startswith("Of 1.") or said[0].startswith("Of 0.")
-    assert f", {told(part)} are the family's (approximation)" in said[0]
+    assert f", {told(part)} (or up to 0." in said[0]  # 60 temperatures
     assert said[1].startswith("A local full-gaussian q closes 0.")
     assert "Calibration fails in 3 of 3 dimensions" in said[-1]
 
@@ -250,6 +250,7 @@ def made(approximation, amortization, closed=0.0, *, error=0.01, width=0.01, **c
         gaps=split_gap(elbo, best, {"IWAE": zero}, {"planar": richer}),
         calibration=None,
         log_dets=None,
+        active_units=3,
     )
     return dataclasses.replace(plain, **changed)
 
@@ -290,12 +291,48 @@ def test_a_split_is_said_with_its_errors():
         (
             (0.8, 1.3, -0.3),
             1,
-            "A local planar q loses 0.30 ± 0.01 nats more than a local identity q.",
+            "The optimization of the local planar q did not converge: it lost 0.30 ± 0.01 nats "
+            "more than a local identity q, which is one of them.",
         ),
     ],
 )  # fmt: skip
 def test_what_is_not_sure_is_said(figures, position, said):
     assert verdict(made(*figures))[position] == said
+
+
+def test_a_flow_that_its_gaussian_beats_is_not_blamed_for_the_difference():
+    plain = made(0.8, 1.3)
+    best, other = plain.local["identity"].elbo, figure(-0.5)
+    local = {
+        name: LocalBounds(bound, other, gain=0.0, converged=True)
+        for name, bound in {"planar": best, "identity": other}.items()
+    }
+    gaps = split_gap(plain.elbo, best, {"IWAE": figure(0.0, 0.0)}, {"identity": other})
+    said = verdict(dataclasses.replace(plain, local=local, gaps=gaps))
+    assert "at most 0.50 ± 0.01 are the family's" in said[0]
+    assert "at least 1.60 ± 0.0" in said[0]
+    assert said[1].startswith(
+        "The optimization of the local planar q did not converge: it lost 0.30"
+    )
+    assert not any("closes" in sentence for sentence in said)
+    local = {"mine/planar": local["planar"], "identity": local["identity"]}
+    said = verdict(dataclasses.replace(plain, local=local, gaps=gaps))
+    assert "at most" not in said[0]
+    assert said[1].startswith("A local identity q closes 0.30")
+
+
+def test_a_code_that_is_unused_is_said_first():
+    said = verdict(made(0.01, 0.3, active_units=0))
+    assert said[0].startswith("The code is unused (0 active units)")
+    assert not verdict(made(0.01, 0.3))[0].startswith("The code")
+
+
+def test_the_doubt_is_in_the_first_sentence():
+    assert (
+        "0.80 ± 0.01 (or up to 0.22 more, by what log p(x) may miss) are the family's"
+        in (verdict(made(0.8, 1.3, width=0.22))[0])
+    )
+    assert "or up to" not in verdict(made(0.8, 1.3, width=0.2))[0]
 
 
 def test_a_bracket_that_is_too_wide_is_not_to_be_trusted():
