@@ -226,6 +226,11 @@ def diagnose(
         found = {name: found[name] for name in names}
         for name in names:
             log_px[f"IWAE, local {name}"] = found[name].iwae
+        calibration = None
+        if "calibration" not in skip:
+            with progress(simulated, "calibration") as done:
+                calibration = calibrate(model, images=simulated, seed=seed)
+                done(simulated)
         return Diagnosis(
             samples=samples,
             elbo=elbo,
@@ -233,9 +238,7 @@ def diagnose(
             bracket=bracket,
             local=found,
             gaps=_split(elbo, log_px, found),
-            calibration=None
-            if "calibration" in skip
-            else calibrate(model, images=simulated, seed=seed),
+            calibration=calibration,
             log_dets=None if "log-dets" in skip else _log_dets(model, x, seed),
             active_units=_active(model, x, seed),
         )

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from vaeflow.cli.diagnose import _rows
+from vaeflow.diagnosis import Diagnosis
+from vaeflow.evaluation import Estimate, PerImage
+from vaeflow.evaluation.gaps import split_gap
 
 QUICK = ("--images", 2, "-k", 50, "--temperatures", 5, "--chains", 2)
 
@@ -94,6 +101,39 @@ def test_json_is_all_that_stands_on_the_standard_output(cli, plane, snapshot):
     assert json.loads(first)["elbo"] != json.loads(other)["elbo"]
     assert json.loads(first)["simulated"] is None
     assert snapshot(plane) == before
+
+
+def test_a_log_gets_a_line_with_the_seconds_of_each_stage(cli, plane, diagnosed):
+    lines = [line for line in diagnosed[0].out.splitlines() if re.fullmatch(r".*: [\d.]+ s", line)]
+    assert [line.split(":")[0] for line in lines] == [
+        "IWAE of the images",
+        "annealing",
+        "IWAE of simulated images",
+        "annealing simulated images",
+        "annealing them backwards",
+        "local identity q",
+        "local planar q",
+        "calibration",
+    ]
+    words = ("--json", *QUICK, "--skip", "gaps", "--skip", "ais", "--skip", "calibration")
+    assert re.fullmatch(r"IWAE of the images: [\d.]+ s\n", cli("diagnose", plane, *words).err)
+
+
+@pytest.mark.parametrize(("maps", "shown"), [(8, range(1, 9)), (9, (2, 7, 9))])
+def test_of_many_maps_the_table_has_the_sum_and_the_largest(maps, shown):
+    dets = [("PlanarMaps", Estimate(0.01 * i, 0.001)) for i in range(maps)]
+    dets[1] = ("PlanarMaps", Estimate(-3.0, 0.1))
+    dets[6] = ("PlanarMaps", Estimate(2.0, 0.1))
+    zero = PerImage(torch.zeros(2).double(), torch.zeros(2).double())
+    gaps = split_gap(zero, zero, {"IWAE": zero})
+    found = Diagnosis(9, zero, {"IWAE": zero}, None, {}, gaps, None, dets, None)
+    rows = dict(_rows(found))
+    assert [label for label in rows if "PlanarMaps" in label] == [
+        f"  {i} PlanarMaps" for i in shown
+    ]
+    assert ("  sum of 9" in rows) == (maps == 9)
+    if maps == 9:
+        assert rows["  sum of 9"].mean == pytest.approx(sum(det.mean for _, det in dets))
 
 
 def test_without_matplotlib_one_sentence_says_so(cli, plane, here, monkeypatch):
