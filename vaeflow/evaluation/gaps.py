@@ -17,7 +17,7 @@ from vaeflow.components import Posterior
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.per_image import PerImage, frozen, log_weights
 from vaeflow.model import VAE, Terms
-from vaeflow.nn import GaussianHead
+from vaeflow.nn import Conditioner, GaussianHead
 from vaeflow.training.noise import Noise
 
 
@@ -65,7 +65,8 @@ def local_bounds(
 
     Adam follows the path gradient (Roeder et al. 2017), which is 0 at an exact q: the noise of the
     plain one, times the parameters of 16 planar maps, holds them below the diagonal Gaussian that
-    is one of them. Where q scores its own draws alone, the plain one must do.
+    is one of them. Where q scores its own draws alone, or its
+    maps are networks, the plain one must do.
 
     It runs in rounds, in each of which the learning rate falls to 0 along a cosine: from `lr` in
     the first, and from a quarter of it in the others, which lets noise settle that a restart at the
@@ -143,6 +144,8 @@ class _Local:
         self.steps, self.lr, self.draws, self.samples = steps, lr, draws, samples
         self.noise = Noise(seed, x.device)
         self.features = _features(len(x), x)
+        # ∂ log q/∂z takes L + 1 passes through a flow: too long where these are of networks.
+        self.path = not any(isinstance(m, Conditioner) for m in posterior.modules())
 
     def optimize(self, rounds: int, tolerance: float) -> LocalBounds:
         best, log_weight = self.state(), self.log_weights()
@@ -175,7 +178,8 @@ class _Local:
             for _ in range(self.steps):
                 optimizer.zero_grad()
                 terms = self.model.terms(self.x, self.posterior(self.features), self.draws)
-                (-_of_path(terms).mean()).backward()
+                log_weight = _of_path(terms) if self.path else terms.log_weight
+                (-log_weight.mean()).backward()
                 optimizer.step()
                 decay.step()
 
