@@ -65,8 +65,8 @@ def local_bounds(
 
     Adam follows the path gradient (Roeder et al. 2017), which is 0 at an exact q: the noise of the
     plain one, times the parameters of 16 planar maps, holds them below the diagonal Gaussian that
-    is one of them. Where q scores its own draws alone, or its
-    maps are networks, the plain one must do.
+    is one of them. Where q scores its own draws alone, or its maps are networks, the plain one must
+    do.
 
     It runs in rounds, in each of which the learning rate falls to 0 along a cosine: from `lr` in
     the first, and from a quarter of it in the others, which lets noise settle that a restart at the
