@@ -60,7 +60,8 @@ def test_the_terms_add_up():
         assert record["train/loss"] == pytest.approx(-record["train/elbo"], rel=1e-5)
 
 
-def test_every_image_counts_once_whatever_the_batch():
+@pytest.mark.parametrize("samples", [1, 3])
+def test_every_image_counts_once_whatever_the_batch_and_the_samples(samples):
     """With weights that do not move, the mean over an epoch is the mean over the images."""
     x = (images(50) > 0.5).float()
     # A posterior without noise: its scale is e^-20.
@@ -70,8 +71,13 @@ def test_every_image_counts_once_whatever_the_batch():
         vae.posterior.head.bias[3:] = -40.0
         expected = vae(x).log_px.mean().item()
     for batch_size in (1, 7, 50, 100):
-        records = fit(vae, x, epochs=1, batch_size=batch_size, lr=1e-30, device="cpu").records
+        records = fit(
+            vae, x, objective=ELBO(samples=samples), epochs=1, batch_size=batch_size, lr=1e-30,
+            device="cpu",
+        ).records  # fmt: skip
         assert records[0]["train/log_px"] == pytest.approx(expected, rel=1e-5)
+        # At β = 1 the objective is the ELBO.
+        assert records[0]["train/loss"] == pytest.approx(-records[0]["train/elbo"], rel=1e-5)
         assert records[0]["step"] == math.ceil(50 / batch_size)
 
 

@@ -102,8 +102,8 @@ def command(
     and log p(x) is bounded by importance sampling and annealing, on images simulated from the
     model from above as well. Ranks of simulated z test whether q is as wide as the posterior.
 
-    The defaults take some five minutes on a core for a planar flow of the digits, and more for a
-    larger model: --images 20 or --skip gaps for a quick look.
+    The defaults take minutes for a planar flow of the digits, and more for a larger model:
+    --images 20 or --skip gaps for a quick look.
     """
     from vaeflow import __version__, load
     from vaeflow.diagnosis import diagnose, families

@@ -72,7 +72,7 @@ def local_bounds(
     the first, and from a quarter of it in the others, which lets noise settle that a restart at the
     full rate would stir up again. It ends when a round raises the mean ELBO by no more than
     `tolerance` or twice the standard error of that rise. A round that loses is undone, the first
-    one too: a flow that starts at the best Gaussian ends no lower.
+    one too: a flow that is the best Gaussian at the start ends no lower.
 
     Arguments:
         model: on the device where it is, in evaluation mode; it ends as it began.
