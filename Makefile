@@ -21,10 +21,11 @@ train: $(STAMP)  ## train a VAE with a planar-flow posterior on the bundled digi
 test: $(STAMP)  ## run the whole test suite
 	$(MALLOC) $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## check style and types
+lint: $(STAMP)  ## check style, types and the floors of the imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .

@@ -19,12 +19,13 @@ from typing import Any
 
 import click
 import torch
-from common import machine, table, write_results
+from shared.common import machine, table, write_results
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
-from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Flow
+from vaeflow.distributions.flow import Flow
+from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.parts.abstract import Posterior
 from vaeflow.testing import Check, NotApplicable, checks
 
 LAYERS = 2
@@ -48,7 +49,7 @@ class Conditional(Posterior):
         self.head = nn.Linear(features, 2 * latent)
         self.layers = nn.ModuleList(type(self).make(latent, features) for _ in range(LAYERS))
 
-    def forward(self, h: Tensor) -> Distribution:  # noqa: D102
+    def forward(self, h: Tensor) -> Distribution:
         loc, log_scale = self.head(h).chunk(2, -1)
         base = Independent(Normal(loc, log_scale.exp()), 1)
         chain = [t.condition(h) if hasattr(t, "condition") else t for t in self.layers]
@@ -65,7 +66,7 @@ class Shared(Posterior):
         self.head = nn.Linear(features, 2 * latent)
         self.layers = nn.ModuleList(type(self).make(latent) for _ in range(LAYERS))
 
-    def forward(self, h: Tensor) -> Distribution:  # noqa: D102
+    def forward(self, h: Tensor) -> Distribution:
         base = DiagonalNormal(*self.head(h).chunk(2, -1))
         return Flow(base, [lambda z, layer=layer: _flat(layer, z) for layer in self.layers])
 
@@ -79,7 +80,7 @@ class Zuko(Posterior):
         super().__init__(latent, features)
         self.flow = type(self).make(latent, features)
 
-    def forward(self, h: Tensor) -> Distribution:  # noqa: D102
+    def forward(self, h: Tensor) -> Distribution:
         flow = self.flow(h)
         return type(flow)(flow.transform.inv, flow.base)
 

@@ -19,18 +19,18 @@ from pathlib import Path
 
 import click
 import torch
-from common import RESULTS, machine, table, write_results
-from grids import train_grids
-from rescoring import CLIP, LARGEST, Scored, estimate, measure
+from shared.common import RESULTS, machine, table, write_results
+from shared.grids import train_grids
+from shared.rescoring import CLIP, LARGEST, Scored, estimate, measure
 from torch import Tensor
 
 from vaeflow import load
-from vaeflow.differences import Difference, difference, over_seeds
-from vaeflow.experiment import images_of, load_data
-from vaeflow.finished import find
+from vaeflow.comparison.differences import Difference, difference, over_seeds
+from vaeflow.comparison.finished import find
 from vaeflow.pictures import grid
-from vaeflow.plugins import load_plugins
-from vaeflow.training.noise import Noise
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.runs.build import images_of, load_data
+from vaeflow.runtime.noise import Noise
 
 K = 10  # draws of each image: images differ by more than draws
 # Grey levels are spread over [0, 1]: of pixels that are always black no density has a bound.

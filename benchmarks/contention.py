@@ -35,7 +35,7 @@ NEIGHBOURS = {"quiet": 0, "one busy neighbour": 1}
 
 def step_times(steps: int) -> dict[str, float]:
     """Return the seconds of a step of each kind of work, in this process."""
-    from work import WORK, data, vaeflow_step, vaeflow_trainer
+    from shared.work import WORK, data, vaeflow_step, vaeflow_trainer
 
     splits = data()
     times = {}
@@ -90,7 +90,7 @@ def main(rounds: int, steps: int, child: bool, threads: int | None) -> None:
     if child:
         print(json.dumps(step_times(steps)))
         return
-    from common import machine, table, write_results
+    from shared.common import machine, table, write_results
 
     seconds: dict[str, dict[str, list[dict[str, float]]]] = {
         state: {way: [] for way in WAYS} for state in NEIGHBOURS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from grids import compare_grids
+from shared.grids import compare_grids
 
 SETTINGS = (
     "--dataset digits --latent 10 --encoder.hidden 200 --decoder.hidden 200 --batch-size 50 "

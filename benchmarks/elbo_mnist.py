@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from grids import compare_grids
+from shared.grids import compare_grids
 
 _NETS = ("encoder", "decoder")
 NETWORKS = {  # hidden layers, nonlinearity, how the weights are drawn, and what else it has

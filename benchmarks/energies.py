@@ -25,15 +25,15 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from common import RESULTS, machine, table, write_results
 from PIL import Image
+from shared.common import RESULTS, machine, table, write_results
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaeflow.distributions import draw
-from vaeflow.energies import NAMES, Energy, correlated_gaussian, grid
-from vaeflow.plugins import load_plugins
-from vaeflow.registry import Part
+from vaeflow.distributions.draw import draw
+from vaeflow.distributions.energies import NAMES, Energy, correlated_gaussian, grid
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.plugins.registry import Part
 
 SIZES = (2, 8, 32)  # of `steps`, or of `components`
 GAUSSIAN = "gaussian"
@@ -280,10 +280,10 @@ def report(found: dict[str, dict[str, Any]], budget: Budget) -> str:
         f"each, from one seed. Up to K = {TWICE} a fit is made twice, with β warmed up over half "
         "of the updates and without, and the closer one counts; beyond, with the warm-up alone. "
         f"K counts maps, of `mixture` components; networks are {WIDTH} wide. U2 to U4 "
-        "stand between walls at ±4 (`vaeflow.energies`). A fit that leaves out one of two equal "
-        "modes is ln 2 = 0.69 away. The error is that of the KL of one fit, not between fits; what "
-        "a posterior can be is at most as far, and where a deep one is farther than a shallow one, "
-        "it is the optimization that fell short.\n\n"
+        "stand between walls at ±4 (`vaeflow.distributions.energies`). A fit that leaves out one "
+        "of two equal modes is ln 2 = 0.69 away. The error is that of the KL of one fit, not "
+        "between fits; what a posterior can be is at most as far, and where a deep one is farther "
+        "than a shallow one, it is the optimization that fell short.\n\n"
         + table(["posterior", "K", *(n.upper() for n in NAMES), "parameters"], rows)
         + "\n![Targets and fits](energies.png)\n\nEach row is a posterior, its sizes from left "
         "to right; colours show the square root of the density.\n"

@@ -16,23 +16,23 @@ from itertools import product
 
 import click
 import torch
-from common import machine, table, write_results
+from shared.common import machine, table, write_results
 from torch import Tensor
 
 import vaeflow
-from vaeflow.components import Objective, Posterior
-from vaeflow.data import binarize
-from vaeflow.datasets.digits import Digits
-from vaeflow.decoders.mlp import MLP as Decoder
-from vaeflow.encoders.mlp import MLP as Encoder
-from vaeflow.likelihoods.bernoulli import Bernoulli
-from vaeflow.objectives.elbo import ELBO
-from vaeflow.objectives.iwae import IWAE, DReG
-from vaeflow.objectives.stl import STL
-from vaeflow.posteriors.iaf import IAF
-from vaeflow.posteriors.identity import Identity
-from vaeflow.posteriors.planar import Planar
-from vaeflow.priors.normal import Normal
+from vaeflow.data.binarization import binarize
+from vaeflow.parts.abstract import Objective, Posterior
+from vaeflow.parts.datasets.digits import Digits
+from vaeflow.parts.decoders.mlp import MLP as Decoder
+from vaeflow.parts.encoders.mlp import MLP as Encoder
+from vaeflow.parts.likelihoods.bernoulli import Bernoulli
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.parts.objectives.iwae import IWAE, DReG
+from vaeflow.parts.objectives.stl import STL
+from vaeflow.parts.posteriors.iaf import IAF
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.posteriors.planar import Planar
+from vaeflow.parts.priors.normal import Normal
 
 LATENT, WIDTH, IMAGES = 5, 200, 50
 DIRECTIONS = 20

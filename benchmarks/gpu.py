@@ -23,17 +23,17 @@ from typing import Any
 
 import click
 import torch
-from by_hand import VAE as PlainVAE
-from by_hand import cross_entropy, loop
-from common import RESULTS, interleaved, machine, ratio, table, write_results
+from shared.by_hand import VAE as PlainVAE
+from shared.by_hand import cross_entropy, loop
+from shared.common import RESULTS, interleaved, machine, ratio, table, write_results
+from shared.work import BINARY, WORK, data, own_floor, vaeflow_trainer
 from torch.profiler import ProfilerActivity, profile
-from work import BINARY, WORK, data, own_floor, vaeflow_trainer
 
-from vaeflow.data import Splits
+from vaeflow.data.splits import Splits
 from vaeflow.evaluation import evaluate
+from vaeflow.runtime.validation import no_validation
 from vaeflow.training import Trainer
-from vaeflow.training.captured import Captured
-from vaeflow.training.checks import no_validation
+from vaeflow.training.acceleration.captured import Captured
 
 CONVOLUTIONS = {"encoder": "gated-conv", "decoder": "gated-conv"}
 KINDS: dict[str, dict[str, object]] = {

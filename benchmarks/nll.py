@@ -21,13 +21,13 @@ from itertools import pairwise
 
 import click
 import torch
-from common import interleaved, machine, ratio, table, write_results
-from peers import installed, pythae_networks
-from work import SHAPE, WORK, data, vaeflow_trainer
+from shared.common import interleaved, machine, ratio, table, write_results
+from shared.peers import installed, pythae_networks
+from shared.work import SHAPE, WORK, data, vaeflow_trainer
 
 from vaeflow.evaluation import evaluate
 from vaeflow.model import VAE
-from vaeflow.training.checks import no_validation
+from vaeflow.runtime.validation import no_validation
 
 DECODER = (20, 500, 500, 784)
 PEER_CHUNKS = (100, 500, 1000, 5000)  # of Pythae's batch_size; its best one counts

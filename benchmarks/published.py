@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from common import machine, table, write_results
-from sylvester import (
+from shared.common import machine, table, write_results
+from shared.sylvester import (
     DATASETS,
     DIFFERENCES,
     FFJORD,
@@ -32,15 +32,15 @@ from sylvester import (
     SYLVESTER,
 )
 
-from vaeflow.cli.running import interruptible
-from vaeflow.config import Config, PartConfig
-from vaeflow.engines import launch, trouble
+from vaeflow.benchmark.engines import launch, trouble
+from vaeflow.benchmark.grid import FILE, Grid
+from vaeflow.cli.signals import interruptible
+from vaeflow.comparison.finished import Finished, find, look
+from vaeflow.config.options import show
+from vaeflow.config.settings import Config, PartConfig
 from vaeflow.errors import VaeflowError
-from vaeflow.experiment import load_data
-from vaeflow.finished import Finished, find, look
-from vaeflow.grid import FILE, Grid
-from vaeflow.options import show
-from vaeflow.plugins import Plugins, load_plugins
+from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.runs.build import load_data
 
 Cells = Mapping[tuple[str, str], Mapping[str, Any]]  # (data set, posterior) -> what `read` returns
 HEADINGS = ("", "−ELBO", "published", "NLL", "runs", "epochs", "best epoch", "hours of training")

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
-from common import interleaved, machine, table, write_results
-from work import BATCH, BINARY, WORK, data, vaeflow_step, vaeflow_trainer
+from shared.common import interleaved, machine, table, write_results
+from shared.work import BATCH, BINARY, WORK, data, vaeflow_step, vaeflow_trainer
 
-from vaeflow.data import Splits
+from vaeflow.data.splits import Splits
 
 FACTOR = 16
 SIZES = {

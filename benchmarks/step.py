@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 
 import click
 import torch
-from common import interleaved, machine, ratio, table, write_results
-from peers import PEERS, installed, peers
+from shared.common import interleaved, machine, ratio, table, write_results
+from shared.peers import PEERS, installed, peers
+from shared.work import BATCH, WORK, data, floor, own_floor, vaeflow_step, vaeflow_trainer
 from torch import nn
-from work import BATCH, WORK, data, floor, own_floor, vaeflow_step, vaeflow_trainer
 
-from vaeflow import experiment
-from vaeflow.data import Splits
-from vaeflow.training.tensorboard import TensorBoard
+from vaeflow.data.splits import Splits
+from vaeflow.runs import experiment
+from vaeflow.training.observers.tensorboard import TensorBoard
 
 Times = Mapping[str, Sequence[float]]  # of a contender, the seconds per step of each round
 

@@ -16,13 +16,16 @@ from typing import Any
 
 import click
 import torch
-from common import RESULTS, machine, table, write_results
+from shared.common import RESULTS, machine, table, write_results
 
-from vaeflow import experiment, load
-from vaeflow.config import Config, Layers, read_recipe
+from vaeflow import load
+from vaeflow.config.files import read_recipe
+from vaeflow.config.layers import Layers
+from vaeflow.config.settings import Config
 from vaeflow.evaluation import evaluate
-from vaeflow.plugins import load_plugins
-from vaeflow.runs import Run
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.runs import experiment
+from vaeflow.runs.directory import Run
 from vaeflow.training import Observer
 
 # The losses that the tutorial prints.

@@ -252,3 +252,19 @@ def mnist() -> Path:
     if "VAEFLOW_DATA" not in os.environ:
         pytest.skip("$VAEFLOW_DATA does not name the directory of the MNIST files")
     return Path(os.environ["VAEFLOW_DATA"])
+
+
+@pytest.fixture
+def linear_gaussian():
+    """Return a model of which everything is known."""
+    from linear_gaussian import LinearGaussian
+
+    return LinearGaussian()
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Return the same for several tests, which leave it as it is."""
+    from linear_gaussian import LinearGaussian
+
+    return LinearGaussian()

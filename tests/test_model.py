@@ -11,21 +11,25 @@ import torch.nn.functional as F
 from pyro.distributions import transforms as pyro_transforms
 from torch.distributions import Independent, Normal, kl_divergence
 
-from vaeflow.components import Decoder
-from vaeflow.decoders.mlp import MLP as MLPDecoder
-from vaeflow.distributions import DiagonalNormal, Draw, Flow, draw
-from vaeflow.encoders.mlp import MLP as MLPEncoder
+from vaeflow.distributions.draw import Draw, draw
+from vaeflow.distributions.flow import Flow
+from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation import evaluate
-from vaeflow.likelihoods.bernoulli import Bernoulli
-from vaeflow.likelihoods.gaussian import Gaussian
-from vaeflow.model import VAE, Terms
-from vaeflow.objectives.elbo import ELBO
-from vaeflow.posteriors.iaf import IAF
-from vaeflow.posteriors.identity import Identity
-from vaeflow.posteriors.planar import Planar, PlanarMaps
-from vaeflow.priors.normal import Normal as NormalPrior
-from vaeflow.training.noise import Noise
+from vaeflow.maps.planar import PlanarMaps
+from vaeflow.model import VAE
+from vaeflow.parts.abstract import Decoder
+from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
+from vaeflow.parts.encoders.mlp import MLP as MLPEncoder
+from vaeflow.parts.likelihoods.bernoulli import Bernoulli
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.parts.posteriors.iaf import IAF
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.posteriors.planar import Planar
+from vaeflow.parts.priors.normal import Normal as NormalPrior
+from vaeflow.runtime.noise import Noise
+from vaeflow.terms import Terms
 
 TOLERANCE = {"rtol": 0, "atol": 1e-10}
 SHAPE, L, FEATURES, B = (1, 2, 3), 3, 5, 4
@@ -85,7 +89,7 @@ class Recorded(PlanarMaps):
 
 @pytest.fixture(autouse=True)
 def _recorded(monkeypatch):
-    monkeypatch.setattr("vaeflow.posteriors.planar.PlanarMaps", Recorded)
+    monkeypatch.setattr("vaeflow.parts.posteriors.planar.PlanarMaps", Recorded)
 
 
 def vae(posterior="identity", *, likelihood=Bernoulli):

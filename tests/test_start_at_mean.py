@@ -5,20 +5,20 @@ import math
 import pytest
 import torch
 
-from vaeflow.decoders.mlp import MLP as MLPDecoder
-from vaeflow.encoders.mlp import MLP as MLPEncoder
 from vaeflow.errors import ConfigError
-from vaeflow.likelihoods.bernoulli import Bernoulli
-from vaeflow.likelihoods.categorical import Categorical
-from vaeflow.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from vaeflow.likelihoods.discretized_logistic import DiscretizedLogistic
-from vaeflow.likelihoods.gaussian import Gaussian
-from vaeflow.likelihoods.negative_binomial import NegativeBinomial
-from vaeflow.likelihoods.poisson import Poisson
-from vaeflow.likelihoods.student_t import StudentT
 from vaeflow.model import VAE
-from vaeflow.posteriors.identity import Identity
-from vaeflow.priors.normal import Normal
+from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
+from vaeflow.parts.encoders.mlp import MLP as MLPEncoder
+from vaeflow.parts.likelihoods.bernoulli import Bernoulli
+from vaeflow.parts.likelihoods.categorical import Categorical
+from vaeflow.parts.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from vaeflow.parts.likelihoods.discretized_logistic import DiscretizedLogistic
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.likelihoods.negative_binomial import NegativeBinomial
+from vaeflow.parts.likelihoods.poisson import Poisson
+from vaeflow.parts.likelihoods.student_t import StudentT
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.priors.normal import Normal
 
 SHAPE, L, FEATURES = (1, 2, 3), 3, 5
 

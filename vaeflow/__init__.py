@@ -5,22 +5,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from vaeflow.experiment import load
-    from vaeflow.hookspecs import hookimpl
-    from vaeflow.model import VAE
-    from vaeflow.training import fit
+from vaeflow.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from vaeflow.model import VAE
+    from vaeflow.plugins.hookspecs import hookimpl
+    from vaeflow.runs.load import load
+    from vaeflow.training.fit import fit
+
 __all__ = ["VAE", "__version__", "fit", "hookimpl", "load"]
 
 # Names are imported on first use: `import vaeflow` costs no torch, so that the command line
 # answers --help at once.
 _HOMES = {
     "VAE": "vaeflow.model",
-    "fit": "vaeflow.training",
-    "hookimpl": "vaeflow.hookspecs",
-    "load": "vaeflow.experiment",
+    "fit": "vaeflow.training.fit",
+    "hookimpl": "vaeflow.plugins.hookspecs",
+    "load": "vaeflow.runs.load",
 }
 
 

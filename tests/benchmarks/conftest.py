@@ -17,5 +17,7 @@ def script(request):
         yield importlib.import_module(request.path.stem.removeprefix("test_"))
     finally:
         sys.path.remove(str(BENCHMARKS))
+        for name in [n for n in sys.modules if n.split(".")[0] == "shared"]:
+            del sys.modules[name]
         for path in BENCHMARKS.glob("*.py"):
             sys.modules.pop(path.stem, None)

@@ -12,24 +12,24 @@ from scipy.optimize import brentq
 from torch.distributions import ContinuousBernoulli, Normal
 
 from vaeflow import VAE, load
-from vaeflow.data import prepare_split
-from vaeflow.datasets.digits import Digits
-from vaeflow.decoders.mlp import MLP as Decoder
-from vaeflow.differences import difference
-from vaeflow.encoders.mlp import MLP as Encoder
-from vaeflow.finished import find
-from vaeflow.likelihoods.bernoulli import Bernoulli
-from vaeflow.likelihoods.gaussian import Gaussian
-from vaeflow.posteriors.identity import Identity
-from vaeflow.priors.normal import Normal as StandardNormal
-from vaeflow.training.noise import Noise
+from vaeflow.comparison.differences import difference
+from vaeflow.comparison.finished import find
+from vaeflow.data.binarization import prepare_split
+from vaeflow.parts.datasets.digits import Digits
+from vaeflow.parts.decoders.mlp import MLP as Decoder
+from vaeflow.parts.encoders.mlp import MLP as Encoder
+from vaeflow.parts.likelihoods.bernoulli import Bernoulli
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.priors.normal import Normal as StandardNormal
+from vaeflow.runtime.noise import Noise
 
 EDGE = 1 / 20  # torch's continuous Bernoulli loses digits where λ is nearer to 1 than this makes it
 
 
 @pytest.fixture(scope="module")
 def rescoring(script):
-    return sys.modules["rescoring"]
+    return sys.modules["shared.rescoring"]
 
 
 def exact_mean(eta):
@@ -173,7 +173,7 @@ def test_sigma_is_that_of_the_validation_images(rescoring, found):
 
 def test_the_report_says_what_the_figures_say(script, found, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "RESULTS", tmp_path)
-    monkeypatch.setattr(sys.modules["common"], "RESULTS", tmp_path)
+    monkeypatch.setattr(sys.modules["shared.common"], "RESULTS", tmp_path)
     script.report(found, "Measured by a test.")
     text = (tmp_path / "bernoulli_vs_continuous.md").read_text("utf-8")
     models = json.loads((tmp_path / "bernoulli_vs_continuous.json").read_text("utf-8"))["models"]

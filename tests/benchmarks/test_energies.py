@@ -30,7 +30,7 @@ def test_runs_for_some_posteriors_add_up_to_one_table_and_picture(script, tmp_pa
 def test_the_distance_of_a_known_posterior_is_its_closed_form(script):
     import torch
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.distributions.gaussian import DiagonalNormal
 
     def best(h):  # of the diagonal Gaussians
         zero = torch.zeros(1, 2)

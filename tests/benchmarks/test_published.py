@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from vaeflow import engines
-from vaeflow.config import Layers
-from vaeflow.experiment import build
-from vaeflow.grid import Grid, flatten
-from vaeflow.plugins import load_plugins
+from vaeflow.benchmark import engines
+from vaeflow.benchmark.grid import Grid
+from vaeflow.config.flat import flatten
+from vaeflow.config.layers import Layers
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.runs.build import build
 
 AUTHORS = {  # the defaults of their code, and the optimizer that it makes
     "latent": 64, "batch_size": 100, "optimizer": "adamax", "lr": 0.0005, "eps": 1e-7,
@@ -151,7 +152,7 @@ def small(cli, script, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "DATASETS", {"digits": digits, "freyfaces": faces})
     monkeypatch.setattr(script, "POSTERIORS", {"VAE": "", "planar": "--posterior planar"})
     monkeypatch.setattr(script, "PARTS", "--encoder.hidden 8 --decoder.hidden 8")
-    monkeypatch.setattr(sys.modules["common"], "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys.modules["shared.common"], "RESULTS", tmp_path / "results")
     monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
     launched = []
 

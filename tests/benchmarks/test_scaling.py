@@ -22,9 +22,9 @@ def test_the_script_measures_each_size(script, tmp_path, monkeypatch):
     sizes = {"batch": (1, 16), "K": (1, 16), "planar steps": (1, 16)}
     monkeypatch.setattr(script, "SIZES", sizes)
     monkeypatch.setattr(script, "BATCH", 4)
-    monkeypatch.setattr(sys.modules["work"], "IMAGES", 20)
-    monkeypatch.setattr(sys.modules["work"], "HELD_OUT", 10)
-    monkeypatch.setattr(sys.modules["common"], "RESULTS", tmp_path)
+    monkeypatch.setattr(sys.modules["shared.work"], "IMAGES", 20)
+    monkeypatch.setattr(sys.modules["shared.work"], "HELD_OUT", 10)
+    monkeypatch.setattr(sys.modules["shared.common"], "RESULTS", tmp_path)
     args = ["--rounds", "1", "--steps", "1"]
     result = CliRunner().invoke(script.main, args, catch_exceptions=False)
     assert result.exit_code == 0

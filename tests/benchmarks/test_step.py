@@ -7,14 +7,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from vaeflow.objectives.elbo import ELBO
+from vaeflow.parts.objectives.elbo import ELBO
 
 NAMES = ("step", "peers", "by_hand", "work", "common")
 
 
 @pytest.fixture(scope="module")
 def parts(script):
-    return {name: sys.modules[name] for name in NAMES}
+    return {name: sys.modules[name if name == "step" else f"shared.{name}"] for name in NAMES}
 
 
 @pytest.fixture

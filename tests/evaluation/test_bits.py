@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.distributions import Distribution, constraints
 
-from vaeflow.components import Likelihood
-from vaeflow.decoders.mlp import MLP as MLPDecoder
-from vaeflow.encoders.mlp import MLP as MLPEncoder
 from vaeflow.evaluation import evaluate
 from vaeflow.model import VAE
-from vaeflow.posteriors.identity import Identity
-from vaeflow.priors.normal import Normal
+from vaeflow.parts.abstract import Likelihood
+from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
+from vaeflow.parts.encoders.mlp import MLP as MLPEncoder
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.priors.normal import Normal
 
 SHAPE, L, FEATURES = (1, 2, 3), 3, 5
 

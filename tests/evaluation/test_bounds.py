@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from vaeflow.decoders.mlp import MLP as MLPDecoder
-from vaeflow.encoders.mlp import MLP as MLPEncoder
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate, evaluate_images
-from vaeflow.likelihoods.bernoulli import Bernoulli
 from vaeflow.model import VAE
-from vaeflow.posteriors.planar import Planar
-from vaeflow.priors.normal import Normal
+from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
+from vaeflow.parts.encoders.mlp import MLP as MLPEncoder
+from vaeflow.parts.likelihoods.bernoulli import Bernoulli
+from vaeflow.parts.posteriors.planar import Planar
+from vaeflow.parts.priors.normal import Normal
 
 N, SHAPE, L = 7, (1, 3, 3), 2
 BOUNDS = ("elbo", "log_px", "kl", "nll", "squared_error")
@@ -154,7 +154,7 @@ def test_a_likelihood_without_a_mean_has_no_squared_error(monkeypatch):
         mean = property(lambda self: torch.distributions.Distribution.mean.fget(self))
 
     model, x = planar()
-    monkeypatch.setattr("vaeflow.likelihoods.bernoulli.Independent", Meanless)
+    monkeypatch.setattr("vaeflow.parts.likelihoods.bernoulli.Independent", Meanless)
     bounds = evaluate(model, x, samples=3)
     assert bounds.squared_error is None
     assert bounds.nll.mean > 0

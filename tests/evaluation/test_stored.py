@@ -9,7 +9,7 @@ import torch
 
 from vaeflow.errors import CheckpointError, StorageError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage
-from vaeflow.evaluation.code import Code
+from vaeflow.evaluation.latent_code import Code
 from vaeflow.evaluation.stored import Keeper, Stored, read, write
 
 ABOUT = {"dataset": "vaeflow/digits", "images": 5, "samples": 7, "device": "cpu"}

@@ -11,15 +11,16 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch.distributions import MultivariateNormal
 
-from vaeflow.components import Objective
-from vaeflow.datasets.file import File
-from vaeflow.datasets.mnist import MNIST
-from vaeflow.distributions import DiagonalNormal, draw
+from vaeflow.distributions.draw import draw
+from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError, PluginError
-from vaeflow.likelihoods.gaussian import Gaussian
-from vaeflow.objectives.elbo import ELBO
-from vaeflow.posteriors.identity import Identity
-from vaeflow.posteriors.planar import Planar
+from vaeflow.parts.abstract import Objective
+from vaeflow.parts.datasets.file import File
+from vaeflow.parts.datasets.mnist import MNIST
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.testing import GivenNoise, NotApplicable, check, checks, contract, variants, verdicts
 
 HOOKS = """
@@ -30,7 +31,7 @@ def vaeflow_register_objectives(register):
     register("half", "half_parts:Half")
 """
 PARTS = '''
-from vaeflow.components import Objective
+from vaeflow.parts import Objective
 
 class Half(Objective):
     """Half of the bound."""

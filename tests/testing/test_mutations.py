@@ -17,12 +17,12 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.components import Decoder, Encoder, Likelihood, Objective, Prior
-from vaeflow.data import Dataset, Splits
-from vaeflow.distributions import DiagonalNormal
+from vaeflow.data.splits import Splits
+from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError
-from vaeflow.objectives.elbo import ELBO
-from vaeflow.registry import KINDS
+from vaeflow.parts.abstract import Dataset, Decoder, Encoder, Likelihood, Objective, Prior
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.plugins.registry import KINDS
 from vaeflow.testing import check, checks
 
 

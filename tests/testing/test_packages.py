@@ -14,7 +14,7 @@ def vaeflow_register_objectives(register):
     register("half", "half_parts:Half")
 """
 PARTS = '''
-from vaeflow.components import Objective
+from vaeflow.parts import Objective
 
 class Half(Objective):
     """Half of the bound.

@@ -7,9 +7,11 @@ from pydantic import NonNegativeInt
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaeflow.components import Posterior
-from vaeflow.distributions import DiagonalNormal, Draw, Flow, at_least_float32
+from vaeflow.distributions.draw import Draw, at_least_float32
+from vaeflow.distributions.flow import Flow
+from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import PluginError
+from vaeflow.parts.abstract import Posterior
 from vaeflow.testing import check, checks
 
 LAWS = {law.name: law for law in checks("posterior")}

@@ -7,24 +7,28 @@ import torch
 from torch import nn
 
 import vaeflow
-from vaeflow.components import Posterior
-from vaeflow.config import Settings
-from vaeflow.data import Splits, prepare_split
-from vaeflow.decoders.mlp import MLP as Decoder
-from vaeflow.distributions import DiagonalNormal, Flow
-from vaeflow.encoders.mlp import MLP as Encoder
+from vaeflow.config.settings import Settings
+from vaeflow.data.binarization import prepare_split
+from vaeflow.data.splits import Splits
+from vaeflow.distributions.flow import Flow
+from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError, DataError, NonFiniteError, PluginError
-from vaeflow.likelihoods.bernoulli import Bernoulli
-from vaeflow.likelihoods.gaussian import Gaussian
+from vaeflow.evaluation.active_units import active_units
 from vaeflow.model import VAE
-from vaeflow.objectives.elbo import ELBO
-from vaeflow.posteriors.identity import Identity
-from vaeflow.posteriors.planar import Planar
-from vaeflow.priors.normal import Normal
-from vaeflow.training import Trainer, fit
+from vaeflow.parts.abstract import Posterior
+from vaeflow.parts.decoders.mlp import MLP as Decoder
+from vaeflow.parts.encoders.mlp import MLP as Encoder
+from vaeflow.parts.likelihoods.bernoulli import Bernoulli
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.parts.posteriors.identity import Identity
+from vaeflow.parts.posteriors.planar import Planar
+from vaeflow.parts.priors.normal import Normal
+from vaeflow.training import Trainer
 from vaeflow.training.checkpoints import CheckpointStore
+from vaeflow.training.fit import fit
 from vaeflow.training.optimizers import make_optimizer, make_schedule
-from vaeflow.training.validation import active_units, validate
+from vaeflow.training.validation import validate
 
 SHAPE = (1, 4, 4)
 
@@ -175,8 +179,8 @@ def test_the_best_weights_are_those_of_the_best_epoch():
     assert fitted.progress.best_epoch == best + 1
     vae = model()
     vae.load_state_dict(fitted.best)
-    from vaeflow.data import binarize
-    from vaeflow.training.noise import Noise
+    from vaeflow.data.binarization import binarize
+    from vaeflow.runtime.noise import Noise
 
     with Noise(0, torch.device("cpu")).private("validation"):
         terms = validate(vae, binarize(images(20, 1), "dynamic"))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from vaeflow.config import Settings
+from vaeflow.config.settings import Settings
+from vaeflow.training.acceleration.fused_adam import FusedAdam
 from vaeflow.training.optimizers import (
-    FusedAdam,
     load_optimizer_tensors,
     make_optimizer,
     make_schedule,

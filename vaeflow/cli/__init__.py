@@ -9,16 +9,14 @@ from pathlib import Path
 
 import click
 
-from vaeflow import __version__
 from vaeflow.cli.lazy import LazyGroup
 from vaeflow.errors import VaeflowError
-
-# No code below may call `list`: importing the command of that name binds its module to it here.
+from vaeflow.version import __version__
 
 
 @click.group(
     cls=LazyGroup,
-    package=__name__,
+    package="vaeflow.cli.commands",
     summaries={
         "train": "Train a model and evaluate it.",
         "resume": "Continue an interrupted run, bit for bit.",
@@ -58,7 +56,7 @@ def cli(
     files: tuple[Path, ...],
 ) -> None:
     """Variational autoencoders with normalizing-flow posteriors."""
-    from vaeflow.discovery import Selection
+    from vaeflow.plugins.discovery import Selection
 
     ctx.obj = Selection.from_environment(none=no_plugins, files=files, strict=strict_plugins)
 

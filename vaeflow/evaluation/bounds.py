@@ -13,12 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaeflow.distributions import draw
+from vaeflow.distributions.draw import draw
+from vaeflow.evaluation.estimates import Estimate, PerImage
+from vaeflow.evaluation.importance import ImportanceWeights, Moments
 from vaeflow.evaluation.pareto import UNRELIABLE
-from vaeflow.evaluation.per_image import Estimate, PerImage, frozen
-from vaeflow.evaluation.streaming import ImportanceWeights, Moments
 from vaeflow.model import VAE
-from vaeflow.training.noise import Noise
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
 
 _BATCH = 100
 _RECONSTRUCTIONS = 10  # draws: the errors of images differ by more than those of draws

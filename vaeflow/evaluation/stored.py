@@ -22,8 +22,8 @@ from torch import Tensor
 
 from vaeflow.errors import CheckpointError, StorageError
 from vaeflow.evaluation.bounds import ImageBounds
-from vaeflow.evaluation.code import Code
-from vaeflow.evaluation.per_image import Estimate, PerImage
+from vaeflow.evaluation.estimates import Estimate, PerImage
+from vaeflow.evaluation.latent_code import Code
 
 FORMAT = 1
 _SECONDS = 10.0  # between two writes

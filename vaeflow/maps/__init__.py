@@ -1,1 +1,1 @@
-"""Invertible maps of the latent space: what moves a dimension, and which others say how."""
+"""Every invertible map z -> (f(z), log|det ∂f/∂z|); posteriors and priors choose among them."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vaeflow.distributions import at_least_float32
-from vaeflow.maps.univariate import Univariate
-from vaeflow.nn import MADE, Activation
+from vaeflow.distributions.draw import at_least_float32
+from vaeflow.maps.univariate import Gate, Univariate
+from vaeflow.nn.masked import MADE
+from vaeflow.nn.mlp import Activation
 
 
 class Autoregressive(nn.Module):
@@ -93,3 +94,27 @@ class AutoregressiveMap:
 
     def _theta(self, z: Tensor) -> Tensor:
         return at_least_float32(self.net(z, self.context)).unflatten(-1, (-1, z.shape[-1]))
+
+
+class IAFMap(AutoregressiveMap):
+    """One gated autoregressive map for the features h (B, F): L passes of the network to undo.
+
+    Arguments:
+        net: emits the means and the gates, (*, 2L).
+        h: (B, F), or None for a network without context.
+        reverse: reverse the order of the dimensions first.
+    """
+
+    def __init__(self, net: nn.Module, h: Tensor | None, *, reverse: bool) -> None:
+        assert isinstance(net, MADE)
+        super().__init__(net, Gate(), h)
+        self.reverse = reverse
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
+        return super().__call__(z.flip(-1) if self.reverse else z)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the map, exactly, in L passes; log|det| (*, B) is still that of the map."""
+        z, log_det = super().inverse(z)
+        return z.flip(-1) if self.reverse else z, log_det

@@ -8,9 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vaeflow.distributions import at_least_float32
+from vaeflow.distributions.draw import at_least_float32
 from vaeflow.maps.univariate import Univariate
-from vaeflow.nn import Activation, Conditioner
+from vaeflow.nn.masked import Conditioner
+from vaeflow.nn.mlp import Activation
 
 Pair = tuple[Tensor, Tensor]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaeflow.maps.autoregressive import Autoregressive, AutoregressiveMap
 from vaeflow.maps.coupling import Coupling, CouplingMap
 from vaeflow.maps.univariate import Univariate
-from vaeflow.nn import Activation
+from vaeflow.nn.mlp import Activation
 
 Form = Literal["coupling", "autoregressive"]
 ConditionedMap = CouplingMap | AutoregressiveMap

@@ -43,11 +43,11 @@ class Affine:
     def __init__(self, bound: float = 3.0) -> None:
         self.bound = bound
 
-    def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._split(theta)
         return z * log_scale.exp() + shift, log_scale
 
-    def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._split(theta)
         return (z - shift) * torch.exp(-log_scale), log_scale
 
@@ -65,12 +65,12 @@ class Gate:
 
     size = 2
 
-    def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         mean, s = theta.unbind(-2)
         s = s + 2
         return torch.lerp(mean, z, torch.sigmoid(s)), F.logsigmoid(s)
 
-    def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         mean, s = theta.unbind(-2)
         log_gate = F.logsigmoid(s + 2)
         # A gate below this has let nothing of z0 through; its inverse would be infinite.

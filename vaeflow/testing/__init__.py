@@ -7,9 +7,9 @@ checks("posterior")                          # the checks themselves, with their
 """
 
 from vaeflow.testing.cases import Verdict, variants
-from vaeflow.testing.kit import check, checks, contract, verdicts
-from vaeflow.testing.laws import Check, NotApplicable
+from vaeflow.testing.check import Check, NotApplicable
 from vaeflow.testing.probes import GivenNoise, far_from_start
+from vaeflow.testing.run import check, checks, contract, verdicts
 
 __all__ = [
     "Check",

@@ -10,11 +10,18 @@ from typing import Any, Literal, get_args, get_origin
 
 import torch
 
-from vaeflow.components import Decoder, Encoder, Likelihood, Objective, Posterior, Prior
-from vaeflow.data import Dataset
+from vaeflow.config.options import options_model, show, type_name, validate
 from vaeflow.errors import ConfigError, did_you_mean
-from vaeflow.options import options_model, show, type_name, validate
-from vaeflow.testing.laws import REGISTER, Check, NotApplicable, Part
+from vaeflow.parts.abstract import (
+    Dataset,
+    Decoder,
+    Encoder,
+    Likelihood,
+    Objective,
+    Posterior,
+    Prior,
+)
+from vaeflow.testing.check import REGISTER, Check, NotApplicable, Part
 
 Options = dict[str, Any]
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
-from vaeflow.distributions import Draw, draw
+from vaeflow.distributions.draw import Draw, draw
 from vaeflow.errors import ConfigError
-from vaeflow.testing.laws import NotApplicable, Part
+from vaeflow.testing.check import NotApplicable, Part
 
 _NORMAL = {torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_}
 _OTHER = {

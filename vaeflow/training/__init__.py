@@ -1,8 +1,7 @@
 """Training: one loop for every combination of parts."""
 
-from vaeflow.training.fitting import fit
 from vaeflow.training.loop import Trainer
 from vaeflow.training.observers import Observer
 from vaeflow.training.progress import Fit
 
-__all__ = ["Fit", "Observer", "Trainer", "fit"]
+__all__ = ["Fit", "Observer", "Trainer"]

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vaeflow.errors import CheckpointError, StorageError
+from vaeflow.model import VAE
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
@@ -185,3 +186,20 @@ def _flush(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_fit(model: VAE, tensors: Mapping[str, Tensor]) -> None:
+    """Check that weights belong to a model.
+
+    Raises:
+        CheckpointError: naming the first tensors that are missing, extra or of another shape.
+    """
+    own = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    given = {k: tuple(v.shape) for k, v in tensors.items()}
+    wrong = [k for k in {**own, **given} if own.get(k) != given.get(k)]
+    if wrong:
+        told = "; ".join(
+            f"{k}: {given.get(k, 'missing')} in the file, {own.get(k, 'absent')} in the model"
+            for k in wrong[:5]
+        )
+        raise CheckpointError(f"the checkpoint is of another model ({told}): load it with its own")

@@ -16,19 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaeflow.components import Objective
-from vaeflow.config import Settings
-from vaeflow.data import Binarization, prepare_split, redraw
+from vaeflow.config.settings import Settings
+from vaeflow.data.binarization import Binarization, prepare_split, redraw
 from vaeflow.errors import CheckpointError, ConfigError, NonFiniteError
+from vaeflow.evaluation.active_units import active_units
 from vaeflow.model import VAE
-from vaeflow.objectives.elbo import ELBO
-from vaeflow.training.blame import Blame
-from vaeflow.training.captured import Captured, CUDAGraphs
-from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
-from vaeflow.training.checks import check_contract, check_fit, no_validation
-from vaeflow.training.compiled import Compiled
-from vaeflow.training.devices import check_precision, choose_device, matrix_products
-from vaeflow.training.noise import Noise
+from vaeflow.parts.abstract import Objective
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.runtime.blame import Blame
+from vaeflow.runtime.devices import check_precision, choose_device, matrix_products
+from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.ranks import world
+from vaeflow.runtime.validation import no_validation
+from vaeflow.training.acceleration.captured import Captured, CUDAGraphs
+from vaeflow.training.acceleration.compiled import Compiled
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_fit
+from vaeflow.training.first_pass import check_contract
 from vaeflow.training.observers import Crew, Observer, Record
 from vaeflow.training.optimizers import (
     load_optimizer_tensors,
@@ -36,11 +39,10 @@ from vaeflow.training.optimizers import (
     make_schedule,
     optimizer_tensors,
 )
-from vaeflow.training.parallel import world
 from vaeflow.training.progress import Fit, Progress, Weights
 from vaeflow.training.splits import held_out_split, training_split
 from vaeflow.training.step import TERMS, Bound, Step, accept
-from vaeflow.training.validation import active_units, validate
+from vaeflow.training.validation import validate
 
 
 class Trainer:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from vaeflow.data import Binarization, check_values, prepare_split
+from vaeflow.data.binarization import Binarization, prepare_split
+from vaeflow.data.checks import check_values
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.model import VAE
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vaeflow.components import Objective
-from vaeflow.model import VAE, Terms
-from vaeflow.training.parallel import ALONE, World
+from vaeflow.model import VAE
+from vaeflow.parts.abstract import Objective
+from vaeflow.runtime.ranks import ALONE, World
+from vaeflow.terms import Terms
 
 # Summed over the images of an epoch, in this order.
 TERMS = ("log_px", "log_pz", "log_q0", "log_det", "objective")

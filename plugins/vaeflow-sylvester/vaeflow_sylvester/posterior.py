@@ -15,8 +15,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaeflow.components import Posterior
 from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
+from vaeflow.parts import Posterior
 
 Kind = Literal["triangular", "householder", "orthogonal"]
 
@@ -66,7 +66,7 @@ class Sylvester(Posterior):
         if steps:
             self.flow = nn.Linear(features, steps * sum(self.sizes))
 
-    def forward(self, h: Tensor) -> Distribution:  # noqa: D102
+    def forward(self, h: Tensor) -> Distribution:
         base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
         if not self.steps:
             return Flow(base, [])

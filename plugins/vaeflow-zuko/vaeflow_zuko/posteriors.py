@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaeflow.components import Posterior
 from vaeflow.distributions import DiagonalNormal, StandardizedFlow, at_least_float32
+from vaeflow.parts import Posterior
 from vaeflow_zuko import families
 from vaeflow_zuko.flows import ZukoMap
 
@@ -22,7 +22,7 @@ class FlowPosterior(families.Family, Posterior):
         self.context = features
         self.head = nn.Linear(features, 2 * latent)
 
-    def forward(self, h: Tensor) -> Distribution:  # noqa: D102
+    def forward(self, h: Tensor) -> Distribution:
         base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
         # Adam moves F weights at once for each number that they add up to; 1/√F tames the jumps.
         context = at_least_float32(h) * self.features**-0.5

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
-from vaeflow.components import Infer, Prior, Shape
 from vaeflow.distributions import DiagonalNormal, StandardizedFlow
+from vaeflow.parts import Infer, Prior, Shape
 from vaeflow_zuko import families
 from vaeflow_zuko.flows import ZukoMap
 
@@ -27,7 +27,7 @@ class FlowPrior(families.Family, Prior):
         self.loc = nn.Parameter(torch.zeros(latent))
         self.log_variance = nn.Parameter(torch.zeros(latent))
 
-    def forward(self, infer: Infer) -> Distribution:  # noqa: D102
+    def forward(self, infer: Infer) -> Distribution:
         base = DiagonalNormal(self.loc, self.log_variance)
         maps = [ZukoMap(t, inverted=True) for t in reversed(self.transforms)]
         return StandardizedFlow(base, maps)

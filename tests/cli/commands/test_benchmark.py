@@ -1,0 +1,349 @@
+"""`vaeflow benchmark`: a grid that is trained, continued, survives failures, and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from vaeflow.benchmark import engines
+from vaeflow.benchmark.grid import Grid
+from vaeflow.runs.directory import Run
+
+GRID = ["--posterior", "identity", "--posterior", "planar", "--posterior.steps", 2]
+SMALL = ["--encoder.hidden", 8, "--decoder.hidden", 8, "--latent", 2, "--epochs", 1]
+SMALL += ["--no-tensorboard", "--test-samples", 3, "-k", 5, "--seeds", 2]
+launch_a_process, local_engine = engines.launch, engines.local
+
+
+@pytest.fixture(scope="module")
+def patched():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def words(cli, patched):
+    """Take all steps in this process, and keep the words of each."""
+    taken = []
+
+    def launch(words, out, stop):
+        taken.append(words)
+        done = cli(*words)
+        out.write(done.out + done.err)
+        out.flush()
+        return done.code
+
+    def serial(tasks, jobs, stop):
+        for task in tasks:
+            if not stop():
+                yield engines.run_one(task, stop)
+
+    patched.setattr(engines, "launch", launch)
+    patched.setitem(engines.ENGINES, "local", serial)
+    return taken
+
+
+@pytest.fixture(scope="module")
+def made(cli, words, tmp_path_factory):
+    """A benchmark of two posteriors and two seeds, done. Read only: copy it to change it."""
+    out = tmp_path_factory.mktemp("made") / "grid"
+    done = cli("benchmark", *GRID, *SMALL, "--out", out)
+    assert done.code == 0, done.err
+    return out, done, [*words]
+
+
+@pytest.fixture
+def copy(made, words, tmp_path):
+    words.clear()
+    return shutil.copytree(made[0], tmp_path / "grid")
+
+
+NAMES = ["identity-s0", "identity-s1", "planar-s0", "planar-s1"]
+
+
+def test_a_grid_is_trained_evaluated_and_reported(made):
+    out, done, taken = made
+    assert [w[0] for w in taken] == ["train", "evaluate"] * 4
+    assert sorted(p.name for p in (out / "runs").iterdir()) == NAMES
+    for name in NAMES:
+        assert f"{name} done" in done.out
+        assert Run(out / "runs" / name).evaluation("test", 5, "best").is_file()
+    report = json.loads((out / "report.json").read_text())
+    (verdict,) = report["verdicts"]
+    assert verdict.startswith("planar ")
+    assert verdict in done.out
+    assert [(g["label"], g["seeds"]) for g in report["groups"]] == [("identity", 2), ("planar", 2)]
+    assert report["of"] == [f"runs/{name}" for name in NAMES]
+    suffixes = {"md", "csv", "json", "html", "png"}
+    assert suffixes == {p.suffix[1:] for p in out.glob("report.*")}
+
+
+def test_a_run_is_what_train_makes_of_its_configuration(made, cli, tmp_path):
+    out = made[0]
+    done = cli("train", "--config", out / "configs/planar-s1.toml", "--run-dir", tmp_path / "alone")
+    assert done.code == 0, done.err
+    ours, theirs = Run(out / "runs/planar-s1").summary(), Run(tmp_path / "alone").summary()
+    assert theirs.pop("seconds")
+    assert ours.items() >= theirs.items()
+
+
+def test_the_same_command_again_does_nothing_but_report(cli, copy, words, snapshot):
+    before = snapshot(copy / "runs")
+    (copy / "report.md").unlink()
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 0, done.err
+    assert "4 runs in" in done.out
+    assert "4 of them done" in done.out
+    assert words == []
+    assert snapshot(copy / "runs") == before
+    assert (copy / "report.md").exists()
+
+
+def test_what_was_interrupted_resumes_and_what_is_missing_begins(cli, copy, words):
+    run = Run(copy / "runs/planar-s0")
+    run.set_status("interrupted", epoch=0, step=3)
+    (run.path / "summary.json").unlink()
+    shutil.rmtree(copy / "runs/identity-s1")
+    run.evaluation("test", 5, "best").unlink()
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 0, done.err
+    assert [(w[0], w[-1] if w[0] == "train" else w[1]) for w in words] == [
+        ("train", str(copy / "runs/identity-s1")),
+        ("evaluate", str(copy / "runs/identity-s1")),
+        ("resume", str(run.path)),
+        ("evaluate", str(run.path)),
+    ]
+    assert "2 of them done" in done.out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--epochs", 2], "epochs of identity-s0 was 1 and is 2"),
+        (["-k", 6], "K was 5 and is 6"),
+        (["--seeds", 1], "it also has identity-s1, planar-s1"),
+        (["--vary", "lr=1e-3"], "it also has identity-s0, identity-s1, planar-s0, planar-s1"),
+    ],
+)
+def test_another_grid_in_its_place_is_refused(cli, made, words, one_sentence, more, said):
+    words.clear()
+    done = cli("benchmark", *GRID, *SMALL, *more, "--out", made[0])
+    assert (done.code, words) == (2, [])
+    assert said in done.err
+    one_sentence(done.err.strip())
+
+
+def test_more_seeds_and_parts_are_added_to_what_is_there(cli, copy, words, snapshot):
+    before = snapshot(copy / "runs")
+    wider = [*GRID, "--posterior", "radial", *SMALL, "--seeds", 3, "--out", copy]
+    done = cli("benchmark", *wider)
+    assert done.code == 0, done.err
+    new = ["identity-s2", "planar-s2", "radial-s0", "radial-s1", "radial-s2"]
+    assert [w[-1].rpartition("/")[2] for w in words if w[0] == "train"] == new
+    after = snapshot(copy / "runs")
+    assert {path: after[path] for path in before} == before
+    report = json.loads((copy / "report.json").read_text())
+    assert [g["seeds"] for g in report["groups"]] == [3, 3, 3]
+    assert len(report["of"]) == 9
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 2
+    assert "it also has identity-s2, planar-s2, radial-s0, radial-s1, radial-s2" in done.err
+
+
+def test_a_wider_grid_is_kept_before_its_runs_begin(cli, copy, monkeypatch):
+    def killed(tasks, jobs, stop):
+        assert [t.name for t in tasks] == ["identity-s2", "planar-s2"]
+        assert len(Grid.read(copy).cells) == 6
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(engines.ENGINES, "local", killed)
+    assert cli("benchmark", *GRID, *SMALL, "--seeds", 3, "--out", copy).code == 130
+    done = cli("compare", copy)
+    assert done.code == 0, done.err
+    assert "identity-s2 │ not begun" in done.out
+
+
+def test_a_run_yet_to_be_evaluated_holds_up_no_comparison(cli, copy):
+    for name in ("identity-s1", "planar-s1"):
+        Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
+    with (copy / "logs/planar-s1.log").open("a") as log:
+        log.write("$ vaeflow evaluate\nError: it burns\n")
+    done = cli("compare", copy)
+    assert done.code == 0, done.err
+    assert "identity-s1 │ not evaluated yet" in done.out
+    assert "planar-s1   │ it burns" in done.out
+    assert "2 of 4 runs of grid are done; the same `vaeflow benchmark` goes on." in done.out
+    done = cli("compare", copy, "--baseline", "plaanar")
+    assert "there is no such posterior or group" in done.err
+    for name in ("identity-s0", "planar-s0"):
+        Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
+    assert "give -k, such as -k 5, and what is missing" in cli("compare", copy).err
+
+
+def test_a_benchmark_that_was_killed_as_it_began_begins_again(cli, words, tmp_path):
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / ".benchmark.toml.tmp").write_text("half of i")
+    done = cli("benchmark", *SMALL, "--seeds", 1, "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+
+
+def test_most_runs_at_a_time_are_remembered_with_the_times(cli, copy, words):
+    for jobs, most in ((2, 1), (3, 1)):  # nothing is left to do
+        assert cli("benchmark", *GRID, *SMALL, "--jobs", jobs, "--out", copy).code == 0
+        assert Grid.read(copy).jobs == most
+    for seeds, jobs, most in ((3, 2, 2), (4, 1, 2)):
+        words = [*GRID, *SMALL, "--seeds", seeds, "--jobs", jobs, "--out", copy]
+        assert cli("benchmark", *words).code == 0
+        assert Grid.read(copy).jobs == most
+    assert "Times of grid are of 2 runs that shared" in (copy / "report.md").read_text()
+
+
+def test_a_damaged_evaluation_is_made_again(cli, copy, words):
+    path = Run(copy / "runs/planar-s1").evaluation("test", 5, "best")
+    path.write_bytes(path.read_bytes()[:-9])
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 0, done.err
+    assert [w[0] for w in words] == ["evaluate"]
+
+
+def test_what_could_not_be_reported_is_refused_before_the_work(cli, words, tmp_path, one_sentence):
+    words.clear()
+    for more, said in (
+        (["--vary", "binarization=dynamic,threshold"], "runs that differ in binarization cannot"),
+        (["--dataset", "digits", "--dataset", "energies"], "differ in dataset.name cannot"),
+        (["--baseline", "planr (steps 4)"], "no run has such a posterior (did you mean 'planar'?)"),
+    ):
+        done = cli("benchmark", *GRID, *SMALL, *more, "--out", tmp_path / "grid")
+        assert (done.code, words) == (2, [])
+        assert said in done.err
+        one_sentence(done.err.strip())
+    assert not (tmp_path / "grid").exists()
+
+
+def test_other_data_are_compared_anyway(cli, words, tmp_path):
+    vary = ["--vary", "binarization=dynamic,threshold", "--seeds", 1, "--anyway"]
+    done = cli("benchmark", *SMALL, *vary, "--baseline", "identity", "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+    assert "The runs are not comparable, as identity-binarizationdynamic-s0 and" in done.out
+
+
+def test_values_may_be_given_one_by_one(cli, words, tmp_path, monkeypatch):
+    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
+    vary = ["--vary", "latent=2", "--vary", "latent=4", "--vary", "posterior=identity,planar"]
+    cli("benchmark", *SMALL, *vary, "--seeds", 1, "--out", tmp_path / "grid")
+    names = [cell.name for cell in Grid.read(tmp_path / "grid").cells]
+    assert names == [f"{p}-latent{n}-s0" for p in ("identity", "planar") for n in (2, 4)]
+
+
+def test_the_report_names_no_place_of_this_machine(made):
+    for path in made[0].glob("report.*"):
+        assert str(made[0].parent) not in path.read_text(errors="replace"), path.name
+    report = json.loads((made[0] / "report.json").read_text())
+    assert [run["name"] for g in report["groups"] for run in g["runs"]] == NAMES
+
+
+def test_a_directory_of_something_else_is_left_alone(cli, tmp_path):
+    (tmp_path / "mine").touch()
+    for out in (tmp_path, tmp_path / "mine"):
+        done = cli("benchmark", *SMALL, "--out", out)
+        assert done.code == 2
+        assert "it exists and is no benchmark's directory" in done.err
+
+
+def test_a_failing_run_is_a_row_and_the_rest_goes_on(cli, words, tmp_path):
+    """A learning rate of 1e30 ends in NaN."""
+    out = tmp_path / "grid"
+    vary = ["--vary", "lr=1e-3,1e30", "--seeds", 1]
+    done = cli("benchmark", *SMALL, *vary, "--out", out)
+    assert done.code == 1
+    assert "1 of 2 failed; the same command tries again" in done.err
+    assert "identity-lr1e30-s0 failed: the loss or a weight is not finite" in done.out
+    report = json.loads((out / "report.json").read_text())
+    assert [g["seeds"] for g in report["groups"]] == [1]
+    (row,) = report["unfinished"]
+    assert row["name"] == "identity-lr1e30-s0"
+    assert "not finite" in row["why"]
+    assert "not finite" in (out / "report.html").read_text()
+
+
+def test_if_nothing_is_finished_it_says_why(cli, words, tmp_path):
+    done = cli("benchmark", *SMALL, "--lr", "1e30", "--seeds", 1, "--out", tmp_path / "grid")
+    assert done.code == 2
+    assert "no run is finished, identity-s0: the loss" in done.err
+
+
+def test_ctrl_c_says_how_to_go_on(cli, copy, monkeypatch):
+    shutil.rmtree(copy / "runs/planar-s1")
+
+    def pressed(tasks, jobs, stop):
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        yield engines.Outcome(tasks[0].name, 1.0, interrupted=True)
+
+    monkeypatch.setitem(engines.ENGINES, "local", pressed)
+    done = cli("benchmark", *GRID, *SMALL, "--out", copy)
+    assert done.code == 130
+    assert "Interrupted with 3 of 4 runs done; the same command goes on there." in done.err
+
+
+def test_each_of_several_jobs_has_its_share_of_the_cores(cli, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "cores", lambda: 8)
+    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
+    for jobs in (3, 1):  # it goes on with what it began with, whatever the jobs
+        done = cli("benchmark", *SMALL, "--jobs", jobs, "--out", tmp_path / "grid")
+        assert "no run is finished" in done.err, "the engine does nothing here"
+        config = (tmp_path / "grid/configs/identity-s0.toml").read_text()
+        assert "threads = 2\n" in config
+
+
+@pytest.mark.parametrize("seeds", ["x", "0", "1,,2", "-1"])
+def test_seeds_that_are_none_are_refused(cli, seeds):
+    assert cli("benchmark", "--seeds", seeds).code == 2
+
+
+def test_a_seed_is_given_by_seeds(cli):
+    done = cli("benchmark", "--seed", 3)
+    assert done.code == 2
+    assert "--seeds" in done.err
+
+
+def test_help_needs_no_torch_and_names_all_parts(cli):
+    done = cli("benchmark", "--help")
+    assert done.code == 0
+    for flag in ("--posterior", "--vary", "--seeds", "--jobs", "--engine", "--epochs"):
+        assert flag in done.out
+
+
+def test_a_killed_process_costs_one_run_and_the_next_call_resumes_it(cli, tmp_path, monkeypatch):
+    """Processes of their own, all that the other tests leave out: one is killed as it trains."""
+    out = tmp_path / "grid"
+    words = ["benchmark", *SMALL, "--epochs", 25, "--checkpoint-seconds", 0, "--seeds", 1]
+    trained = []
+
+    class Killed(subprocess.Popen):
+        def wait(self, timeout=None):
+            if not trained and (found := [*out.glob("runs/*/checkpoints/step-*/manifest.json")]):
+                trained.extend(found)
+                os.kill(self.pid, signal.SIGKILL)
+            return super().wait(0.02 if timeout and not trained else timeout)
+
+    monkeypatch.setitem(engines.ENGINES, "local", local_engine)
+    monkeypatch.setattr(engines, "launch", launch_a_process)
+    monkeypatch.setattr(subprocess, "Popen", Killed)
+    done = cli(*words, "--out", out)
+    assert done.code == 2, "with one run killed, there is nothing to compare"
+    assert "killed by SIGKILL" in done.err
+    kept = Run(out / "runs/identity-s0").store.latest()
+    assert kept is not None
+    done = cli(*words, "--out", out)
+    assert done.code == 0, done.err
+    log = (out / "logs/identity-s0.log").read_text()
+    assert "$ vaeflow resume" in log
+    assert log.count("$ vaeflow train") == 1
+    epochs = [r["epoch"] for r in Run(out / "runs/identity-s0").metrics()]
+    assert epochs == [*range(1, 26)]

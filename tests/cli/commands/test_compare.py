@@ -1,0 +1,148 @@
+"""`vaeflow compare`: run directories as they are, and those that lack something."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from vaeflow.runs.directory import Run
+
+
+@pytest.fixture(scope="module")
+def pair(cli, tiny, grey_file, tmp_path_factory):
+    """Two finished runs of two posteriors, evaluated with K = 4."""
+    folder = tmp_path_factory.mktemp("pair")
+    for posterior in ("identity", "radial"):
+        run = folder / posterior
+        done = cli(
+            "train", *tiny, "--no-tensorboard", "--dataset", "file", "--dataset.path", grey_file,
+            "--posterior", posterior, "--run-dir", run,
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert cli("evaluate", run, "-k", 4, "--json").code == 0
+    return folder
+
+
+@pytest.fixture
+def runs(pair, tmp_path):
+    copy = shutil.copytree(pair, tmp_path / "pair")
+    return copy / "identity", copy / "radial"
+
+
+def test_runs_are_compared_on_what_they_have(cli, runs, tmp_path):
+    done = cli("compare", *runs, "--out", tmp_path / "page")
+    assert (done.code, done.err) == (0, "")
+    assert "K = 4." in done.out
+    assert "over other test images, not other seeds" in done.out
+    for name in ("md", "csv", "json", "png", "html"):
+        assert f"wrote {tmp_path / 'page'}/report.{name}" in done.out
+    identity = next(line for line in done.out.splitlines() if line.startswith("│ identity"))
+    nll = cli("evaluate", runs[0], "-k", 4, "--json").out
+    assert identity.split("│")[4].split()[0] in f"{json.loads(nll)['nll']['mean']:.2f}"
+
+
+def test_what_is_missing_is_evaluated_with_k_or_told(cli, runs, one_sentence):
+    missing = Run(runs[1]).evaluation("test", 4, "best")
+    missing.unlink()
+    done = cli("compare", *runs)
+    assert done.code == 2
+    assert f"{runs[1]} has no evaluation on the test data: give -k" in done.err
+    one_sentence(done.err.strip())
+    done = cli("compare", *runs, "-k", 4)
+    assert done.code == 0
+    assert done.err == f"evaluating {runs[1]} with K = 4\n"
+    assert missing.is_file()
+
+
+def test_data_that_moved_and_other_splits_are_evaluated(cli, runs, grey_file):
+    for run in runs:
+        config = run / "config.toml"
+        config.write_text(config.read_text().replace(str(grey_file), f"/gone/{grey_file.name}"))
+    words = ("compare", *runs, "--split", "validation", "-k", 3)
+    done = cli(*words)
+    assert done.code == 2
+    assert "no run is finished, identity: /gone/grey.npz is no file: check" in done.err
+    done = cli(*words, "--data-root", grey_file.parent)
+    assert done.code == 0, done.err
+    assert "8 images of the validation data of file" in done.out
+
+
+def test_evaluations_with_different_k_are_not_mixed(cli, runs):
+    Run(runs[1]).evaluation("test", 4, "best").unlink()
+    assert cli("evaluate", runs[1], "-k", 6, "--json").code == 0
+    done = cli("compare", *runs)
+    assert done.code == 2
+    assert f"different K, 4 in {runs[0]} and 6 in {runs[1]}: give -k" in done.err
+    done = cli("compare", *runs, "--anyway")
+    assert done.code == 0, done.err
+    assert "differ in K, 4 and 6" in done.out
+
+
+def test_other_weights_than_those_evaluated_count_as_missing(cli, runs):
+    run = Run(runs[1])
+    run.set_summary({**run.summary(), "best_epoch": 9})  # as after more epochs
+    assert "has no evaluation" in cli("compare", *runs).err
+
+
+def test_runs_on_other_data_are_refused(cli, runs, trained, tmp_path):
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    config = (other / "config.toml").read_text()
+    (other / "config.toml").write_text(
+        config.replace('binarization = "dynamic"', 'binarization = "threshold"')
+    )
+    shutil.rmtree(other / "evaluations")
+    done = cli("compare", runs[0], other, "-k", 4)
+    assert done.code == 2
+    assert "the binarization, dynamic and threshold" in done.err
+    done = cli("compare", runs[0], other, "-k", 4, "--anyway")
+    assert done.code == 0, done.err
+    assert "are of other images: no difference" in done.out
+
+
+def test_an_unfinished_run_is_a_row(cli, runs):
+    Run(runs[1]).set_status("interrupted", epoch=3, step=5)
+    done = cli("compare", *runs)
+    assert done.code == 0
+    assert "interrupted after epoch 3" in done.out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("status.json", '{"state": ', "status.json"),
+        ("summary.json", "", "`vaeflow resume` does it"),
+        ("metrics.jsonl", "", "its files are damaged"),
+        ("environment.json", "{}", "environment.json lacks"),
+    ],
+)
+def test_a_damaged_run_is_a_row(cli, runs, file, content, said):
+    (runs[1] / file).write_text(content)
+    done = cli("compare", *runs)
+    assert done.code == 0, done.err
+    assert "identity" in done.out
+    (row,) = (line for line in done.out.splitlines() if line.startswith("│ radial"))
+    assert said in row
+
+
+def test_a_directory_of_something_else_is_refused(cli, tmp_path, one_sentence):
+    done = cli("compare", tmp_path)
+    assert done.code == 4
+    assert "is neither a run directory" in done.err
+    one_sentence(done.err.strip())
+
+
+def test_a_report_of_other_runs_is_refused_before_any_work(cli, runs, tmp_path):
+    (tmp_path / "report.md").write_text("mine")
+    done = cli("compare", *runs, "-k", 9, "--out", tmp_path)
+    assert done.code == 2
+    assert "nothing is overwritten" in done.err
+    assert "evaluating" not in done.err
+    assert (tmp_path / "report.md").read_text() == "mine"
+
+
+def test_help_names_the_files_and_what_anyway_leaves_out(cli):
+    said = " ".join(cli("compare", "--help").out.split())
+    assert "the page report.html, its picture report.png, and report.md, .csv and .json" in said
+    assert "differences are taken only between runs of the same images" in said

@@ -1,0 +1,184 @@
+"""`vaeflow evaluate`: the same figures at each call, kept, and a run that is left as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from vaeflow.version import __version__
+
+
+@pytest.fixture
+def figures(cli, trained):
+    def evaluate(*words, run=trained, k=3):
+        done = cli("evaluate", run, "-k", k, "--json", *words)
+        assert (done.code, done.err) == (0, ""), done.err
+        return json.loads(done.out)
+
+    return evaluate
+
+
+def test_json_states_what_the_figures_are_of(figures, trained):
+    found = figures("--importance-samples", 5)
+    stated = {k: v for k, v in found.items() if not isinstance(v, dict)}
+    for name in ("images_sha256", "weights_sha256"):
+        assert len(stated.pop(name)) == 64
+    epoch = json.loads((trained / "summary.json").read_text())["best_epoch"]
+    assert stated == {
+        "run": str(trained),
+        "dataset": "vaeflow/file",
+        "split": "test",
+        "binarization": "dynamic",
+        "dequantize": None,
+        "weights": "best",
+        "epoch": epoch,
+        "step": 3 * epoch,
+        "seed": 0,
+        "images": 6,
+        "samples": 5,
+        "vaeflow": __version__,
+        "torch": torch.__version__,
+        "device": "cpu",
+        "pareto_k": None,  # five draws have no tail
+    }
+    for name in ("elbo", "log_px", "kl", "nll", "bits_per_dimension", "squared_error"):
+        assert set(found[name]) == {"mean", "standard_error", "monte_carlo_error"}
+        assert found[name]["monte_carlo_error"] > 0
+    assert 1 < found["effective_sample_size"]["mean"] <= 5
+    code = found["code"]
+    parts = code["mutual_information"]["mean"] + code["marginal_kl"]["mean"]
+    assert parts == pytest.approx(code["kl"]["mean"])
+    assert (code["images"], code["latent"], code["unknown"]) == (6, 3, None)
+
+
+def test_the_figures_are_those_that_ended_the_training(figures, trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    found = figures()
+    for name in ("elbo", "log_px", "kl", "nll"):
+        assert found[name] == summary[name]
+
+
+def test_the_same_call_gives_the_same_figures_and_leaves_the_run_alone(figures, trained, snapshot):
+    def rest():
+        return {k: v for k, v in snapshot(trained).items() if not k.startswith("evaluations")}
+
+    before = rest()
+    first = figures("--again")
+    assert figures("--again") == first
+    chunked = figures("--again", "--chunk", 1)  # which rounds otherwise
+    for name in ("elbo", "log_px", "kl", "nll", "squared_error", "effective_sample_size"):
+        for kind in ("mean", "standard_error"):
+            assert chunked[name][kind] == pytest.approx(first[name][kind], rel=1e-5)
+    assert rest() == before
+
+
+def test_more_importance_samples_tighten_the_bound(figures):
+    one, many = figures(k=1), figures(k=300)
+    assert one["nll"]["mean"] == pytest.approx(-one["elbo"]["mean"])
+    assert many["nll"]["mean"] < one["nll"]["mean"]
+
+
+def test_every_split_can_be_evaluated(figures):
+    counts = {s: figures("--split", s)["images"] for s in ("train", "validation", "test")}
+    assert counts == {"train": 24, "validation": 8, "test": 6}
+
+
+def test_the_last_weights_can_be_evaluated(figures):
+    assert figures("--weights", "last")["weights"] == "last"
+
+
+def test_without_json_a_table_with_standard_errors_is_printed(cli, trained):
+    done = cli("evaluate", trained, "-k", 40, "--device", "cpu", "--again")
+    assert (done.code, done.err) == (0, "")
+    assert "6 images of the test data, binarization dynamic" in done.out
+    rows = {
+        row[1].strip(): row[2:4]
+        for line in done.out.splitlines()
+        if len(row := line.split("│")) > 3
+    }
+    assert list(rows) == [
+        "ELBO",
+        "log p(x|z)",
+        "− KL(q‖p)",
+        "NLL, 40 importance samples",
+        "bits per dimension",
+        "effective sample size",
+        "reconstruction, squared error",
+        "I(x; z), from below",
+        "KL(q(z)‖p), from above",
+    ]
+    for name, (mean, error) in rows.items():
+        assert "±" in mean
+        known = name not in (
+            "effective sample size",
+            "I(x; z), from below",
+            "KL(q(z)‖p), from above",
+        )
+        assert bool(error.strip()) == known, name
+    k, units, information = done.out.splitlines()[-3:]  # each a line, for who searches a log
+    assert k.startswith("Pareto-k̂ of the weights ")
+    assert k.endswith("% of the images")
+    assert units.startswith("active units ")
+    assert units.endswith(" of 3, from 6 images")
+    assert information.startswith("I(x; z) and KL(q(z)‖p) are of 6 images, of which I(x; z) cannot")
+
+
+def test_what_is_kept_is_shown_at_once(cli, trained):
+    words = ("evaluate", trained, "-k", 4)
+    first, again = cli(*words, "--again"), cli(*words)
+    told, rest = again.out.split("\n", 1)
+    assert told.startswith(f"as kept in {trained}/evaluations/test-k4-best.safetensors")
+    assert rest == first.out
+
+
+def test_a_quick_look_takes_the_first_images(figures):
+    found = figures("--limit", 2)
+    assert (found["images"], found["code"]["images"]) == (2, 2)
+    assert figures("--limit", 6)["nll"] == figures()["nll"]
+
+
+def test_who_interrupts_is_told_that_the_same_command_goes_on(cli, run_copy, monkeypatch):
+    def stop(*words, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vaeflow.runs.evaluation.describe_code", stop)
+    done = cli("evaluate", run_copy, "-k", 6, "--json")
+    assert done.code == 130
+    assert done.err == "Interrupted after 6 of 6 images; the same command goes on there.\n"
+    monkeypatch.undo()
+    assert json.loads(cli("evaluate", run_copy, "-k", 6, "--json").out)["images"] == 6
+
+
+def test_a_terminal_gets_a_bar_with_the_time_left(cli, trained, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    done = cli("evaluate", trained, "-k", 5, "--again", terminal=True)
+    assert done.code == 0, done.err
+    assert "6/6 test images" in done.out
+    assert "6/6 images of the code" in done.out
+    assert "0:00:00" in done.out
+    assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # the cursor is back
+
+
+def test_data_that_moved_is_found_by_its_root(cli, tiny, grey_file, here):
+    data = here / "old"
+    data.mkdir()
+    shutil.copy(grey_file, data / "x.npz")
+    for run, words in {
+        "absolute": ("--dataset.path", data / "x.npz"),
+        "rooted": ("--dataset.path", "x.npz", "--data-root", data),
+    }.items():
+        done = cli(
+            "train", *tiny, "--no-tensorboard", "--dataset", "file", *words, "--run-dir", run
+        )
+        assert done.code == 0, done.err
+    data.rename(here / "new")
+    for run in ("absolute", "rooted"):
+        done = cli("evaluate", run, "-k", 2, "--json")
+        assert done.code == 3
+        assert "old/x.npz is no file: check --dataset.path and --data-root" in done.err
+        done = cli("evaluate", run, "-k", 2, "--json", "--data-root", "new")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["images"] == 6

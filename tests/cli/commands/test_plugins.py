@@ -1,0 +1,179 @@
+"""`vaeflow plugins`: what is installed, what one brings, and plugins from a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+TWIST = """
+from vaeflow import hookimpl
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.posteriors.identity import Identity
+
+class Twist(Identity):
+    "A twist. It has more to say."
+
+@hookimpl
+def vaeflow_register_posteriors(register):
+    register("twist", Twist)
+    register("lost", "no_such_module:Lost")
+
+@hookimpl
+def vaeflow_register_likelihoods(register):
+    register("gaussian", Gaussian)
+
+@hookimpl
+def vaeflow_train_end(status):
+    pass
+"""
+
+
+def test_without_plugins_it_says_how_to_get_one(cli, plugin):
+    done = cli("plugins")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "No plugins are installed; pip install one, and its parts appear by name.\n"
+
+
+@pytest.mark.parametrize("words", [("plugins",), ("plugins", "list")])
+def test_plugins_are_listed_and_not_imported(cli, plugin, words):
+    plugin("vaeflow-b", "raise SystemExit(9)", version="2.0")
+    plugin("vaeflow-a", "raise AssertionError", version="0.1")
+    done = cli(*words)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[:2] == [
+        "vaeflow-a 0.1: vaeflow_a_plugin, installed",
+        "vaeflow-b 2.0: vaeflow_b_plugin, installed",
+    ]
+    assert not {"vaeflow_a_plugin", "vaeflow_b_plugin"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("words", [("plugins", "--json"), ("plugins", "list", "--json")])
+def test_the_list_is_there_for_programs(cli, plugin, monkeypatch, words):
+    plugin("vaeflow-a", "raise AssertionError", version="0.1")
+    monkeypatch.setenv("VAEFLOW_DISABLE_PLUGINS", "vaeflow-a")
+    assert json.loads(cli(*words).out) == [
+        {
+            "distribution": "vaeflow-a",
+            "version": "0.1",
+            "name": "main",
+            "target": "vaeflow_a_plugin",
+            "state": "disabled",
+            "reason": "$VAEFLOW_DISABLE_PLUGINS names it",
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", ["vaeflow-twist", "Vaeflow_Twist", "twisted"])
+def test_one_plugin_is_explained(cli, plugin, name):
+    plugin("vaeflow-twist", TWIST, version="2.5", point="twisted")
+    done = cli("plugins", "info", name)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("vaeflow-twist 2.5: no summary\n  state        ok\n")
+    assert "posterior    twist: A twist.\n" in done.out
+    assert "likelihood   vaeflow-twist/gaussian: " in done.out  # the built-in has the short name
+    assert "entry point  twisted = vaeflow_twist_plugin" in done.out
+    assert "vaeflow_register_posteriors, vaeflow_train_end" in done.out
+    # A part that cannot be imported is no reason not to hear of the others.
+    assert "posterior    lost: posterior 'lost' from vaeflow-twist 2.5 cannot be import" in done.out
+    assert "Traceback" in done.out
+
+
+def test_one_plugin_is_explained_to_programs(cli, plugin):
+    plugin("vaeflow-twist", TWIST, version="2.5")
+    (about,) = json.loads(cli("plugins", "info", "vaeflow-twist", "--json").out)
+    assert (about["state"], about["reason"], about["traceback"]) == ("ok", "", "")
+    assert [p["name"] for p in about["parts"]] == ["twist", "lost", "vaeflow-twist/gaussian"]
+    assert about["parts"][1]["error"]
+
+
+def test_an_unknown_plugin(cli, plugin):
+    plugin("vaeflow-twist", TWIST)
+    done = cli("plugins", "info", "vaeflow-twst")
+    assert done.code == 2
+    assert "unknown plugin (did you mean 'vaeflow-twist'?); there are vaeflow-twist" in done.err
+
+
+def test_an_unknown_subcommand(cli, plugin):
+    done = cli("plugins", "lst")
+    assert done.code == 2
+    assert "lst: unknown command (did you mean 'list'?); there are list, info, check, n" in done.err
+
+
+@pytest.fixture
+def file(here):
+    (here / "my_flow.py").write_text(TWIST)
+    return "my_flow.py"
+
+
+@pytest.fixture
+def train(cli, tiny, grey_file):
+    def run(*words):
+        data = ("--dataset", "file", "--dataset.path", grey_file, "--no-tensorboard")
+        return cli("train", *tiny, *data, "--run-dir", "run", *words)
+
+    return run
+
+
+@pytest.mark.parametrize("spelled", [("--plugin", "my_flow.py"), ("--plugin=my_flow.py",)])
+def test_a_file_is_a_plugin_where_it_is_named(cli, train, plugin, file, here, spelled):
+    assert train("--posterior", "twist").code == 2  # a working directory loads nothing by itself
+    assert "twist" in cli(*spelled, "list", "posterior").out
+    done = train(*spelled, "--posterior", "twist")
+    assert (done.code, done.err) == (0, "")
+    assert 'name = "my_flow.py/twist"' in (here / "run" / "config.toml").read_text()
+    assert "vaeflow evaluate run --plugin my_flow.py --importance" in done.out  # what it says next
+
+
+def test_a_run_names_the_file_that_it_needs(cli, train, plugin, file, here, one_sentence):
+    assert train("--plugin", file, "--posterior", "twist").code == 0
+    done = cli("sample", "run", "--out", "a.png")
+    assert done.code == 6
+    one_sentence(done.err.strip())
+    assert "run needs posterior 'my_flow.py/twist' of my_flow.py" in done.err
+    assert "a file of that name: give its path with --plugin PATH/my_flow.py" in done.err
+    done = cli("--plugin", file, "sample", "run", "--out", "a.png")
+    assert (done.code, done.err) == (0, "")
+    (here / file).write_text(TWIST + "\n# changed\n")
+    done = cli("sample", "run", "--out", "b.png", "--plugin", file)
+    assert done.code == 0
+    assert "Warning: run needs posterior 'my_flow.py/twist' of my_flow.py" in done.err
+    assert "results may differ" in done.err
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [
+        (None, 2, "--plugin my_flow.py cannot be read (No such file or directory): give the pa"),
+        ("1 / 0", 6, "--plugin my_flow.py failed to load (ZeroDivisionError: division by zero)"),
+        ("def f(:", 6, "--plugin my_flow.py failed to load (SyntaxError: invalid syntax"),
+        ("raise SystemExit", 6, "--plugin my_flow.py failed to load (SystemExit:)"),
+    ],
+)
+def test_a_file_that_fails_is_an_error_since_it_was_asked_for(
+    cli, plugin, here, code, exit_code, told, one_sentence
+):
+    if code is not None:
+        (here / "my_flow.py").write_text(code)
+    done = cli("list", "--plugin", "my_flow.py")
+    assert done.code == exit_code
+    one_sentence(done.err.strip())
+    assert told in done.err
+
+
+def test_a_plugin_without_a_file_is_a_usage_error(cli):
+    assert cli("list", "--plugin").code == 2
+
+
+def test_an_option_after_two_dashes_is_no_option_of_vaeflow(cli, plugin, file):
+    assert "twist" not in cli("list", "posterior", "--", "--plugin", file).out
+
+
+def test_a_part_of_which_nothing_can_be_checked_is_no_pass(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
+    done = cli("plugins", "check", "vaeflow/omniglot")
+    assert done.code != 0
+    assert "holds no chardata.mat" in done.out
+    assert "nothing could be checked" in done.err
+    assert "the reasons stand above" in done.err

@@ -1,0 +1,62 @@
+"""`vaeflow reconstruct`: held-out data beside what the model makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vaeflow.data.binarization import binarize
+
+
+@pytest.fixture
+def reconstruct(cli, trained, here):
+    def run(*words):
+        return cli("reconstruct", trained, *words)
+
+    return run
+
+
+def test_arrays_of_the_test_data_and_of_its_reconstructions(reconstruct, grey_file):
+    done = reconstruct("-n", 4, "--out", "x.npz")
+    assert (done.code, done.out, done.err) == (0, "wrote x.npz\n", "")
+    with np.load("x.npz") as found, np.load(grey_file) as data:
+        images, reconstructions = found["images"], found["reconstructions"]
+        test = torch.from_numpy(data["test"])
+    assert np.array_equal(images, binarize(test, "dynamic")[:4].numpy())
+    assert reconstructions.shape == (4, 4, 4)
+    assert ((reconstructions > 0) & (reconstructions < 1)).all()
+
+
+def test_a_picture_of_pairs(reconstruct):
+    assert reconstruct("-n", 6, "--out", "x.png").code == 0
+    assert reconstruct("-n", 6, "--out", "x.npz").code == 0
+    with Image.open("x.png") as image:
+        factor = image.size[0] // (8 * 6)
+        assert image.size == (8 * 6 * factor, 2 * 6 * factor)  # 12 tiles in rows of 8
+        picture = np.asarray(image)[::factor, ::factor]
+    with np.load("x.npz") as found:
+        first = [(found[name][0] * 255).round() for name in ("images", "reconstructions")]
+    assert np.array_equal(picture[1:5, 1:5], first[0])
+    assert np.abs(picture[1:5, 7:11] - first[1]).max() <= 1
+
+
+def test_as_many_as_there_are(reconstruct):
+    assert reconstruct("-n", 1000, "--out", "x.npz").code == 0
+    assert len(np.load("x.npz")["images"]) == 6
+
+
+def test_the_seed_decides(reconstruct):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert reconstruct("--seed", seed, "--out", f"{name}.npz").code == 0
+    a, b, c = (np.load(f"{name}.npz")["reconstructions"] for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_the_run_is_left_alone(reconstruct, trained, snapshot, here):
+    before = snapshot(trained)
+    assert reconstruct().code == 0
+    assert snapshot(trained) == before
+    assert [p.name for p in here.iterdir()] == ["reconstructions.png"]

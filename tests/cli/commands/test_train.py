@@ -1,0 +1,449 @@
+"""`vaeflow train`: what it writes, what it prints, and that both are true."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import signal
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+TERMS = ("elbo", "loss", "log_px", "log_pz", "log_q0", "log_det", "kl")
+SETTINGS = {
+    "beta": "optimizer/beta",
+    "lr": "optimizer/lr",
+    "grad_norm": "optimizer/grad_norm",
+    "images_per_second": "speed/images_per_second",
+    "active_units": "latent/active_units",
+}
+TAGS = {f"{split}/{term}": f"{term}/{split}" for split in ("train", "validation") for term in TERMS}
+
+
+@pytest.fixture
+def train(cli, tiny, grey_file, here):
+    """Train on the small file in an empty working directory, without TensorBoard."""
+
+    def run(*words):
+        data = ("--dataset", "file", "--dataset.path", grey_file)
+        return cli("train", *tiny, "--no-tensorboard", *data, *words)
+
+    return run
+
+
+def records(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def read(run: Path, name: str) -> dict:
+    return json.loads((run / name).read_text())
+
+
+def test_a_run_makes_its_directory_and_says_what_is_in_it(train, here):
+    done = train("--posterior", "planar")
+    assert (done.code, done.err) == (0, "")
+    (run,) = (here / "runs").iterdir()
+    assert run.name.endswith("-planar-file-s0")
+    assert sorted(p.name for p in run.iterdir()) == [
+        "checkpoints",
+        "config.toml",
+        "environment.json",
+        "lock",
+        "metrics.jsonl",
+        "status.json",
+        "summary.json",
+    ]
+    assert read(run, "status.json") == {"state": "completed", "epoch": 1, "step": 3}
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert checkpoint.name == "step-00000003"
+    lines = done.out.splitlines()
+    assert "posterior planar" in lines[0]
+    assert lines[1] == "24 / 8 / 6 train / validation / test examples, binarization dynamic"
+    path = run.relative_to(here)
+    assert lines[2] == f"run directory {path}"
+    assert lines[3].startswith("epoch 1/1  loss ")
+    table = [line for line in lines if "│" in line]
+    assert [row.split("│")[1].strip() for row in table] == [
+        "ELBO",
+        "log p(x|z)",
+        "− KL(q‖p)",
+        "NLL, 3 importance samples",
+        "bits per dimension",
+    ]
+    assert all("±" in row for row in table)
+    assert lines[lines.index("Next:") + 1 :] == [
+        f"  vaeflow evaluate {path} --importance-samples 1000",
+        f"  vaeflow sample {path} -n 64 --out samples.png",
+        f"  vaeflow reconstruct {path} --out reconstructions.png",
+    ]
+
+
+def test_the_next_commands_work_with_a_path_that_needs_quotes(train):
+    done = train("--run-dir", "my run")
+    assert done.code == 0
+    assert "vaeflow evaluate 'my run' --importance-samples 1000" in done.out
+
+
+def test_the_summary_states_what_its_figures_are_of(trained):
+    summary = read(trained, "summary.json")
+    stated = {k: summary[k] for k in ("dataset", "split", "binarization", "weights", "images")}
+    assert stated == {
+        "dataset": "vaeflow/file",
+        "split": "test",
+        "binarization": "dynamic",
+        "weights": "best",
+        "images": 6,
+    }
+    assert summary["samples"] == 3
+    for name in ("elbo", "log_px", "kl", "nll"):
+        assert math.isfinite(summary[name]["mean"])
+        assert summary[name]["standard_error"] > 0
+    assert summary["elbo"]["mean"] == pytest.approx(
+        summary["log_px"]["mean"] - summary["kl"]["mean"]
+    )
+    assert -summary["nll"]["mean"] >= summary["elbo"]["mean"]  # Jensen
+    assert summary["best_epoch"] in (1, 2)
+
+
+def test_the_metrics_of_each_epoch_are_complete_and_consistent(trained):
+    assert [(r["epoch"], r["step"]) for r in records(trained)] == [(1, 3), (2, 6)]
+    for r in records(trained):
+        assert set(r) == {"epoch", "step", "seconds", *SETTINGS, *TAGS}
+        assert all(math.isfinite(value) for value in r.values())
+        for split in ("train", "validation"):
+            kl = r[f"{split}/log_q0"] - r[f"{split}/log_det"] - r[f"{split}/log_pz"]
+            assert r[f"{split}/kl"] == pytest.approx(kl)
+            assert r[f"{split}/elbo"] == pytest.approx(r[f"{split}/log_px"] - kl)
+            # At β = 1 under a likelihood whose log p(x|z) is at most 0.
+            assert r[f"{split}/loss"] == pytest.approx(-r[f"{split}/elbo"])
+        assert (r["beta"], r["lr"]) == (1, 1e-3)
+        assert r["grad_norm"] > 0
+        assert r["images_per_second"] > 0
+        assert 0 <= r["active_units"] <= 3
+
+
+@pytest.fixture(scope="module")
+def board(trained) -> EventAccumulator:
+    accumulator = EventAccumulator(str(trained))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_tensorboard_shows_the_numbers_of_the_metrics_file(board, trained):
+    shown = TAGS | SETTINGS
+    scalars = {t for t in board.Tags()["scalars"] if not t.startswith("hparam/")}
+    assert scalars == set(shown.values())
+    for name, tag in shown.items():
+        events = board.Scalars(tag)
+        assert [e.step for e in events] == [3, 6]
+        expected = [r[name] for r in records(trained)]
+        assert [e.value for e in events] == pytest.approx(expected, rel=1e-6)
+
+
+def test_tensorboard_shows_pictures_of_the_right_size(board):
+    # The first epoch's; 8 columns of pairs, and as many rows of samples as columns.
+    for tag, (rows, columns) in {"reconstructions": (2, 8), "samples": (8, 8)}.items():
+        (event,) = board.Images(tag)
+        assert event.step == 3
+        with Image.open(io.BytesIO(event.encoded_image_string)) as image:
+            assert image.size == (columns * 6, rows * 6)
+            assert np.asarray(image).std() > 0
+
+
+def test_tensorboard_shows_the_configuration_and_the_hyperparameters_in_one_folder(board, trained):
+    (text,) = board.Tensors("config/text_summary")
+    shown = json.loads(text.tensor_proto.string_val[0].decode().strip("`\n"))
+    assert shown == tomllib.loads((trained / "config.toml").read_text())
+    found = plugin_data_pb2.HParamsPluginData.FromString(
+        board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    )
+    hparams = found.session_start_info.hparams
+    assert hparams["posterior.name"].string_value == "vaeflow/planar"
+    assert hparams["posterior.steps"].number_value == 2
+    assert hparams["epochs"].number_value == 2
+    assert board.Scalars("hparam/validation/elbo")[0].value == pytest.approx(
+        records(trained)[-1]["validation/elbo"], rel=1e-6
+    )
+    events = [p for p in trained.rglob("*") if "tfevents" in p.name]
+    assert events
+    assert {p.parent for p in events} == {trained}
+
+
+def test_data_that_is_no_picture_trains_without_pictures(cli, tiny, here):
+    np.save("vectors.npy", np.random.RandomState(0).randn(30, 5))
+    done = cli(
+        "train", *tiny, "--dataset", "file", "--dataset.path", "vectors.npy", "--likelihood",
+        "gaussian", "--run-dir", "run",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    board = EventAccumulator("run")
+    board.Reload()
+    assert board.Tags()["images"] == []
+    assert "elbo/train" in board.Tags()["scalars"]
+    assert read(here / "run", "summary.json")["binarization"] == "none"
+
+
+def test_the_loss_is_without_the_constant_of_a_fixed_scale(cli, tiny, here):
+    # As papers print it: the scaled squared error plus the KL.
+    np.save("vectors.npy", np.random.RandomState(0).randn(30, 5))
+    done = cli(
+        "train", *tiny, "--no-tensorboard", "--dataset", "file", "--dataset.path", "vectors.npy",
+        "--likelihood", "gaussian", "--likelihood.sigma", 0.5, "--run-dir", "run",
+    )  # fmt: skip
+    assert done.code == 0
+    (record,) = records(here / "run")
+    constant = -5 * math.log(0.5 * math.sqrt(2 * math.pi))
+    assert record["train/loss"] == pytest.approx(constant - record["train/elbo"], rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(train, here):
+    def numbers(run):
+        timed = ("seconds", "images_per_second")
+        return [{k: v for k, v in r.items() if k not in timed} for r in records(here / run)]
+
+    for run, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert train("--seed", seed, "--run-dir", run).code == 0
+    assert numbers("a") == numbers("b")
+    assert numbers("a") != numbers("c")
+
+
+def test_a_directory_that_exists_is_left_alone_before_any_work(train, here, snapshot):
+    (here / "run").mkdir()
+    (here / "run" / "mine.txt").write_text("mine")
+    before = snapshot(here)
+    done = train("--run-dir", "run", "--dataset.path", "none.npz")
+    assert done.code == 2
+    assert "--run-dir run: it exists, and nothing is overwritten" in done.err
+    assert snapshot(here) == before
+
+
+def test_figures_of_a_single_image_are_json(cli, tiny, here):
+    np.save("three.npy", np.random.RandomState(0).rand(3, 4, 4))
+    data = ("--dataset", "file", "--dataset.path", "three.npy")
+    assert cli("train", *tiny, "--no-tensorboard", *data, "--run-dir", "run").code == 0
+
+    def strict(text):
+        return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    assert strict((here / "run" / "summary.json").read_text())["images"] == 1
+    assert strict(cli("evaluate", "run", "-k", 2, "--json").out)["images"] == 1
+
+
+def test_two_runs_of_one_second_get_two_directories(train, here, monkeypatch):
+    monkeypatch.setattr("vaeflow.runs.directory.time.strftime", lambda form: "20261122-153000")
+    for _ in range(3):
+        done = train()
+        assert done.code == 0, done.err
+    assert len(list((here / "runs").iterdir())) == 3
+
+
+def test_print_config_prints_toml_that_trains_the_same_and_makes_nothing(train, here):
+    done = train("--posterior", "iaf", "--posterior.steps", 3, "--print-config")
+    assert (done.code, done.err) == (0, "")
+    assert tomllib.loads(done.out)["posterior"]["steps"] == 3
+    assert not list(here.iterdir())
+    (here / "printed.toml").write_text(done.out)
+    again = train("--config", "printed.toml", "--print-config")
+    assert again.out == done.out
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_recipe(cli, here):
+    (here / "recipe.toml").write_text(
+        'epochs = 1\nlr = 0.1\nlatent = 7\n[posterior]\nname = "planar"\nsteps = 2\n'
+    )
+    (here / "mine.toml").write_text("lr = 0.2\nlatent = 8\n[posterior]\nsteps = 3\n")
+    done = cli(
+        "train", "--print-config", "--config", "mine.toml", "--recipe", "recipe.toml",
+        "--set", "latent=9", "--set", "encoder.hidden=8,4", "--batch-size=17",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    printed = tomllib.loads(done.out)
+    assert {k: printed[k] for k in ("epochs", "lr", "latent", "batch_size")} == {
+        "epochs": 1,
+        "lr": 0.2,
+        "latent": 9,
+        "batch_size": 17,
+    }
+    assert printed["posterior"] == {**printed["posterior"], "name": "vaeflow/planar", "steps": 3}
+    assert printed["encoder"]["hidden"] == [8, 4]
+
+
+def test_options_that_another_part_drops_are_told(cli, here):
+    (here / "recipe.toml").write_text('[posterior]\nname = "planar"\nsteps = 2\n')
+    words = ("train", "--print-config", "--recipe", "recipe.toml", "--posterior", "identity")
+    done = cli(*words)
+    assert done.code == 0
+    assert done.err.startswith("Note: posterior 'identity' (the command line) replaces 'planar'")
+    assert "steps are dropped" in done.err
+    assert tomllib.loads(done.out)["posterior"]["name"] == "vaeflow/identity"
+
+
+def test_flags_of_both_spellings_and_booleans(cli, here):
+    done = cli(
+        "train", "--print-config", "--posterior=planar", "--posterior.steps=5", "--no-tensorboard",
+        "--likelihood.grey", "true", "--clip", "none",
+    )  # fmt: skip
+    printed = tomllib.loads(done.out)
+    assert printed["posterior"]["steps"] == 5
+    assert printed["tensorboard"] is False
+    assert printed["likelihood"]["grey"] is True
+    assert "clip" not in printed
+
+
+def test_help_explains_the_options_of_the_parts_on_the_line(cli, here):
+    text = " ".join(cli("train", "--help").out.split())
+    assert "--posterior NAME" in text
+    assert "--latent INTEGER size of z [integer > 0; default: 20]" in text
+    assert "--posterior.steps" not in text
+    assert "vaeflow train --posterior planar --help" in text
+    done = cli("train", "--posterior", "planar", "--encoder=mlp", "--help")
+    text = " ".join(done.out.split())
+    assert done.code == 0
+    assert "Options of posterior planar" in text
+    assert "--posterior.steps INTEGER" in text
+    assert "--encoder.hidden LIST" in text
+    done = cli("train", "--posterior", "planr", "--help")
+    assert done.code == 2
+    assert "did you mean 'planar'?" in done.err
+    assert not list(here.iterdir())
+
+
+def test_a_training_that_diverges_says_so_and_leaves_its_status(train, here):
+    done = train("--lr", "1e30", "--run-dir", "run")
+    assert done.code == 5
+    assert done.err.count("Error: ") == 1
+    assert "lower --lr (it is 1e+30)" in done.err
+    status = read(here / "run", "status.json")
+    assert (status["state"], status["exit_code"]) == ("failed", 5)
+    assert "not finite" in status["error"]
+    assert not (here / "run" / "summary.json").exists()
+
+
+def test_debug_shows_where_an_error_comes_from(train):
+    from vaeflow.errors import ConfigError
+
+    for words in (("--debug", "--epochs", 0), ("--epochs", 0, "--debug")):
+        with pytest.raises(ConfigError, match="--epochs: got 0"):
+            train(*words)
+
+
+PART = """
+import torch
+from vaeflow import hookimpl
+from vaeflow.parts import Posterior
+
+class Narrow(Posterior):
+    \"\"\"A Gaussian of one width.
+
+    Options:
+        width: its standard deviation.
+    \"\"\"
+
+    def __init__(self, latent, features, *, width: float = 0.5):
+        super().__init__(latent, features)
+        {init}
+        self.mean = torch.nn.Linear(features, latent)
+        self.width = width
+
+    def forward(self, h):
+        {forward}
+        return torch.distributions.Independent(
+            torch.distributions.Normal(self.mean(h), self.width), 1
+        )
+
+@hookimpl
+def vaeflow_register_posteriors(register):
+    register("narrow", {target})
+"""
+
+
+def part(init: str = "", forward: str = "", target: str = "Narrow") -> str:
+    return PART.format(init=init, forward=forward, target=target)
+
+
+def test_a_plugins_posterior_trains_by_its_name_with_its_own_options(train, cli, here, plugin):
+    plugin("vaeflow-narrow", part())
+    done = train("--posterior", "narrow", "--posterior.width", 0.25, "--run-dir", "run")
+    assert (done.code, done.err) == (0, "")
+    kept = tomllib.loads((here / "run" / "config.toml").read_text())["posterior"]
+    assert kept == {"name": "vaeflow-narrow/narrow", "width": 0.25}
+    assert cli("evaluate", "run", "-k", 2).code == 0
+    text = " ".join(cli("train", "--posterior", "narrow", "--help").out.split())
+    assert "--posterior.width NUMBER its standard deviation. [number; default: 0.5]" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "told"),
+    [
+        (part(target="'no_such_module:Narrow'"), "narrow", ["cannot be imported", "reinstall"]),
+        (part(target="dict"), "narrow", ["a subclass of vaeflow.parts.Posterior"]),
+        (part(init="raise RuntimeError('no luck')"), "narrow", ["cannot be built", "no luck"]),
+        (part(forward="return h.no_such"), "narrow", ["failed on a first batch", "no_such"]),
+        (part(forward="h = h[:1]"), "narrow", ["q(z|x)'s batch shape", "is expected"]),
+        (
+            "raise ImportError('gone')",
+            "vaeflow-narrow/narrow",
+            ["ImportError: gone", "says where"],
+        ),
+    ],
+    ids=["import", "class", "init", "forward", "shape", "plugin"],
+)
+def test_a_part_that_is_broken_is_named_and_nothing_is_made(
+    train, here, plugin, code, name, told, one_sentence
+):
+    plugin("vaeflow-narrow", code)
+    done = train("--posterior", name)
+    assert done.code == 6
+    *warnings, error = done.err.splitlines()
+    assert all(w.startswith("Warning: plugin vaeflow-narrow 1.0 failed") for w in warnings)
+    message = error.removeprefix("Error: ")
+    one_sentence(message)
+    for words in told:
+        assert words in message
+    assert "vaeflow-narrow 1.0" in message
+    assert not list(here.iterdir())
+
+
+def test_a_plugin_that_fails_does_not_stop_other_parts(train, plugin):
+    plugin("vaeflow-narrow", "raise ImportError('gone')")
+    assert train("--posterior", "planar").code == 0
+    done = train("--posterior", "narrow")
+    assert done.code == 2
+    assert "unknown posterior" in done.err
+    assert "should a plugin bring it, vaeflow-narrow 1.0 failed to load (ImportErr" in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_at_a_checkpoint_that_resume_takes_up(
+    train, cli, here, plugin, number
+):
+    plugin(
+        "vaeflow-stop",
+        f"""
+        import os
+        from vaeflow import hookimpl
+
+        @hookimpl
+        def vaeflow_epoch_end(record):
+            if record["epoch"] == 1:
+                os.kill(os.getpid(), {int(number)})
+        """,
+    )
+    before = signal.getsignal(number)
+    done = train("--epochs", 3, "--run-dir", "run")
+    assert done.code == 128 + number
+    assert "Interrupted after step 3; go on with: vaeflow resume run" in done.err
+    assert read(here / "run", "status.json") == {"state": "interrupted", "epoch": 1, "step": 3}
+    assert signal.getsignal(number) is before
+    assert not (here / "run" / "summary.json").exists()
+    done = cli("resume", "run")
+    assert done.code == 0, done.err
+    assert read(here / "run", "status.json") == {"state": "completed", "epoch": 3, "step": 9}
+    assert [r["epoch"] for r in records(here / "run")] == [1, 2, 3]
+    assert (here / "run" / "summary.json").exists()

@@ -1,0 +1,420 @@
+"""Comparisons of runs with constructed figures, for which the answers are known."""
+
+import json
+import sys
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from vaeflow.comparison.compare import compare
+from vaeflow.comparison.finished import Finished, Unfinished
+from vaeflow.comparison.report import check_free, numbers, write
+from vaeflow.comparison.report.plot import draw, front
+from vaeflow.comparison.report.tables import in_common, remarks, tables
+from vaeflow.errors import ConfigError
+from vaeflow.evaluation import Estimate, ImageBounds, PerImage
+from vaeflow.evaluation.latent_code import Code
+from vaeflow.evaluation.stored import Stored
+from vaeflow.runs.directory import Run
+from vaeflow.storage import write_file
+
+IMAGES = torch.tensor([10.0, 20.0, 60.0], dtype=torch.float64)
+
+
+@pytest.fixture
+def run(tmp_path):
+    def make(posterior, seed, nll, *, threads=1, shift=0.0, config=None, **about):
+        values = IMAGES + nll
+        exact = torch.zeros(3, dtype=torch.float64)
+        figures = ImageBounds(
+            elbo=PerImage(-values - 1 - shift, exact),
+            log_px=PerImage(-values, exact),
+            kl=PerImage(exact + 1, exact),
+            nll=PerImage(values, exact),
+            squared_error=None,
+            effective_sample_size=exact,
+            pareto_k=exact,
+        )
+        known = {
+            "dataset": "vaeflow/digits", "split": "test", "images": 3, "images_sha256": "a" * 64,
+            "binarization": "dynamic", "dequantize": None, "samples": 100,
+        }  # fmt: skip
+        name = f"{posterior}-{seed}"
+        return Finished(
+            name=name,
+            run=Run(tmp_path / name),
+            config={"seed": seed, "latent": 2, "posterior.name": f"vaeflow/{posterior}"}
+            | (config or {}),
+            stored=Stored({**known, **about}, figures),
+            environment={"data_shape": [1, 2, 2], "threads": threads},
+            summary={
+                "bits_per_dimension": {"mean": 1.0},
+                "dequantize": None,
+                "seconds": 60.0 + seed,
+                "best_epoch": 5,
+            },
+            milliseconds=2.0 + seed,
+        )
+
+    return make
+
+
+@pytest.fixture
+def six(run):
+    """Identity at 1, 2, 3 and planar at 0, 0.1, 0.2 above the images' own NLL."""
+    return [run("identity", s, 1.0 + s) for s in range(3)] + [
+        run("planar", s, 0.1 * s) for s in range(3)
+    ]
+
+
+def ten(run):
+    return 10
+
+
+def test_groups_are_of_seeds_and_their_errors_over_them(six):
+    found = compare(six, parameters=ten)
+    assert [(g.label, len(g.runs)) for g in found.groups] == [("identity", 3), ("planar", 3)]
+    nll = found.groups[0].bound("nll")
+    assert (nll.mean, nll.standard_error) == pytest.approx((32.0, 1 / 3**0.5))
+    steps = found.groups[0].figure(lambda r: r.milliseconds)
+    assert steps.mean == pytest.approx(3.0)
+    bits = found.groups[0].figure(lambda r: r.bits_per_dimension)
+    assert bits.mean == pytest.approx(32.0 / (4 * 0.6931472))
+
+
+def test_differences_are_paired_and_told_in_words(six):
+    found = compare(six, parameters=ten)
+    nll = found.versus["planar"].nll
+    assert nll.mean == pytest.approx(-1.9)
+    assert nll.standard_error == pytest.approx((1 / 3 + 0.01 / 3) ** 0.5)
+    assert [*found.versus] == ["planar"]
+    assert found.versus["planar"].elbo.mean == pytest.approx(1.9)
+    (verdict,) = found.verdicts
+    assert not nll.clear, "with three seeds so far apart"
+    assert verdict.startswith("planar cannot be told apart from identity in NLL: the difference is")
+    assert "over other seeds and other test images" in verdict
+
+
+def test_a_clear_difference_is_told_by_its_size(run):
+    runs = [run("identity", s, 5.0 + 0.01 * s) for s in range(3)]
+    runs += [run("planar", s, 4.0 - 0.01 * s) for s in range(3)]
+    runs += [run("radial", s, 6.0 - 0.01 * s) for s in range(3)]
+    lower, higher = compare(runs, parameters=ten).verdicts
+    assert lower.startswith("planar lowers the NLL by 1.02 ± 0.01 nats against identity (95 % ")
+    assert "interval 1.00 to 1.04" in lower
+    assert higher.startswith("radial raises the NLL by 0.98 ± 0.01 nats")
+
+
+def test_of_one_seed_the_interval_is_of_images_and_says_so(run):
+    found = compare([run("identity", 0, 1.0), run("planar", 0, 0.0)], parameters=ten)
+    assert "over other test images, not other seeds" in found.verdicts[0]
+    assert "± is the standard error over images, as each has one seed." in remarks(found)
+    assert "over images for those" not in " ".join(remarks(found))
+    assert found.groups[0].bound("nll").standard_error == pytest.approx(
+        (IMAGES.var() / 3).sqrt().item()
+    )
+
+
+def test_intervals_of_two_kinds_are_told_apart(run):
+    runs = [run(posterior, s, 0.1 * s) for posterior in ("identity", "planar") for s in range(2)]
+    said = " ".join(remarks(compare([*runs, run("iaf", 0, 0.0)], parameters=ten)))
+    assert (
+        "Their intervals, at 95 % each, cover other seeds and other test images; those of iaf, "
+        "other test images, not other seeds. The last column" in said
+    )
+
+
+def test_labels_say_what_tells_groups_apart(run):
+    runs = [run("identity", 0, 1.0)]
+    for steps in (4, 16):
+        runs.append(run("planar", 0, 0.0, config={"posterior.steps": steps}))
+    found = compare(runs, parameters=ten)
+    assert [g.label for g in found.groups] == ["identity", "planar (steps 4)", "planar (steps 16)"]
+    assert [v.baseline for v in found.versus.values()] == ["identity", "identity"]
+
+
+def test_the_baseline_is_the_one_that_is_alike_in_all_else(run):
+    runs = [
+        run(posterior, 0, nll, config={"latent": latent})
+        for posterior, nll in (("identity", 1.0), ("planar", 0.0))
+        for latent in (2, 4)
+    ]
+    found = compare(runs, parameters=ten)
+    assert {k: v.baseline for k, v in found.versus.items()} == {
+        "planar (latent 2)": "identity (latent 2)",
+        "planar (latent 4)": "identity (latent 4)",
+    }
+
+
+def test_another_baseline_can_be_asked_for(six, one_sentence):
+    found = compare(six, parameters=ten, baseline="planar")
+    assert {k: v.baseline for k, v in found.versus.items()} == {"identity": "planar"}
+    with pytest.raises(ConfigError) as caught:
+        compare(six, parameters=ten, baseline="plaanar")
+    assert "(did you mean 'planar'?); the groups are identity, planar" in str(caught.value)
+    one_sentence(str(caught.value))
+    found = compare(six, parameters=ten, baseline="plaanar", lenient=True)
+    assert (len(found.groups), found.versus) == (2, {})
+    assert f"Nothing is compared, {caught.value}." in found.notes
+
+
+def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
+    runs = [run("identity", 0, 1.0)]
+    runs += [run("planar", 0, 0.0, config={"posterior.steps": steps}) for steps in (4, 16)]
+    found = compare(runs, parameters=ten, baseline="planar")
+    assert not found.versus
+    (note,) = found.notes
+    assert note.startswith("identity is compared with none, as no baseline or more than one is")
+    found = compare(runs, parameters=ten, baseline="planar (steps 4)")
+    assert [*found.versus] == ["identity", "planar (steps 16)"]
+
+
+def test_without_a_baseline_there_are_no_differences(run):
+    found = compare([run("planar", 0, 0.0), run("radial", 0, 1.0)], parameters=ten)
+    assert not found.versus
+    (note,) = found.notes
+    assert note.startswith("No diagonal Gaussian (identity) is among them, so no differences")
+    assert compare([run("planar", 0, 0.0)], parameters=ten).notes
+    assert not compare([run("identity", 0, 0.0)], parameters=ten).notes
+
+
+def test_groups_of_one_posterior_are_compared_once_one_is_named(run):
+    runs = [run("identity", 0, 0.0, config={"latent": latent}) for latent in (2, 4)]
+    (note,) = compare(runs, parameters=ten).notes
+    assert note.startswith("All groups are identity, so no differences")
+    assert "such as --baseline 'identity (latent 2)'." in note
+    found = compare(runs, parameters=ten, baseline="identity (latent 2)")
+    assert [*found.versus] == ["identity (latent 4)"]
+    assert "not the posterior alone" not in " ".join(remarks(found))
+
+
+def test_an_unused_code_is_told(run):
+    def coded(posterior, units):
+        found = run(posterior, 0, 0.0)
+        code = Code(3, 2, units, Estimate(0.0, 0.0), None, None)
+        return replace(found, stored=replace(found.stored, code=code))
+
+    found = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
+    said = " ".join(remarks(compare(found, parameters=ten)))
+    assert "The code is unused (fewer than 0.5 active units) by identity, planar, so" in said
+    assert "unused" not in " ".join(remarks(compare(found[2:], parameters=ten)))
+
+
+def test_what_differs_besides_the_posterior_is_told(run):
+    runs = [run("identity", 0, 1.0, config={"epochs": 3, "batch_size": 5, "device": "cpu"})]
+    runs += [
+        run(posterior, 0, 0.0, config={"epochs": 4, "batch_size": 6, "device": "auto"})
+        for posterior in ("planar", "iaf")
+    ]
+    found = remarks(compare(runs, parameters=ten))
+    said = [text for text in found if "not the posterior alone" in text]
+    assert len(said) == 1
+    assert said[0].endswith("differ in epochs, batch size too.")
+    assert said[0].startswith("What tells planar (")
+    assert ", iaf (" in said[0]
+
+
+def test_weights_that_are_not_to_be_trusted_are_told(run):
+    trusted, other = run("identity", 0, 1.0), run("planar", 0, 0.0)
+    other.stored.figures.pareto_k[:] = torch.tensor([0.8, 0.9, torch.nan])
+    said = " ".join(remarks(compare([trusted, other], parameters=ten)))
+    assert "is above 0.7 for many images of planar (67%): there the NLL is not" in said
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"dataset": "vaeflow/mnist"}, "the data set, vaeflow/digits and vaeflow/mnist"),
+        ({"images_sha256": "b" * 64}, "the images' checksum, aaaaaaaaaaaa and bbbbbbbbbbbb"),
+        ({"split": "train"}, "the split, test and train"),
+        ({"binarization": "none"}, "the binarization, dynamic and none"),
+        ({"dequantize": 256}, "the dequantization, none and 256"),
+        ({"samples": 7}, "K, 100 and 7"),
+    ],
+)
+def test_what_is_not_comparable_is_refused_unless_asked(run, one_sentence, about, said):
+    runs = [run("identity", 0, 1.0), run("planar", 0, 0.0, **about)]
+    with pytest.raises(ConfigError) as caught:
+        compare(runs, parameters=ten)
+    assert f"as identity-0 and planar-0 differ in {said}" in str(caught.value)
+    one_sentence(str(caught.value))
+    found = compare(runs, parameters=ten, anyway=True)
+    assert said in " ".join(found.notes)
+    same_images = "images_sha256" not in about
+    assert bool(found.versus) == same_images  # images that differ cannot be paired
+
+
+def test_probabilities_and_densities_are_not_compared(run):
+    density = run("planar", 0, 0.0)
+    density.summary["bits_per_dimension"] = None
+    with pytest.raises(ConfigError, match="what is scored, probabilities and densities"):
+        compare([run("identity", 0, 1.0), density], parameters=ten)
+
+
+def test_a_seed_that_is_there_twice_counts_once(run, six, tmp_path):
+    found = compare([*six, run("planar", 2, 0.0)], parameters=ten)
+    assert len(found.groups[1].runs) == 3
+    (left_out,) = found.unfinished
+    assert left_out.why == "the same configuration and seed as planar-2, so left out"
+
+
+def test_threads_that_differ_are_noted_but_make_no_group(run):
+    runs = [run("planar", s, 0.0, threads=s + 1, config={"threads": s + 1}) for s in range(2)]
+    found = compare(runs, parameters=ten)
+    assert len(found.groups) == 1
+    assert "Times are of different numbers of threads." in found.notes
+
+
+def test_nothing_finished_is_an_error():
+    with pytest.raises(ConfigError, match="no run is finished, x: it burns"):
+        compare([Unfinished("x", "it burns")], parameters=ten)
+
+
+@pytest.fixture
+def written(six, tmp_path):
+    found = compare([*six, Unfinished("iaf-0", "<b>no & no</b>")], parameters=ten)
+    of = check_free(tmp_path / "out", [r.run.path for r in six])
+    write(found, tmp_path / "out", of)
+    return found, tmp_path / "out"
+
+
+def test_all_files_hold_all_tables(written):
+    found, out = written
+    page, text = (out / "report.html").read_text("utf-8"), (out / "report.md").read_text("utf-8")
+    for table in (*tables(found), in_common(found)):
+        assert table.title in page
+        assert table.title in text
+        for row in table.rows:
+            assert f"| {' | '.join(row)} |" in text
+            if "no & no" not in row[-1]:
+                assert "".join(f"<td>{cell}</td>" for cell in row) in page
+    for verdict in found.verdicts:
+        assert verdict in page
+        assert verdict in text
+    # Of the runs left out, and of what all have in common.
+    assert page.count('<table class="words">') == 2
+    found = json.loads((out / "report.json").read_text())
+    assert found["groups"][1]["nll_difference_mean"] == pytest.approx(-1.9)
+    names = [run["name"] for group in found["groups"] for run in group["runs"]]
+    assert names == [f"{p}-{s}" for p in ("identity", "planar") for s in range(3)]
+    header, *rows = (out / "report.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["identity", "planar"]
+    assert float(rows[1].split(",")[header.split(",").index("nll")]) == pytest.approx(30.1)
+
+
+def test_the_page_needs_no_other_file(written):
+    page = (written[1] / "report.html").read_text("utf-8")
+    assert "data:image/png;base64," in page
+    assert not [word for word in ("http:", "https:", "<script", "<link", 'src="r') if word in page]
+    assert "<b>no" not in page  # text is escaped
+    assert "&lt;b&gt;no &amp; no" in page
+
+
+def test_what_all_have_in_common_is_said_and_nothing_else(run):
+    config = {"encoder.name": "vaeflow/mlp", "encoder.hidden": [8, 8], "prior.name": "a/b"}
+    runs = [run("identity", 0, 1.0, config={**config, "lr": 0.1, "batch_size": 5})]
+    runs += [run("planar", 0, 1.0, config={**config, "lr": 0.2, "batch_size": 5})]
+    said = in_common(compare(runs, parameters=ten))
+    first = "settings, if not the defaults"
+    assert said.rows == (
+        (first, "latent 2, batch size 5"), ("encoder mlp", "hidden 8,8"), ("prior a/b", "")
+    )  # fmt: skip
+    usual = {"epochs": 100, "lr": 1e-3, "lr_milestones": [], "capture": True, "clip": 1.0}
+    config = {**usual, "posterior.steps": 3}
+    said = in_common(compare([run("iaf", 0, 1.0, config=config)], parameters=ten))
+    assert said.rows == ((first, "latent 2, clip 1"), ("posterior iaf", "steps 3"))
+
+
+def test_figures_of_single_runs_tell_what_is_their_own(run):
+    runs = [run("identity", 0, 1.0, epoch=3), run("planar", 0, 0.0, epoch=5, samples=7)]
+    found = numbers.figures(compare(runs, parameters=ten, anyway=True))
+    assert set(found["about"]) == {
+        "dataset", "split", "images", "images_sha256", "binarization", "dequantize", "samples"
+    }  # fmt: skip
+    one, other = (group["runs"][0] for group in found["groups"])
+    assert (one["epoch"], "samples" in one) == (3, False)
+    assert (other["epoch"], other["samples"]) == (5, 7)
+
+
+def test_the_plot_is_drawn_again_from_the_numbers(written):
+    out = written[1]
+    assert draw(json.loads((out / "report.json").read_text())) == (out / "report.png").read_bytes()
+
+
+def points(count):
+    """Figures of groups that lie on each other, all but the last."""
+    return {
+        "about": {"samples": 9},
+        "groups": [
+            {"label": f"planar (steps {i})", "ms_per_step": 1.0 + (i == count - 1), "nll": 80.0}
+            for i in range(count)
+        ],
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 40])
+def test_each_group_has_a_look_of_its_own_and_its_name_beside_the_plot(count, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *words, **more: drawn.append(figure))
+    draw(points(count))
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*(f"planar (steps {i})" for i in range(count)), "Pareto front"]
+    looks = {(c.lines[0].get_marker(), c.lines[0].get_color()) for c in axes.containers}
+    assert len(looks) == count
+    (line,) = (line for line in axes.lines if line.get_label() == "Pareto front")
+    assert [*line.get_xdata()] == [1 if count > 1 else 2, 2]  # it reaches the slowest
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert all(one.y0 >= other.y1 - 1 for one, other in pairwise(boxes))
+    assert legend.get_window_extent().x0 > axes.get_window_extent().x1
+    assert legend.get_window_extent().y0 >= 0
+
+
+def test_the_front_is_of_those_that_none_beats_in_both():
+    groups = [
+        {"ms_per_step": time, "nll": nll} for time, nll in ((3, 7), (1, 9), (2, 9), (4, 8), (3, 8))
+    ]
+    assert front(groups) == [(1, 9), (3, 7)]
+
+
+def test_without_matplotlib_the_rest_is_written(written, six, monkeypatch, caplog, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write(written[0], tmp_path / "plain", [])
+    assert "pip install 'vaeflow[plots]'" in caplog.text
+    names = {p.name for p in (tmp_path / "plain").iterdir()}
+    assert names == {"report.md", "report.csv", "report.json", "report.html"}
+    assert "<img" not in (tmp_path / "plain" / "report.html").read_text("utf-8")
+
+
+def test_a_report_that_was_cut_off_is_written_again(six, tmp_path, monkeypatch):
+    found = compare(six, parameters=ten)
+    left = [write_file, write_file]
+
+    def write_or_die(path, content):
+        left.pop()(path, content)
+
+    monkeypatch.setattr("vaeflow.comparison.report.write_file", write_or_die)
+    of = check_free(tmp_path, [r.run.path for r in six])
+    with pytest.raises(IndexError):
+        write(found, tmp_path, of)
+    assert check_free(tmp_path, [r.run.path for r in six]) == of
+
+
+def test_a_report_is_renewed_but_no_other_is_overwritten(written, six, one_sentence):
+    out = written[1]
+    paths = [r.run.path for r in six]
+    assert check_free(out, paths) == check_free(out, paths[::-1])
+    assert len(check_free(out, [*paths, out / "another"])) == 7  # more of them are a wider report
+    with pytest.raises(ConfigError) as caught:
+        check_free(out, paths[:2])
+    assert "its report.md is of other runs, and nothing is overwritten" in str(caught.value)
+    one_sentence(str(caught.value))
+    (out / "report.json").unlink()
+    with pytest.raises(ConfigError, match="nothing is overwritten"):
+        check_free(out, paths)

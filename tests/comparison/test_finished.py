@@ -1,0 +1,81 @@
+"""What is found of runs that are done: their names, their times, their evaluations."""
+
+from pathlib import Path
+
+import pytest
+
+from vaeflow.benchmark.grid import Cell, Grid
+from vaeflow.comparison.finished import Place, choose_samples, figures_of, find
+from vaeflow.errors import CheckpointError, ConfigError
+from vaeflow.runs.directory import Run
+
+
+def benchmark(path, *cells, jobs=1):
+    Grid(tuple(Cell(name, {"seed": 0}) for name in cells), 5, jobs).write(path)
+    return path
+
+
+def run(path):
+    path.mkdir(parents=True)
+    (path / "config.toml").touch()
+    return path
+
+
+def named(*paths):
+    return [place.name for place in find(paths)[0]]
+
+
+def test_a_run_is_named_by_as_much_of_its_path_as_no_other_has(tmp_path):
+    one = benchmark(tmp_path / "a/grid", "planar-s0", "iaf-s0")
+    assert named(one) == ["planar-s0", "iaf-s0"]
+    two = benchmark(tmp_path / "b/grid", "planar-s0")
+    assert named(one, two) == [
+        "a/grid/runs/planar-s0", "iaf-s0", "b/grid/runs/planar-s0"
+    ]  # fmt: skip
+    alone = run(tmp_path / "first")
+    assert named(alone, one, alone) == ["first", "planar-s0", "iaf-s0"]
+
+
+def test_names_do_not_depend_on_where_one_is(tmp_path, monkeypatch):
+    one = benchmark(tmp_path / "grid", "planar-s0", jobs=2)
+    expected = [place.name for place in find([one])[0]], find([one])[1]
+    monkeypatch.chdir(one)
+    places, notes = find([Path()])
+    assert ([place.name for place in places], notes) == expected
+    assert places[0].run.path == Path("runs/planar-s0")  # which opens from here
+
+
+def test_shared_times_are_noted_once(tmp_path):
+    grids = [benchmark(tmp_path / f"g{i}", f"c{i}", jobs=jobs) for i, jobs in enumerate((2, 1, 2))]
+    assert find(grids)[1] == ["Times of g0, g2 are of 2 runs that shared the machine."]
+
+
+def test_what_is_neither_run_nor_benchmark_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is neither a run directory"):
+        find([tmp_path])
+
+
+def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence):
+    kept = {"a": {9, 100}, "b": {7, 5000}, "c": {7}, "d": {5000}, "e": {7, 9}}
+    monkeypatch.setattr(
+        "vaeflow.comparison.finished._samples", lambda run, split: kept[run.path.name]
+    )
+    monkeypatch.setattr("vaeflow.comparison.finished.trained", lambda run: True)
+    places = [Place(name, Run(tmp_path / name)) for name in kept]
+    with pytest.raises(ConfigError) as caught:
+        choose_samples(places, "test")
+    assert "such as -k 7, which 2 of 5 runs lack and get" in str(caught.value)
+    one_sentence(str(caught.value))
+    with pytest.raises(ConfigError, match="-k 5000, which 1 of 2 runs lack"):
+        choose_samples([places[2], places[3]], "test")
+
+
+def test_an_evaluation_that_cannot_be_read_is_none(tmp_path, caplog):
+    found = Run(run(tmp_path / "run"))
+    path = found.evaluation("test", 5, "best")
+    assert figures_of(found, "test", 5) is None
+    assert not caplog.text
+    path.parent.mkdir()
+    path.write_bytes(b"half of i")
+    assert figures_of(found, "test", 5) is None
+    assert "cannot be read" in caplog.text

@@ -1,0 +1,142 @@
+"""Any part by name with any other: a gradient step of every combination of the built-in parts.
+
+The parts are built once and meet in every model; each model takes one step of plain gradient
+ascent, which must be finite and reach every part that has anything to learn.
+"""
+
+from itertools import product
+
+import pytest
+import torch
+
+from vaeflow.config.options import options_model, validate
+from vaeflow.errors import ConfigError
+from vaeflow.model import VAE
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.plugins.registry import BUILTIN
+
+# Two samples, two images of zeros and ones, which every likelihood can score.
+K, B, LATENT = 2, 2, 3
+IMAGE, TABLE = (1, 4, 4), (5,)
+# What keeps a part small, where it has such an option.
+SMALL = {
+    "hidden": {"mlp": (8,), "conv": 8, "gated-conv": 8, "resnet": 8},
+    "channels": (2, 2),
+    "kernel": 3,
+    "blocks": 1,
+    "steps": 2,
+    "width": 6,
+    "depth": 1,
+    "bins": 3,
+    "components": 2,
+    "levels": 4,
+    "samples": K,
+    "activation": "elu",  # a few rectifiers may all be off
+}
+
+PLUGINS = load_plugins(quiet=True)
+NAMES = {
+    kind: [p.name for p in PLUGINS.registry.parts(kind) if p.distribution == BUILTIN]
+    for kind in ("encoder", "posterior", "prior", "decoder", "likelihood", "objective")
+}
+
+
+def make(kind, name, *sizes):
+    """Build a built-in part with small options."""
+    part = PLUGINS.require(kind, f"{BUILTIN}/{name}").load()
+    given = {
+        key: value[name] if isinstance(value, dict) else value
+        for key, value in SMALL.items()
+        if key in options_model(part).model_fields
+    }
+    return part(*sizes, **validate(part, given, kind))
+
+
+def data(shape):
+    x = torch.zeros(B, *shape)
+    x[0, ..., 1:3] = 1.0
+    return x
+
+
+class Parts(dict):
+    """Parts by kind, name and sizes, each built once and then shared by all models."""
+
+    def __call__(self, kind, name, *sizes):
+        key = (kind, name, *sizes)
+        if key not in self:
+            torch.manual_seed(0)
+            self[key] = make(*key)
+        return self[key]
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return Parts()
+
+
+def models(parts, shape, encoder, decoder):
+    """Yield every model between an encoder and a decoder, with its name."""
+    kinds = ("posterior", "prior", "likelihood")
+    for posterior, prior, likelihood in product(*(NAMES[kind] for kind in kinds)):
+        scored = parts("likelihood", likelihood, shape)
+        encodes = parts("encoder", encoder, shape)
+        yield (
+            (posterior, prior, likelihood),
+            VAE(
+                encodes,
+                parts("posterior", posterior, LATENT, encodes.features),
+                parts("prior", prior, LATENT, shape),
+                parts("decoder", decoder, LATENT, scored.output_shape),
+                scored,
+            ),
+        )
+
+
+def climb(model, values):
+    """Take a step along the gradient; return the parts that learn nothing by it."""
+    model.zero_grad()
+    sum(v.mean() for v in values).backward()
+    numb = []
+    for kind, part in model.named_children():
+        weights = [p for p in part.parameters() if p.grad is not None]
+        slope = torch.cat([p.grad.flatten() for p in weights]) if weights else torch.zeros(1)
+        assert torch.isfinite(slope).all(), f"{kind} has a gradient of {slope}"
+        if list(part.parameters()) and not slope.any():
+            numb.append(kind)
+        with torch.no_grad():
+            for p in weights:
+                p.add_(p.grad, alpha=1e-6)
+    return numb
+
+
+@pytest.mark.parametrize("objective", NAMES["objective"])
+def test_every_combination_takes_a_step_on_tables(parts, objective):
+    objective = parts("objective", objective)
+    for names, model in models(parts, TABLE, "mlp", "mlp"):
+        value = objective(model(data(TABLE), objective.samples), torch.ones(()))
+        assert value.shape == (B,), names
+        numb = climb(model, [value])
+        assert not numb, f"{names}: {numb} learn nothing"
+
+
+@pytest.mark.parametrize("decoder", NAMES["decoder"])
+@pytest.mark.parametrize("encoder", NAMES["encoder"])
+def test_every_combination_takes_a_step_on_images(parts, encoder, decoder):
+    """All objectives at once, as their number does not change what a step passes through."""
+    # A doubly reparametrized one changes the gradient in z, and comes last.
+    objectives = [
+        parts("objective", name) for name in sorted(NAMES["objective"], key="dreg".__eq__)
+    ]
+    for names, model in models(parts, IMAGE, encoder, decoder):
+        terms = model(data(IMAGE), K)
+        values = [objective(terms, torch.ones(())) for objective in objectives]
+        numb = climb(model, values)
+        assert not numb, f"{names}: {numb} learn nothing"
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES["encoder"] if n != "mlp"])
+def test_networks_of_images_refuse_tables_and_say_what_takes_them(name, one_sentence):
+    for kind, sizes in (("encoder", (TABLE,)), ("decoder", (LATENT, TABLE))):
+        with pytest.raises(ConfigError, match=rf"take --{kind} mlp") as caught:
+            make(kind, name, *sizes)
+        one_sentence(str(caught.value))

@@ -1,0 +1,309 @@
+"""Arrays from .npy and .npz files: how they are split, and every file that cannot be used."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaeflow.errors import ConfigError, DataError
+from vaeflow.parts.datasets.file import File
+
+X = np.random.RandomState(0).rand(40, 3, 2).astype(np.float32)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write arrays as numpy does and return the path."""
+
+    def write(name: str, *one: np.ndarray, **named: np.ndarray) -> Path:
+        path = tmp_path / name
+        if name.endswith(".npz"):
+            np.savez(path, *one, **named)
+        else:
+            np.save(path, *one, allow_pickle=True)
+        return path
+
+    return write
+
+
+def complaint(path: Path, **options) -> str:
+    with pytest.raises(DataError) as caught:
+        File(path=path, **options).load()
+    return str(caught.value)
+
+
+def rows(x: torch.Tensor) -> list[bytes]:
+    return [row.numpy().tobytes() for row in x]
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_one_array_is_shuffled_and_split_by_fractions(save, name):
+    splits = File(path=save(name, X), validation=0.25, test=0.05).load()
+    assert [len(x) for _, x in splits] == [28, 10, 2]
+    assert splits.data_shape == (3, 2)
+    together = torch.cat([x for _, x in splits])
+    assert sorted(rows(together)) == sorted(rows(torch.from_numpy(X)))
+    assert rows(together) != rows(torch.from_numpy(X))
+    again = File(path=save(name, X), validation=0.25, test=0.05).load()
+    assert again.fingerprint() == splits.fingerprint()
+
+
+def test_every_split_gets_an_example(save):
+    splits = File(path=save("x.npy", X[:3])).load()
+    assert [len(x) for _, x in splits] == [1, 1, 1]
+
+
+def test_named_arrays_are_taken_as_they_are(save):
+    splits = File(path=save("x.npz", train=X[:30], validation=X[30:35], test=X[35:])).load()
+    for name, part in zip(("train", "validation", "test"), (X[:30], X[30:35], X[35:]), strict=True):
+        assert torch.equal(dict(splits)[name], torch.from_numpy(part))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int64", "bool", "float16", "float32", "float64", ">f4", ">i2"]
+)
+def test_numbers_of_every_kind_become_float32_divided_by_the_scale(save, dtype):
+    x = (X * 9).astype(dtype)
+    splits = File(path=save("x.npz", train=x, validation=x, test=x), scale=4.0).load()
+    assert splits.train.dtype == torch.float32
+    assert np.array_equal(splits.train.numpy(), x.astype(np.float32) / 4)
+
+
+def test_fortran_order_is_read_in_the_right_order(save):
+    x = np.asfortranarray(X)
+    splits = File(path=save("x.npz", train=x, validation=x, test=x)).load()
+    assert np.array_equal(splits.train.numpy(), X)
+
+
+def test_a_number_too_large_for_float32_is_left_to_the_check_of_values(save):
+    splits = File(path=save("x.npy", np.full((5, 2), 1e300))).load()
+    assert torch.isinf(splits.train).all()
+
+
+def test_the_path_is_found_below_the_data_root(save, tmp_path):
+    path = save("x.npy", X)
+    assert File(tmp_path, path=Path("x.npy")).load().data_shape == (3, 2)
+    # A run holds the absolute path; after a move --data-root tells the new directory.
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    path.rename(moved / "x.npy")
+    assert File(moved, path=path).load().data_shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (X[:0], "shape (0, 3, 2), but (examples, values…) with at least one of each"),
+        (X[:, :0], "shape (40, 0, 2)"),
+        (X[:, 0, 0], "shape (40,)"),
+        (np.float32(3), "shape ()"),
+        (X[:2], "holds 2 examples, of which 1 go to validation and 1 to the test"),
+        (X.astype(np.complex64), "has type complex64, but numbers are needed: store it as"),
+        (np.array([["a", "b"]] * 5), "has type <U1"),
+        (np.array([[b"a"]] * 5), "has type |S1"),
+        (np.array([[np.datetime64("2020-01-01")]] * 5), "has type datetime64"),
+        (np.zeros((5, 2), [("a", "f4"), ("b", "f4")]), "has type [('a'"),
+    ],
+    ids=["empty", "no values", "1-D", "0-D", "few", "complex", "text", "bytes", "dates", "fields"],
+)
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_an_array_that_is_no_data(save, array, told, name, one_sentence):
+    path = save(name, array)
+    message = complaint(path)
+    one_sentence(message)
+    assert message.startswith(str(path))
+    assert told in message
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_an_object_array_is_not_unpickled(tmp_path, name, one_sentence):
+    canary = tmp_path / "canary"
+
+    class Attack:
+        def __reduce__(self):
+            return (Path.touch, (canary,))
+
+    path = tmp_path / name
+    attack = np.array([[Attack()]] * 4, dtype=object)
+    if name == "x.npy":
+        np.save(path, attack, allow_pickle=True)
+    else:
+        np.savez(path, attack)
+    message = complaint(path)
+    one_sentence(message)
+    assert "is not a readable .npy or .npz file of numbers" in message
+    assert not canary.exists()
+
+
+def test_splits_that_leave_nothing_to_train_on(save, one_sentence):
+    path = save("x.npy", X)
+    with pytest.raises(ConfigError, match=r"leave no training data.*below 1") as caught:
+        File(path=path, validation=0.6, test=0.6)
+    one_sentence(str(caught.value))
+    few = save("few.npy", X[:3])
+    message = complaint(few, validation=0.9, test=0.09)
+    one_sentence(message)
+    assert "holds 3 examples, of which 3 go to validation and 1 to the test" in message
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"train": X, "test": X}, "holds the arrays test, train: store train, validation and"),
+        ({"train": X, "validation": X, "test": X, "y": X}, "test, train, validation, y: store"),
+        ({"a": X, "b": X}, "the arrays a, b: store train, validation and test, or one array"),
+        ({}, "holds no array: store train, validation and test"),
+        ({"train": X, "validation": X, "test": X[:, :2]}, "test examples have shape (2, 2)"),
+        ({"train": X, "validation": X[:0], "test": X}, "array 'validation' has shape (0, 3, 2)"),
+    ],
+    ids=["missing", "extra", "others", "none", "shape", "empty"],
+)
+def test_arrays_that_are_no_splits(save, named, told, one_sentence):
+    message = complaint(save("x.npz", **named))
+    one_sentence(message)
+    assert told in message
+
+
+def npy(array: np.ndarray, shape: str = "") -> bytes:
+    """Return a .npy file; `shape` makes its header lie."""
+    header = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + array.tobytes()
+
+
+TERABYTES = npy(X[:2], "(1000000, 1000, 1000)")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is empty"),
+        (b"x,y\n1,2\n", "it starts with b'x,y"),
+        (b"\x80\x04\x95", "it starts with b'\\x80"),  # a pickle
+        (npy(X, "(40, 3, 2)")[:-1], "mmap length is greater"),
+        (npy(X, "(40, 3, 2)")[:40], ""),
+        (TERABYTES, "mmap length is greater"),
+        (npy(X, "(-40, 3, 2)"), ""),
+        (npy(X, "__import__('os').abort()"), ""),
+        (b"\x93NUMPY\x09\x00", ""),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", ""),
+    ],
+    ids=range(10),
+)
+def test_a_damaged_npy_file(tmp_path, content, told, one_sentence):
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    message = complaint(path)
+    one_sentence(message)
+    assert f"{path} is not a readable .npy or .npz file of numbers ({told}" in message
+    assert "write it with numpy.save or numpy.savez" in message
+
+
+def zipped(path: Path, members: dict[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", how) as z:
+        for name, content in members.items():
+            z.writestr(name, content)
+    return path
+
+
+def test_a_zip_file_without_arrays(tmp_path, one_sentence):
+    message = complaint(zipped(tmp_path / "x.npz", {"notes.txt": b"hello"}))
+    one_sentence(message)
+    assert "its member 'notes.txt' is no array" in message
+
+
+def test_a_header_that_promises_terabytes_allocates_none(tmp_path, one_sentence):
+    message = complaint(zipped(tmp_path / "x.npz", {"train.npy": TERABYTES}))
+    one_sentence(message)
+    assert "is not a readable" in message
+
+
+def test_no_more_is_unpacked_than_allowed(tmp_path, monkeypatch, one_sentence):
+    monkeypatch.setattr("vaeflow.parts.datasets.file._LIMIT", 10_000)
+    path = zipped(tmp_path / "x.npz", {"x.npy": npy(np.zeros((100, 50)), "(100, 50)")})
+    assert path.stat().st_size < 1_000
+    message = complaint(path)
+    one_sentence(message)
+    assert "unpacks to 40,128 bytes, but at most 10,000 are read: store" in message
+
+
+def test_every_truncation_and_every_kind_of_damage_is_refused_in_one_sentence(
+    tmp_path, one_sentence
+):
+    rng = random.Random(0)
+    whole = {
+        "x.npy": npy(X, "(40, 3, 2)"),
+        "x.npz": zipped(tmp_path / "whole.npz", {"x.npy": npy(X, "(40, 3, 2)")}).read_bytes(),
+    }
+    refused = 0
+    for name, content in whole.items():
+        path = tmp_path / name
+        for _ in range(300):
+            bad = bytearray(content)
+            for _ in range(rng.choice((1, 3, 9))):
+                bad[rng.randrange(min(len(bad), 160))] = rng.randrange(256)
+            if rng.random() < 0.3:
+                bad = bad[: rng.randrange(len(bad))]
+            path.write_bytes(bad)
+            try:
+                File(path=path).load()
+            except DataError as error:
+                one_sentence(str(error))
+                refused += 1
+    assert refused > 300  # some changes only change a value
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.data.csv"])
+def test_the_rows_of_a_csv_file_are_examples(tmp_path, name):
+    text = "a,b,c\n" + "\n".join(",".join(map(repr, row)) for row in X[:, :, 0].tolist())
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    (tmp_path / name).write_bytes(pack(text.encode()))
+    splits = File(path=tmp_path / name, scale=2.0).load()
+    assert [len(x) for _, x in splits] == [32, 4, 4]
+    assert splits.data_shape == (3,)
+    together = torch.cat([x for _, x in splits])
+    assert sorted(rows(together)) == sorted(rows(torch.from_numpy(X[:, :, 0] / 2)))
+
+
+def test_the_rows_of_a_parquet_file_are_examples(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an extra, is not installed")
+    from pyarrow import parquet
+
+    path = tmp_path / "table"  # what it is stands in its bytes
+    parquet.write_table(pyarrow.table({c: X[:, i, 0] for i, c in enumerate("abc")}), path)
+    splits = File(path=path).load()
+    assert [len(x) for _, x in splits] == [32, 4, 4]
+    together = torch.cat([x for _, x in splits])
+    assert sorted(rows(together)) == sorted(rows(torch.from_numpy(X[:, :, 0])))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"1,2\n3,x\n", "row 2, column 2 holds 'x', not a number"),
+        (b"1,2\n3,4\n", "holds 2 examples, of which 1 go to validation"),
+        (b"", "holds no row of numbers"),
+    ],
+    ids=["cell", "few", "empty"],
+)
+def test_a_csv_file_that_cannot_be_used(tmp_path, content, told, one_sentence):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    message = complaint(path)
+    one_sentence(message)
+    assert message.startswith(str(path))
+    assert told in message
+
+
+def test_a_file_that_is_missing(tmp_path, one_sentence):
+    for path in (tmp_path / "none.npy", tmp_path):
+        message = complaint(path)
+        one_sentence(message)
+        assert message == f"{path} is no file: check --dataset.path and --data-root"

@@ -1,0 +1,367 @@
+"""Folders of image files, as Pillow writes them."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from vaeflow.config.options import validate
+from vaeflow.errors import ConfigError, DataError
+from vaeflow.parts.datasets.images import Images
+from vaeflow.testing import check
+
+RNG = np.random.RandomState(0)
+GREY = RNG.randint(0, 256, (20, 4, 6)).astype(np.uint8)
+COLOUR = RNG.randint(0, 256, (20, 4, 6, 3)).astype(np.uint8)
+
+
+def save(folder: Path, images: np.ndarray, suffix: str = ".png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:03}{suffix}")
+    return folder
+
+
+def put(path: Path, image: Image.Image, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def complaint(path: Path, **options) -> str:
+    with pytest.raises(DataError) as caught:
+        Images(path=path, **options).load()
+    return str(caught.value)
+
+
+def rows(x: torch.Tensor) -> list[bytes]:
+    return sorted(bytes(row) for row in np.asarray((x * 255).round(), np.uint8).reshape(len(x), -1))
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """Return a PNG of 4×6 pixels of 16 bits a channel, which Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checked = name + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 6, 4, 16, kind, 0, 0, 0)
+    lines = (bytes(1) + RNG.bytes(6 * channels * 2) for _ in range(4))  # each after its filter
+    pixels = zlib.compress(b"".join(lines))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def deep_tiff() -> bytes:
+    """Return a TIFF of 4×6 pixels in RGB of 16 bits a channel, which Pillow does not write."""
+    pixels = RNG.bytes(4 * 6 * 3 * 2)
+    depths = 8 + len(pixels)
+    tags = [  # number, type (3 for 16 bits, 4 for 32), count, value or where it lies
+        (256, 3, 1, 6), (257, 3, 1, 4), (258, 3, 3, depths), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 8), (277, 3, 1, 3), (278, 3, 1, 4), (279, 4, 1, len(pixels)),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return (
+        struct.pack("<2sHI", b"II", 42, depths + 6)
+        + pixels
+        + struct.pack("<HHH", 16, 16, 16)
+        + struct.pack("<H", len(tags))
+        + directory
+        + bytes(4)
+    )
+
+
+class TestValues:
+    @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".PNG", ".gif", ".webp"])
+    def test_grey_images_have_one_channel(self, tmp_path, suffix):
+        lossless = {"lossless": True} if suffix == ".webp" else {}
+        for i, image in enumerate(GREY):
+            put(tmp_path / f"{i}{suffix}", Image.fromarray(image), **lossless)
+        splits = Images(path=tmp_path, channels=1).load()
+        assert splits.data_shape == (1, 4, 6)
+        assert splits.train.dtype == torch.float32
+        together = torch.cat([x for _, x in splits])
+        assert rows(together) == sorted(image.tobytes() for image in GREY)
+        assert torch.equal((together * 255).round() / 255, together)
+
+    def test_colour_images_have_three_channels_before_height_and_width(self, tmp_path):
+        splits = Images(path=save(tmp_path, COLOUR)).load()
+        assert splits.data_shape == (3, 4, 6)
+        expected = sorted(image.transpose(2, 0, 1).tobytes() for image in COLOUR)
+        assert rows(torch.cat([x for _, x in splits])) == expected
+
+    def test_one_image_in_colour_makes_all_of_them_colour(self, tmp_path):
+        save(tmp_path, GREY)
+        put(tmp_path / "z.png", Image.fromarray(COLOUR[0]))
+        splits = Images(path=tmp_path).load()
+        together = torch.cat([x for _, x in splits])
+        assert together.shape == (21, 3, 4, 6)
+        assert ((together[:, :1] == together).all((1, 2, 3))).sum() == 20
+
+    def test_colour_is_turned_to_grey_on_request(self, tmp_path):
+        splits = Images(path=save(tmp_path, COLOUR), channels=1).load()
+        expected = sorted(Image.fromarray(image).convert("L").tobytes() for image in COLOUR)
+        assert rows(torch.cat([x for _, x in splits])) == expected
+
+    @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "CMYK"])
+    def test_every_kind_of_eight_bits_is_read(self, tmp_path, mode):
+        suffix = ".tif" if mode == "CMYK" else ".png"
+        for i in range(3):
+            put(tmp_path / f"{i}{suffix}", Image.new("RGB", (6, 4), "white").convert(mode))
+        splits = Images(path=tmp_path).load()
+        assert splits.data_shape == (1 if mode in ("1", "LA") else 3, 4, 6)
+        assert (splits.train == 1).all()
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_palette_with_transparency_gives_its_colours(self, tmp_path, channels):
+        image = Image.fromarray(COLOUR[0]).quantize(8)
+        for i in range(3):
+            put(tmp_path / f"{i}.png", image, transparency=bytes([0, 128, 255]))
+        splits = Images(path=tmp_path, channels=channels).load()
+        expected = np.asarray(image.convert("RGB").convert("L" if channels == 1 else "RGB"))
+        assert np.array_equal(
+            (splits.train[0] * 255).round(), expected.reshape(4, 6, channels).transpose(2, 0, 1)
+        )
+
+    def test_jpeg_files_are_near_what_was_saved(self, tmp_path):
+        smooth = np.broadcast_to(np.linspace(0, 250, 16).astype(np.uint8), (3, 16, 16))
+        splits = Images(path=save(tmp_path, smooth, ".jpg")).load()
+        assert (splits.train * 255 - torch.tensor(smooth[0])).abs().max() < 5
+
+    def test_images_are_turned_as_their_orientation_says(self, tmp_path):
+        image = Image.fromarray(GREY[0])
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned to the right by whoever shows it
+        for i in range(3):
+            put(tmp_path / f"{i}.png", image, exif=exif)
+        splits = Images(path=tmp_path).load()
+        assert splits.data_shape == (1, 6, 4)
+        assert rows(splits.train) == [np.rot90(GREY[0], -1).tobytes()]
+
+
+class TestSize:
+    def test_crop_covers_the_size_and_keeps_the_middle(self, tmp_path):
+        image = np.zeros((8, 16), np.uint8)
+        image[:, 4:12] = 255  # the middle square is white
+        splits = Images(path=save(tmp_path, np.stack([image] * 3)), size=(8, 8)).load()
+        assert splits.data_shape == (1, 8, 8)
+        assert (splits.train == 1).all()
+
+    def test_stretch_keeps_everything(self, tmp_path):
+        image = np.zeros((8, 16), np.uint8)
+        image[:, 8:] = 255
+        path = save(tmp_path, np.stack([image] * 3))
+        x = Images(path=path, size=(8, 8), fit="stretch").load().train
+        assert (x[..., :3] == 0).all()
+        assert (x[..., 5:] == 1).all()
+
+    @pytest.mark.parametrize("fit", ["crop", "stretch"])
+    def test_sizes_are_height_and_width(self, tmp_path, fit):
+        splits = Images(path=save(tmp_path, COLOUR), size=(3, 5), fit=fit).load()
+        assert splits.data_shape == (3, 3, 5)
+
+    def test_resizing_is_pillows(self, tmp_path):
+        path = save(tmp_path, COLOUR)
+        x = torch.cat([x for _, x in Images(path=path, size=(2, 3)).load()])
+        fitted = [ImageOps.fit(Image.fromarray(i), (3, 2)) for i in COLOUR]
+        expected = sorted(np.asarray(image).transpose(2, 0, 1).tobytes() for image in fitted)
+        assert rows(x) == expected
+
+    def test_images_of_many_sizes_need_one(self, tmp_path, one_sentence):
+        save(tmp_path, GREY)
+        odd = put(tmp_path / "x.png", Image.fromarray(GREY[0].T.copy()))
+        message = complaint(tmp_path)
+        one_sentence(message)
+        first = tmp_path / "000.png"
+        assert message == f"{odd} has 6×4 pixels, but {first} has 4×6: give --dataset.size"
+        assert Images(path=tmp_path, size=(4, 4)).load().data_shape == (1, 4, 4)
+
+    def test_one_number_is_the_side_of_a_square(self, tmp_path):
+        assert Images(path=save(tmp_path, COLOUR), size=(5,)).load().data_shape == (3, 5, 5)
+
+    @pytest.mark.parametrize(("text", "size"), [("32,24", (32, 24)), ("32", (32,)), ("none", None)])
+    def test_the_size_is_read_from_the_command_line(self, text, size):
+        assert validate(Images, {"path": "x", "size": text}, "dataset")["size"] == size
+
+    @pytest.mark.parametrize("text", ["0", "8,-8", "1,2,3", "[]", "large"])
+    def test_what_is_no_size_is_refused(self, text, one_sentence):
+        with pytest.raises(ConfigError, match=r"^--dataset\.size: got ") as caught:
+            validate(Images, {"path": "x", "size": text}, "dataset")
+        one_sentence(str(caught.value))
+
+
+class TestSplits:
+    def test_one_folder_is_shuffled_and_split_by_fractions(self, tmp_path):
+        path = save(tmp_path, GREY)
+        splits = Images(path=path, validation=0.25, test=0.05).load()
+        assert [len(x) for _, x in splits] == [14, 5, 1]
+        again = Images(path=path, validation=0.25, test=0.05).load()
+        assert again.fingerprint() == splits.fingerprint()
+        assert rows(splits.train) != sorted(image.tobytes() for image in GREY[:14])
+
+    def test_the_split_does_not_depend_on_the_order_of_the_file_system(self, tmp_path, monkeypatch):
+        path = save(tmp_path / "a", GREY)
+        splits = Images(path=path).load()
+        walk = os.walk
+
+        def backwards(*args, **options):
+            for top, folders, names in walk(*args, **options):
+                folders.reverse()
+                yield top, folders, names[::-1]
+
+        monkeypatch.setattr(os, "walk", backwards)
+        assert Images(path=path).load().fingerprint() == splits.fingerprint()
+
+    def test_folders_of_that_name_are_the_splits(self, tmp_path):
+        for name, part in {
+            "train": GREY[:14],
+            "validation": GREY[14:17],
+            "test": GREY[17:],
+        }.items():
+            save(tmp_path / name, part)
+        splits = Images(path=tmp_path).load()
+        for (_, x), part in zip(splits, (GREY[:14], GREY[14:17], GREY[17:]), strict=True):
+            assert np.array_equal((x * 255).round(), part[:, None])
+
+    def test_folders_of_classes_are_searched_and_other_files_left(self, tmp_path):
+        save(tmp_path / "cats", GREY[:10])
+        save(tmp_path / "dogs" / "small", GREY[10:])
+        (tmp_path / "labels.csv").write_text("0,1")
+        (tmp_path / "cats" / "._000.png").write_bytes(b"a file of the Finder's")
+        splits = Images(path=tmp_path).load()
+        assert sum(len(x) for _, x in splits) == 20
+
+    def test_hidden_files_and_folders_are_left_out(self, tmp_path):
+        root = save(
+            tmp_path / ".data" / "pictures", GREY
+        ).parent  # above the folder it is no matter
+        save(root / ".thumbnails", GREY[:, ::2, ::2])
+        save(root / "pictures" / ".ipynb_checkpoints" / "old", COLOUR)
+        splits = Images(path=root).load()
+        assert sum(len(x) for _, x in splits) == 20
+        assert splits.data_shape == (1, 4, 6)
+
+    def test_links_are_followed_and_loops_are_not(self, tmp_path):
+        store = save(tmp_path / "store" / "dogs", GREY[10:])
+        root = save(tmp_path / "pictures" / "cats", GREY[:10]).parent
+        (root / "dogs").symlink_to(store)
+        (store / "all").symlink_to(root)  # a loop
+        (root / "pets").symlink_to(root / "cats")  # a second way
+        together = torch.cat([x for _, x in Images(path=root).load()])
+        assert rows(together) == sorted(image.tobytes() for image in GREY)
+
+    def test_a_split_that_is_missing_is_told(self, tmp_path, one_sentence):
+        save(tmp_path / "train", GREY)
+        save(tmp_path / "test", GREY)
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message == (
+            f"{tmp_path} holds the folders train, test: give train, validation and test, or none "
+            "of them"
+        )
+
+    def test_the_path_is_found_below_the_data_root(self, tmp_path):
+        save(tmp_path / "pictures", GREY)
+        assert Images(tmp_path, path=Path("pictures")).load().data_shape == (1, 4, 6)
+        (tmp_path / "moved").mkdir()
+        (tmp_path / "pictures").rename(tmp_path / "moved" / "pictures")
+        moved = Images(tmp_path / "moved", path=tmp_path / "pictures")
+        assert moved.load().data_shape == (1, 4, 6)
+
+    def test_it_keeps_the_laws_of_a_dataset(self, tmp_path):
+        check("dataset", partial(Images, path=save(tmp_path, COLOUR)))
+
+
+class TestRefusals:
+    def test_a_folder_that_is_missing_or_without_images(self, tmp_path, one_sentence):
+        file = put(tmp_path / "x.png", Image.fromarray(GREY[0]))
+        for path in (tmp_path / "none", file):
+            message = complaint(path)
+            one_sentence(message)
+            assert message == f"{path} is no folder: check --dataset.path and --data-root"
+        (tmp_path / "empty").mkdir()
+        message = complaint(tmp_path / "empty")
+        one_sentence(message)
+        assert message.startswith(f"{tmp_path / 'empty'} holds no image: files .bmp, .gif, ")
+
+    def test_too_few_images_and_too_much_held_back(self, tmp_path, one_sentence):
+        message = complaint(save(tmp_path, GREY[:2]))
+        one_sentence(message)
+        assert "holds 2 examples, of which 1 go to validation and 1 to the test" in message
+        with pytest.raises(ConfigError, match="leave no training data"):
+            Images(path=tmp_path, validation=0.5, test=0.5)
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + bytes(30), b"GIF89a"],
+        ids=["empty", "text", "damaged", "cut off"],
+    )
+    def test_a_file_that_is_no_image_is_named(self, tmp_path, content, one_sentence):
+        bad = save(tmp_path, GREY) / "bad.png"
+        bad.write_bytes(content)
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message.startswith(f"{bad} is not a readable image (")
+        assert message.endswith("): replace it, or take it out of the folder")
+
+    @pytest.mark.parametrize("suffix", [".png", ".jpg"])
+    def test_a_truncated_image_is_named(self, tmp_path, suffix, one_sentence):
+        noise = RNG.randint(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+        bad = save(tmp_path, noise, suffix) / f"002{suffix}"
+        bad.write_bytes(bad.read_bytes()[:-900])
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message.startswith(f"{bad} is not a readable image (")
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+    def test_more_than_eight_bits_are_refused_not_clipped(self, tmp_path, dtype, one_sentence):
+        bad = put(tmp_path / "x.tif", Image.fromarray(GREY[0].astype(dtype) * 200))
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message.startswith(f"{bad} is not a readable image (its mode is ")
+
+    @pytest.mark.parametrize(
+        ("kind", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"]
+    )
+    def test_colours_of_sixteen_bits_are_refused(self, tmp_path, kind, channels, one_sentence):
+        bad = tmp_path / "x.png"
+        bad.write_bytes(deep_png(kind, channels))
+        with Image.open(bad) as image:
+            image.load()  # Pillow takes it, and cuts it to 8 bits
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message.startswith(
+            f"{bad} is not a readable image (it has 16 bits a channel, not 8): "
+        )
+
+    def test_colours_of_sixteen_bits_in_tiff_are_refused(self, tmp_path, one_sentence):
+        bad = tmp_path / "x.tif"
+        bad.write_bytes(deep_tiff())
+        with Image.open(bad) as image:
+            image.load()
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert "(it has 16 bits a channel, not 8)" in message
+
+    def test_no_image_larger_than_allowed_is_decoded(self, tmp_path, monkeypatch, one_sentence):
+        put(tmp_path / "bomb.png", Image.new("1", (9000, 9000)))
+        monkeypatch.setattr(ImageOps, "exif_transpose", lambda i: pytest.fail("it was decoded"))
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert "(it has 9000×9000 pixels, more than 67,108,864)" in message
+
+    def test_no_more_is_read_than_fits(self, tmp_path, monkeypatch, one_sentence):
+        monkeypatch.setattr("vaeflow.parts.datasets.images._LIMIT", 1_000)
+        message = complaint(save(tmp_path, GREY))
+        one_sentence(message)
+        assert "take 1,920 bytes, but at most 1,000 are read: give a smaller" in message
+        assert Images(path=tmp_path, size=(2, 2)).load().data_shape == (1, 2, 2)

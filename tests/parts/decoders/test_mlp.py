@@ -1,0 +1,15 @@
+"""The perceptron decoder starts where it is told."""
+
+import torch
+
+from vaeflow.parts.decoders.mlp import MLP
+
+
+def test_the_last_bias_starts_at_an_output_of_ones_choice():
+    decoder = MLP(3, (2, 5, 4), hidden=(6,))
+    output = torch.randn(2, 5, 4)
+    decoder.start_at(output)
+    with torch.no_grad():
+        decoder.layers[-1].weight.zero_()
+    assert torch.equal(decoder(torch.randn(2, 3, 3)), output.expand(2, 3, 2, 5, 4))
+    assert decoder.layers[-1].bias.requires_grad

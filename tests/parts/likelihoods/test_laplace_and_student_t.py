@@ -1,0 +1,135 @@
+"""The heavy-tailed likelihoods of real values against SciPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from vaeflow.config.options import validate
+from vaeflow.errors import ConfigError
+from vaeflow.parts.likelihoods.laplace import Laplace
+from vaeflow.parts.likelihoods.student_t import StudentT
+
+SHAPE = (1, 2, 3)
+NAMES = {Laplace: "b", StudentT: "sigma"}  # of the scale
+both = pytest.mark.parametrize("part", NAMES)
+
+
+def made(part, size, **options):
+    return part(SHAPE, **{NAMES[part]: size}, **options)
+
+
+def oracle(part, x, location, scale, df=5.0):
+    law = stats.laplace(location, scale) if part is Laplace else stats.t(df, location, scale)
+    return torch.as_tensor(law.logpdf(x)).flatten(-3).sum(-1)
+
+
+def randn(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, dtype=torch.float64, generator=generator)
+
+
+@both
+@pytest.mark.parametrize("link", ["identity", "sigmoid"])
+@pytest.mark.parametrize("size", [0.05, 1.0, 150.0])
+def test_a_fixed_scale_is_scipys(part, size, link):
+    output, x = 2 * randn(5, 4, *SHAPE), 3 * randn(4, *SHAPE, seed=1)
+    p = made(part, size, link=link)(output)
+    assert (p.batch_shape, p.event_shape) == ((5, 4), SHAPE)
+    location = 1 / (1 + torch.exp(-output)) if link == "sigmoid" else output
+    wanted = oracle(part, x, location, size)
+    torch.testing.assert_close(p.log_prob(x), wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(p.mean, location)
+
+
+@both
+def test_a_scale_of_each_value_comes_from_the_second_channel(part):
+    likelihood = made(part, 0.5, scale="pixel", floor=0.1)
+    assert likelihood.output_shape == (2, *SHAPE)
+    output, x = randn(5, 4, 2, *SHAPE), randn(4, *SHAPE, seed=1)
+    raw = output[:, :, 1] + math.log(math.expm1(0.5 - 0.1))
+    scale = np.log1p(np.exp(raw.numpy())) + 0.1
+    wanted = oracle(part, x, output[:, :, 0], scale)
+    torch.testing.assert_close(likelihood(output).log_prob(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+@both
+def test_a_shared_scale_learns_the_spread_of_the_data(part):
+    likelihood = made(part, 1.0, scale="shared").double()
+    x = torch.as_tensor(
+        stats.laplace(0, 0.3).rvs((3000, *SHAPE), random_state=1)
+        if part is Laplace
+        else stats.t(5, 0, 0.3).rvs((3000, *SHAPE), random_state=1)
+    )
+    optimizer = torch.optim.LBFGS(likelihood.parameters(), line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = -likelihood(torch.zeros_like(x)).log_prob(x).mean()
+        value.backward()
+        return value
+
+    for _ in range(5):
+        optimizer.step(loss)
+    learned = likelihood.split(torch.zeros(SHAPE))[1].item()
+    assert learned == pytest.approx(0.3, rel=0.02)
+    if part is Laplace:  # the estimate of maximum likelihood is the mean size
+        assert learned == pytest.approx(x.abs().mean().item(), rel=1e-4)
+
+
+@both
+@pytest.mark.parametrize("size", [0.05, 1.0, 150.0])
+def test_the_peak_is_the_score_at_the_location(part, size):
+    likelihood, x = made(part, size), randn(*SHAPE)
+    assert likelihood.log_peak == pytest.approx(likelihood(x).log_prob(x).item(), rel=1e-12)
+    assert (likelihood(x + size * randn(100, *SHAPE)).log_prob(x) < likelihood.log_peak).all()
+
+
+@both
+@pytest.mark.parametrize("scale", ["shared", "pixel"])
+def test_a_learned_scale_has_no_known_peak(part, scale):
+    assert part(SHAPE, scale=scale).log_peak == 0
+
+
+@both
+def test_gradients_match_finite_differences(part):
+    likelihood = part(SHAPE, scale="pixel")
+    output, x = randn(1, 2, 2, *SHAPE).requires_grad_(), randn(2, *SHAPE, seed=1)
+    assert torch.autograd.gradcheck(lambda output: likelihood(output).log_prob(x), output)
+
+
+@both
+def test_values_far_out_have_finite_scores_and_gradients_in_float32(part):
+    output = torch.tensor([0.0, 1e4, -1e4, 0.0, 0.0, 3e4]).view(SHAPE).requires_grad_()
+    x = torch.tensor([1e4, -1e4, 1e4, 0.0, -3e8, 3e4]).view(SHAPE)
+    score = made(part, 0.01)(output).log_prob(x)
+    (gradient,) = torch.autograd.grad(score, output)
+    assert torch.isfinite(score)
+    assert torch.isfinite(gradient).all()
+
+
+def test_an_outlier_costs_less_than_a_gaussians():
+    x = torch.full(SHAPE, 50.0, dtype=torch.float64)
+    zero = torch.zeros_like(x)
+    gaussian, laplace, student = -6 * 50**2 / 2, -6 * 50, -6 * 3 * math.log(1 + 50**2 / 5)
+    for part, loss in ((Laplace, laplace), (StudentT, student)):
+        likelihood = part(SHAPE)
+        cost = likelihood(zero).log_prob(x).item() - likelihood.log_peak
+        assert cost == pytest.approx(loss)
+        assert cost > gaussian
+
+
+@pytest.mark.parametrize("df", [1.01, 2.5, 30.0, 1e6])
+def test_any_degrees_of_freedom_with_a_mean(df):
+    output, x = randn(4, *SHAPE), randn(4, *SHAPE, seed=1)
+    likelihood = StudentT(SHAPE, df=df)
+    wanted = oracle(StudentT, x, output, 1.0, df)
+    torch.testing.assert_close(likelihood(output).log_prob(x), wanted, rtol=1e-9, atol=1e-9)
+    assert likelihood.log_peak == pytest.approx(likelihood(x).log_prob(x)[0].item(), rel=1e-9)
+
+
+def test_degrees_of_freedom_without_a_mean_are_refused():
+    with pytest.raises(ConfigError, match=r"--likelihood.df: got 1, expected number > 1"):
+        validate(StudentT, {"df": 1}, "likelihood")

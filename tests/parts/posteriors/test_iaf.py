@@ -1,0 +1,419 @@
+"""The inverse autoregressive flow against autograd's Jacobian, a plain loop and Pyro."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pyro.distributions import transforms as pyro_transforms
+from pyro.nn import ConditionalAutoRegressiveNN
+from torch.autograd import gradcheck
+from torch.autograd.functional import jacobian
+from torch.distributions import MultivariateNormal
+from torch.func import functional_call
+
+from vaeflow.distributions.draw import draw
+from vaeflow.maps.autoregressive import IAFMap
+from vaeflow.parts.posteriors.iaf import IAF
+
+TOLERANCE = {"rtol": 0, "atol": 1e-10}
+FEATURES = 4
+
+
+@pytest.fixture
+def _float64():
+    """Make float64 the default: Pyro builds masks and zeros in the default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def iaf(latent, *, steps=3, width=32, depth=1, scale=1.0, seed=0):
+    """Return a fresh float64 IAF whose weights are `scale` times their start."""
+    torch.manual_seed(100 * seed + latent)
+    posterior = IAF(latent, FEATURES, steps=steps, width=width, depth=depth).double()
+    with torch.no_grad():
+        for p in posterior.parameters():
+            p.mul_(scale)
+    return posterior
+
+
+def noise(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, dtype=torch.float64, generator=generator)
+
+
+def through(maps, z):
+    """Apply the maps in turn; z (*, B, L) -> (z, Σ log|det|)."""
+    total = 0
+    for f in maps:
+        z, log_det = f(z)
+        total = total + log_det
+    return z, total
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("latent", [1, 2, 5, 16])
+@pytest.mark.parametrize("seed", range(2))
+def test_log_det_is_that_of_the_autograd_jacobian(latent, depth, scale, seed):
+    posterior = iaf(latent, depth=depth, scale=scale, seed=seed)
+    maps = posterior(noise(3, FEATURES, seed=seed)).maps
+    z = noise(3, latent, seed=seed + 10)
+    _, log_det = through(maps, z)
+    full = jacobian(lambda x: through(maps, x)[0], z, vectorize=True)  # (B, L, B, L)
+    expected = torch.linalg.slogdet(torch.stack([full[i, :, i] for i in range(3)])).logabsdet
+    assert expected.abs().min() > 0.01
+    torch.testing.assert_close(log_det, expected, **TOLERANCE)
+    # No image sees another's z.
+    for i, j in ((0, 1), (1, 0), (2, 0)):
+        assert full[i, :, j].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("latent", [1, 2, 5, 16])
+@pytest.mark.parametrize("seed", range(3))
+def test_saturated_maps_have_the_log_det_of_their_triangular_jacobians(latent, seed):
+    # At x10 gates go down to e^-60, which slogdet's elimination would lose: map by map the
+    # Jacobian is triangular, and its determinant the product of its diagonal.
+    posterior = iaf(latent, scale=10.0, seed=seed)
+    z = noise(1, latent, seed=seed + 10)
+    smallest = 0.0
+    for f in posterior(noise(1, FEATURES, seed=seed)).maps:
+        j = jacobian(lambda x, f=f: f(x)[0], z)[0, :, 0]
+        if f.reverse:
+            j = j.flip(-1)
+        assert j.triu(1).count_nonzero() == 0
+        expected = j.diagonal().log()
+        torch.testing.assert_close(f(z)[1][0], expected.sum(), **TOLERANCE)
+        smallest = min(smallest, expected.min().item())
+    assert smallest < -4  # a gate below 0.02
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("latent", [1, 2, 5, 16])
+def test_each_network_output_depends_on_all_earlier_dimensions_and_no_other(latent, depth):
+    posterior = iaf(latent, depth=depth, steps=1, scale=3.0)
+    (net,) = posterior.nets
+    context = net.context(noise(1, FEATURES))[0]
+    j = jacobian(lambda z: net(z, context), noise(latent))
+    for block in j.chunk(2):  # the mean's and the gate's
+        assert block.triu().count_nonzero() == 0
+        lower = torch.ones(latent, latent).tril(-1).bool()
+        assert block[lower].count_nonzero() == lower.sum()
+
+
+@pytest.mark.parametrize("latent", [1, 2, 5])
+def test_every_output_depends_on_the_context_the_first_too(latent):
+    (net,) = iaf(latent, steps=1, scale=3.0).nets
+    z = noise(latent)
+    j = jacobian(lambda h: net(z, net.context(h)), noise(FEATURES))
+    assert j.count_nonzero() == j.numel()  # (2L, F), all dense
+
+
+def test_the_order_of_the_dimensions_alternates():
+    maps = iaf(4, steps=4)(noise(1, FEATURES)).maps
+    assert [f.reverse for f in maps] == [False, True, True, True]
+    # A reversal before each map but the first: last dimensions come first in every second map.
+    f, g = maps[:2]
+    z = noise(1, 4)
+    jf = jacobian(lambda x: f(x)[0], z)[0, :, 0]
+    jg = jacobian(lambda x: g(f(x)[0])[0], z)[0, :, 0]
+    assert jf.triu(1).count_nonzero() == 0
+    assert jg.count_nonzero() == 16  # two maps in opposite orders mix everything
+
+
+def textbook(net, h, z):
+    """One gated autoregressive map, output by output, from the network's raw weights.
+
+    Degrees and masks as in Germain et al. 2015, eqs. 8-9, with degree 0 for the context alone.
+    """
+    latent, width = z.shape[-1], net.first.weight.shape[0]
+    degrees = [j % latent for j in range(width)]
+    hidden = []
+    for j in range(width):
+        a = net.first.bias[j] + (net.context.weight[j] * h).sum(-1)
+        for i in range(1, latent + 1):
+            if i <= degrees[j]:
+                a = a + net.first.weight[j, i - 1] * z[..., i - 1]
+        hidden.append(F.elu(a))
+    for layer in net.middle:
+        hidden = [
+            F.elu(
+                layer.bias[j]
+                + sum(
+                    layer.weight[j, k] * hidden[k] for k in range(width) if degrees[k] <= degrees[j]
+                )
+            )
+            for j in range(width)
+        ]
+    y, log_det = [], torch.zeros_like(z[..., 0])
+    for i in range(1, latent + 1):
+        mean, s = (
+            net.last.bias[o]
+            + sum(net.last.weight[o, k] * hidden[k] for k in range(width) if degrees[k] < i)
+            for o in (i - 1, latent + i - 1)
+        )
+        gate = 1 / (1 + torch.exp(-(s + 2)))
+        y.append(gate * z[..., i - 1] + (1 - gate) * mean)
+        log_det = log_det + torch.log(gate)
+    return torch.stack(y, -1), log_det
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("latent", [1, 3])
+def test_the_masked_network_equals_a_plain_loop_over_its_weights(latent, depth):
+    posterior = iaf(latent, width=7, depth=depth, scale=3.0)
+    h, z0 = noise(2, FEATURES), noise(5, 2, latent, seed=1)
+    with torch.no_grad():
+        z, log_det = through(posterior(h).maps, z0)
+        expected_z, expected_log_det = z0, 0
+        for i, net in enumerate(posterior.nets):
+            if i:
+                expected_z = expected_z[..., list(reversed(range(latent)))]
+            expected_z, term = textbook(net, h, expected_z)
+            expected_log_det = expected_log_det + term
+    torch.testing.assert_close(z, expected_z, **TOLERANCE)
+    torch.testing.assert_close(log_det, expected_log_det, **TOLERANCE)
+
+
+def pyro_iaf(net, latent):
+    """Return Pyro's IAF map with the weights of one of ours."""
+    width = net.first.weight.shape[0]
+    nonlinearity = torch.nn.ELU()
+    hidden = [width] * (1 + len(net.middle))
+    theirs = ConditionalAutoRegressiveNN(
+        latent, FEATURES, hidden, permutation=torch.arange(latent), nonlinearity=nonlinearity
+    )
+    # Pyro sorts its hidden units by degree, ours take the degrees in turn.
+    order = torch.argsort(torch.arange(width) % latent, stable=True)
+    with torch.no_grad():
+        first, *middle, last = theirs.layers
+        first.weight.copy_(torch.cat([net.context.weight, net.first.weight], 1)[order])
+        first.bias.copy_(net.first.bias[order])
+        for layer, own in zip(middle, net.middle, strict=True):
+            layer.weight.copy_(own.weight[order][:, order])
+            layer.bias.copy_(own.bias[order])
+        last.weight.copy_(net.last.weight[:, order])
+        last.bias.copy_(net.last.bias)
+    # Their "stable" form is the gate of Kingma et al., with the same shift of 2.
+    return pyro_transforms.ConditionalAffineAutoregressive(theirs, stable=True)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("latent", [2, 3, 5])
+def test_copied_weights_give_pyros_iaf(latent, depth):
+    posterior = iaf(latent, width=2 * latent, depth=depth, scale=3.0)
+    h, z0 = noise(2, FEATURES), noise(5, 2, latent, seed=1)
+    with torch.no_grad():
+        z, log_det = through(posterior(h).maps, z0)
+        expected_z, expected_log_det = z0, 0
+        for i, net in enumerate(posterior.nets):
+            if i:
+                expected_z = expected_z.flip(-1)
+            f = pyro_iaf(net, latent).condition(h)
+            y = f(expected_z)
+            expected_log_det = expected_log_det + f.log_abs_det_jacobian(expected_z, y)
+            expected_z = y
+    torch.testing.assert_close(z, expected_z, **TOLERANCE)
+    torch.testing.assert_close(log_det, expected_log_det, **TOLERANCE)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_z_and_log_det_pass_gradcheck_in_z_the_features_and_every_weight(reverse):
+    (net,) = iaf(3, steps=1, width=5, depth=2, scale=2.0).nets
+    names = [name for name, _ in net.named_parameters()]
+
+    class Applied(torch.nn.Module):
+        """The map as a module, so that functional_call can hand it the weights."""
+
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, z, h):
+            return IAFMap(self.net, h, reverse=reverse)(z)
+
+    applied = Applied()
+
+    def call(z, h, *weights):
+        given = {f"net.{name}": w for name, w in zip(names, weights, strict=True)}
+        return functional_call(applied, given, (z, h))
+
+    weights = [p.detach().clone().requires_grad_() for p in net.parameters()]
+    inputs = (noise(2, 2, 3).requires_grad_(), noise(2, FEATURES).requires_grad_(), *weights)
+    assert gradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("latent", [2, 5])
+def test_each_map_starts_near_the_identity(latent):
+    # The gate starts at sigmoid(2 + small) ≈ 0.88.
+    _, log_det = through(iaf(latent, steps=1)(noise(6, FEATURES)).maps, noise(6, latent))
+    gate = (log_det / latent).exp()
+    assert ((gate > 0.75) & (gate < 0.95)).all()
+
+
+def test_no_steps_leave_the_diagonal_gaussian():
+    posterior = iaf(3, steps=0)
+    h = noise(4, FEATURES)
+    sample = draw(posterior(h), (5,))
+    mean, log_variance = (h @ posterior.head.weight.T + posterior.head.bias).chunk(2, -1)
+    oracle = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    torch.testing.assert_close(sample.log_prob, oracle.log_prob(sample.z).sum(-1), **TOLERANCE)
+    assert torch.equal(sample.log_det, torch.zeros(5, 4, dtype=torch.float64))
+
+
+def test_a_draw_is_the_base_draw_pushed_through_the_maps():
+    posterior = iaf(3, scale=3.0)
+    h = noise(4, FEATURES)
+    q = posterior(h)
+    assert (q.batch_shape, q.event_shape) == ((4,), (3,))
+    torch.manual_seed(1)
+    sample = draw(q, (5,))
+    torch.manual_seed(1)
+    eps = torch.randn(5, 4, 3, dtype=torch.float64)
+    mean, log_variance = (h @ posterior.head.weight.T + posterior.head.bias).chunk(2, -1)
+    z0 = mean + (log_variance / 2).exp() * eps
+    z, log_det = through(q.maps, z0)
+    torch.testing.assert_close(sample.z, z, **TOLERANCE)
+    torch.testing.assert_close(sample.log_det, log_det, **TOLERANCE)
+    log_base = -0.5 * (eps**2 + log_variance + math.log(2 * math.pi)).sum(-1)
+    torch.testing.assert_close(sample.log_base, log_base, **TOLERANCE)
+
+
+def test_every_image_has_a_context_of_its_own():
+    posterior = iaf(3, scale=3.0)
+    h, z0 = noise(6, FEATURES), noise(5, 6, 3)
+    z, log_det = through(posterior(h).maps, z0)
+    for i in range(6):
+        maps = posterior(h[i : i + 1]).maps
+        z_alone, log_det_alone = through(maps, z0[:, i : i + 1])
+        torch.testing.assert_close(z[:, i : i + 1], z_alone, rtol=0, atol=1e-12)
+        torch.testing.assert_close(log_det[:, i : i + 1], log_det_alone, rtol=0, atol=1e-12)
+    same_noise, _ = through(posterior(h).maps, z0[:, :1].expand(5, 6, 3))
+    assert (same_noise.std(1) > 1e-3).all()
+
+
+@torch.no_grad()
+def integral(f):
+    """Integrate N(f(x); 0, I) |det ∂f/∂x| over the plane: 1 if and only if f is a bijection."""
+    ticks = torch.linspace(-12, 12, 401, dtype=torch.float64)
+    z, log_det = f(torch.cartesian_prod(ticks, ticks)[:, None])
+    log_density = -0.5 * (z * z).sum(-1) - math.log(2 * math.pi) + log_det
+    return log_density.exp().sum().item() * (24 / 400) ** 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stack_of_autoregressive_maps_is_a_bijection_of_the_plane(seed):
+    maps = iaf(2, steps=2, width=8, scale=1.2, seed=seed)(noise(1, FEATURES, seed=seed)).maps
+    assert integral(lambda z: through(maps, z)) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_integral_rejects_a_log_det_of_the_wrong_sign():
+    maps = iaf(2, steps=2, width=8, scale=1.2)(noise(1, FEATURES)).maps
+
+    def flipped(z):
+        z, log_det = through(maps, z)
+        return z, -log_det
+
+    assert abs(integral(flipped) - 1) > 0.01
+
+
+def test_eight_saturated_maps_stay_finite_in_float32():
+    posterior = iaf(16, steps=8, scale=10.0).float()
+    h = torch.randn(4, FEATURES)
+    sample = draw(posterior(h), (5,))
+    assert sample.log_det.min() < -1000  # exp of it is 0 in any dtype
+    assert sample.z.isfinite().all()
+    assert sample.log_prob.isfinite().all()
+    (sample.z.sum() + sample.log_prob.sum()).backward()
+    assert all(p.grad.isfinite().all() for p in posterior.parameters())
+
+
+def test_the_flow_is_scored_in_float32_under_autocast():
+    posterior = iaf(3).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sample = draw(posterior(torch.ones(2, FEATURES)), (5,))
+    assert sample.log_base.dtype == sample.log_det.dtype == torch.float32
+
+
+@pytest.mark.parametrize("amortize", ["context", "none"])
+@pytest.mark.parametrize("latent", [1, 2, 5])
+def test_the_inverse_undoes_the_maps_and_has_their_log_det(latent, amortize):
+    torch.manual_seed(latent)
+    posterior = IAF(latent, FEATURES, width=32, amortize=amortize).double()
+    with torch.no_grad():
+        for p in posterior.parameters():
+            p.mul_(2)
+    maps, z0 = posterior(noise(3, FEATURES)).maps, noise(7, 3, latent, seed=1)
+    z, log_det = through(maps, z0)
+    back, again = z, 0
+    for f in reversed(maps):
+        back, term = f.inverse(back)
+        again = again + term
+    torch.testing.assert_close(back, z0, **TOLERANCE)
+    torch.testing.assert_close(again, log_det, **TOLERANCE)
+
+
+def test_the_score_of_any_z_passes_gradcheck_in_z_and_every_parameter():
+    posterior, h = iaf(3, steps=2, width=8, scale=2.0), noise(2, FEATURES)
+    z = (2 * noise(4, 2, 3)).requires_grad_()
+    weights = list(posterior.parameters())
+    assert gradcheck(lambda z, *_: posterior(h).log_prob(z), (z, *weights), fast_mode=True)
+
+
+def test_maps_without_context_are_shared_by_all_images():
+    posterior = IAF(3, FEATURES, width=8, amortize="none").double()
+    z = noise(1, 3).expand(6, 3)
+    y, _ = through(posterior(noise(6, FEATURES)).maps, z)
+    torch.testing.assert_close(y, y[:1].expand(6, 3), **TOLERANCE)
+
+
+def test_the_names_of_the_weights_are_those_of_older_checkpoints():
+    names = set(IAF(3, FEATURES, steps=1, depth=2).state_dict())
+    linear = {f"nets.0.{x}.{y}" for x in ("first", "middle.0", "last") for y in ("weight", "bias")}
+    assert names == {"head.weight", "head.bias", "nets.0.context.weight", *linear}
+
+
+def test_it_fits_a_gaussian_of_correlation_nine_tenths_to_a_hundredth_of_a_nat():
+    """Its best diagonal Gaussian is off by −½ log(1 − 0.9²) = 0.830 nats."""
+    torch.manual_seed(0)
+    assert fitted_kl(IAF(2, 1, width=64)) < 0.01
+
+
+def fitted_kl(posterior, steps=300):
+    """Return KL(q‖p) in nats, on fresh samples, after a few hundred steps of Adam."""
+    p = MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.9], [0.9, 1.0]]))
+    optimizer = torch.optim.Adam(posterior.parameters(), lr=0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    def kl(n):
+        sample = draw(posterior(torch.ones(1, posterior.features)), (n,))
+        return (sample.log_prob - p.log_prob(sample.z)).mean()
+
+    for _ in range(steps):
+        optimizer.zero_grad()
+        kl(256).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return kl(50_000).item()
+
+
+def test_a_z_that_the_inverse_throws_out_of_range_has_no_density_but_a_number():
+    torch.manual_seed(0)
+    posterior = IAF(10, 7)
+    with torch.no_grad():
+        for p in posterior.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    q = posterior(torch.randn(4, 7))
+    for scale in (1.0, 10.0, 1e3):
+        z = (scale * torch.randn(50, 4, 10)).requires_grad_()
+        score = q.log_prob(z)
+        assert not score.isnan().any()
+        assert (score < 0).all()
+        # Beside a density that is not 0, as in a mixture of posteriors, it has no weight.
+        mixed = torch.logaddexp(score, torch.zeros_like(score)).sum()
+        parts = torch.autograd.grad(mixed, [z, *posterior.parameters()], retain_graph=True)
+        assert all(torch.isfinite(g).all() for g in parts)

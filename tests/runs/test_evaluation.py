@@ -1,0 +1,153 @@
+"""`Evaluation`: interrupted, continued, reused, and told apart from another."""
+
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from vaeflow.evaluation.stored import read
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.runs import evaluation as evaluations
+from vaeflow.runs.directory import Run
+from vaeflow.runs.evaluation import Evaluation
+
+
+@pytest.fixture(scope="module")
+def long_run(cli, tiny, tmp_path_factory):
+    """A run with 250 test images, three batches."""
+    folder = tmp_path_factory.mktemp("long")
+    rng = np.random.RandomState(0)
+    sizes = {"train": 24, "validation": 8, "test": 250}
+    splits = {name: (rng.rand(n, 3, 3) > 0.5).astype(np.float32) for name, n in sizes.items()}
+    np.savez(folder / "bits.npz", **splits)
+    done = cli(
+        "train", *tiny, "--no-tensorboard", "--dataset", "file", "--dataset.path",
+        folder / "bits.npz", "--posterior", "planar", "--posterior.steps", 2, "--run-dir",
+        folder / "run",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    return folder / "run"
+
+
+@pytest.fixture
+def run(long_run, tmp_path):
+    return Run(shutil.copytree(long_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins()
+
+
+class Stages:
+    """A progress that keeps each stage with its images, interrupted by Ctrl-C after so many."""
+
+    def __init__(self, last=float("inf")):
+        self.last, self.seen = last, []
+
+    @contextmanager
+    def __call__(self, total, what, done):
+        self.seen.append([what, total, done])
+
+        def advance(images):
+            self.seen[-1][2] += images
+            if self.seen[-1][2] > self.last:
+                raise KeyboardInterrupt
+
+        yield advance
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
+    whole = Evaluation(run, plugins, samples=30, again=True)
+    report = whole.run()
+    path = run.evaluation("test", 30, "best")
+    expected = path.read_bytes()
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        Evaluation(run, plugins, samples=30).run(Stages(last=150))
+    assert len(read(path).figures) == 100
+    rest = Evaluation(run, plugins, samples=30)
+    assert (rest.kept.done, rest.stored) == (100, False)
+    stages = Stages()
+    assert rest.run(stages) == report
+    assert stages.seen == [
+        ["test images", 250, pytest.approx(250)],
+        ["images of the code", 250, 250],
+    ]
+    assert path.read_bytes() == expected
+
+
+def test_a_whole_evaluation_is_not_made_again_unless_asked(run, plugins, monkeypatch):
+    report = Evaluation(run, plugins, samples=3).run()
+    stages = Stages()
+    found = Evaluation(run, plugins, samples=3)
+    assert found.stored
+    monkeypatch.setattr(evaluations, "describe_code", None)
+    assert found.run(stages) == report
+    assert stages.seen == [["test images", 250, 250]]
+    monkeypatch.undo()
+    again = Evaluation(run, plugins, samples=3, again=True)
+    assert not again.stored
+    assert again.run(stages) == report
+    assert [what for what, _, _ in stages.seen[1:]] == ["test images", "images of the code"]
+
+
+def test_figures_of_another_version_are_made_again(run, plugins, monkeypatch, caplog):
+    Evaluation(run, plugins, samples=2, limit=4).run()
+    monkeypatch.setattr(evaluations, "__version__", "9.9")
+    other = Evaluation(run, plugins, samples=2, limit=4)
+    assert other.kept.done == 0
+    assert "and is 9.9: it is evaluated anew" in caplog.text
+    other.run()
+    assert Evaluation(run, plugins, samples=2, limit=4).stored
+
+
+def test_figures_of_other_weights_or_data_are_made_again(run, plugins, monkeypatch, caplog):
+    Evaluation(run, plugins, samples=2).run()
+    images_of = evaluations.images_of
+    monkeypatch.setattr(evaluations, "images_of", lambda *words: images_of(*words).roll(1, 0))
+    assert not Evaluation(run, plugins, samples=2).stored
+    assert "images_sha256 was" in caplog.text
+    monkeypatch.undo()
+    monkeypatch.setattr(evaluations, "load_weights", lambda *words: None)
+    assert not Evaluation(run, plugins, samples=2).stored
+    assert "weights_sha256 was" in caplog.text
+
+
+def test_each_evaluation_has_a_file_of_its_own(run, plugins):
+    for options in (
+        {"samples": 2},
+        {"samples": 3},
+        {"samples": 2, "weights": "last"},
+        {"samples": 2, "split": "validation"},
+        {"samples": 2, "limit": 20},
+        {"samples": 2, "limit": 250},  # all there are
+    ):
+        Evaluation(run, plugins, **options).run()
+    assert sorted(p.name for p in (run.path / "evaluations").iterdir()) == [
+        "test-k2-best-first20.safetensors",
+        "test-k2-best.safetensors",
+        "test-k2-last.safetensors",
+        "test-k3-best.safetensors",
+        "validation-k2-best.safetensors",
+    ]
+    few = read(run.evaluation("test", 2, "best", 20))
+    assert (few.about["images"], len(few.figures)) == (20, 20)
+
+
+def test_a_damaged_file_costs_only_itself(run, plugins, caplog):
+    report = Evaluation(run, plugins, samples=2).run()
+    path = run.evaluation("test", 2, "best")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert Evaluation(run, plugins, samples=2).run() == report
+    assert "cannot be read" in caplog.text
+    assert read(path).complete
+
+
+def test_the_step_is_that_of_the_weights(run, plugins, cli):
+    assert cli("resume", run.path, "--epochs", 4).code == 0
+    best = run.checkpoint().state["progress"]["best_epoch"]
+    for weights, epoch in (("best", best), ("last", 4)):
+        about = Evaluation(run, plugins, samples=2, weights=weights).about
+        assert (about["epoch"], about["step"]) == (epoch, 3 * epoch)  # 24 images by tens

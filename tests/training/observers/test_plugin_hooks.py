@@ -1,0 +1,150 @@
+"""The hooks of plugins: all are called, each plugin by itself, and watching changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vaeflow.plugins import hookspecs
+from vaeflow.plugins.registry import KINDS
+
+# One plugin that implements every hook there is and notes what it is told.
+EVERY = (
+    "import json\nfrom vaeflow import hookimpl\n"
+    + "".join(
+        f"""
+@hookimpl
+def vaeflow_register_{kind}s(register):
+    register("noted", "noted_parts:Noted")
+"""
+        for kind in KINDS
+    )
+    + """
+def note(run_dir, name, **told):
+    with open(run_dir / "hooks.jsonl", "a") as f:
+        f.write(json.dumps([name, told]) + "\\n")
+
+@hookimpl
+def vaeflow_train_start(run_dir, config):
+    note(run_dir, "vaeflow_train_start", seed=config["seed"])
+
+@hookimpl
+def vaeflow_epoch_end(run_dir, record):
+    note(run_dir, "vaeflow_epoch_end", epoch=record["epoch"])
+
+@hookimpl
+def vaeflow_train_end(run_dir, status):
+    note(run_dir, "vaeflow_train_end", status=status)
+"""
+)
+
+
+@pytest.fixture
+def train(cli, tiny, grey_file, here):
+    def run(*words):
+        data = ("--dataset", "file", "--dataset.path", grey_file)
+        return cli("train", *tiny, "--no-tensorboard", *data, "--run-dir", "run", *words)
+
+    return run
+
+
+@pytest.fixture
+def notes(here):
+    def read(run="run"):
+        lines = (here / run / "hooks.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    return read
+
+
+def test_the_plugin_above_implements_every_hook():
+    specified = {name for name in vars(hookspecs) if name.startswith("vaeflow_")}
+    implemented = {line.split("(")[0][4:] for line in EVERY.splitlines() if "def vaeflow" in line}
+    assert implemented == specified
+
+
+def test_every_hook_is_called(train, cli, plugin, notes):
+    plugin("vaeflow-every", EVERY)
+    assert train("--epochs", 2, "--seed", 5).code == 0
+    assert notes() == [
+        ["vaeflow_train_start", {"seed": 5}],
+        ["vaeflow_epoch_end", {"epoch": 1}],
+        ["vaeflow_epoch_end", {"epoch": 2}],
+        ["vaeflow_train_end", {"status": "completed"}],
+    ]
+    listed = cli("list").out
+    assert listed.count("  noted ") == len(KINDS)
+
+
+def test_a_resumed_run_starts_its_hooks_again(train, cli, plugin, notes):
+    plugin("vaeflow-every", EVERY)
+    assert train().code == 0
+    assert cli("resume", "run", "--epochs", 2).code == 0
+    assert [name.removeprefix("vaeflow_") for name, _ in notes()] == [
+        *["train_start", "epoch_end", "train_end"] * 2
+    ]
+
+
+def test_a_failed_training_ends_its_hooks(train, plugin, notes):
+    plugin("vaeflow-every", EVERY)
+    assert train("--lr", "1e30").code == 5
+    assert notes()[-1] == ["vaeflow_train_end", {"status": "failed"}]
+
+
+def test_one_plugin_that_fails_does_not_mute_another(train, plugin, notes, here):
+    code = "from vaeflow import hookimpl\n@hookimpl\ndef vaeflow_{hook}(run_dir): {body}\n"
+    plugin("vaeflow-bad", code.format(hook="train_start", body="1 / 0"), version="0.3")
+    also = "\n@hookimpl\ndef vaeflow_train_end(run_dir): (run_dir / 'never').touch()\n"
+    plugin("vaeflow-worse", code.format(hook="epoch_end", body="[][0]") + also, version="0.4")
+    plugin("vaeflow-every", EVERY)
+    done = train("--epochs", 2)
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "Warning: plugin vaeflow-bad 0.3 failed and is muted (ZeroDivisionError: division by zero)",
+        "Warning: plugin vaeflow-worse 0.4 failed and is muted (IndexError: list index out of "
+        "range)",
+    ]
+    assert len(notes()) == 4
+    assert not (here / "run" / "never").exists()
+
+
+@pytest.mark.parametrize("strict", [(), ("--strict-plugins",)])
+def test_a_hook_may_stop_a_training_on_purpose(train, plugin, notes, strict):
+    plugin(
+        "vaeflow-budget",
+        """
+        from vaeflow import hookimpl
+        from vaeflow.errors import ConfigError
+
+        @hookimpl
+        def vaeflow_epoch_end(record):
+            raise ConfigError("the budget is spent: raise it")
+        """,
+    )
+    plugin("vaeflow-every", EVERY)
+    done = train("--epochs", 5, *strict)
+    assert (done.code, done.err) == (2, "Error: the budget is spent: raise it\n")
+    assert notes()[-1] == ["vaeflow_train_end", {"status": "failed"}]
+
+
+def test_a_hook_that_draws_at_random_does_not_change_the_training(train, plugin, here):
+    plugin(
+        "vaeflow-dice",
+        """
+        import torch
+        from vaeflow import hookimpl
+
+        @hookimpl
+        def vaeflow_epoch_end(record):
+            torch.rand(7)
+        """,
+    )
+    assert train("--epochs", 2).code == 0
+    assert train("--epochs", 2, "--no-plugins", "--run-dir", "other").code == 0
+
+    def losses(run):
+        lines = (here / run / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["train/loss"] for line in lines]
+
+    assert losses("run") == losses("other")

@@ -1,0 +1,1 @@
+"""Many runs to make: the grid, and the engines that spread it."""

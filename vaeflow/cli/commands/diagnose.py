@@ -1,0 +1,264 @@
+"""`vaeflow diagnose`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vaeflow.cli import options as shared
+from vaeflow.errors import ConfigError, StorageError
+from vaeflow.plugins.discovery import Selection
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaeflow.diagnosis.diagnose import Diagnosis
+    from vaeflow.evaluation import Estimate
+    from vaeflow.model import VAE
+
+_PORTRAITS = 4  # images whose posteriors are drawn
+_MAPS = 8  # of more than these the table has the sum and the largest alone
+_LARGEST = 3
+
+
+@click.command("diagnose")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="The first N of the split, and as many simulated ones.",
+)
+@shared.importance_samples("Draws of z per image, of the ELBO and of IWAE.", least=2)
+@click.option(
+    "--temperatures",
+    type=click.IntRange(2),
+    default=200,
+    show_default=True,
+    help="Between prior and posterior, of annealed importance sampling: more of them narrow its "
+    "bracket, and take as much longer.",
+)
+@click.option(
+    "--chains",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Of annealed importance sampling, at each image.",
+)
+@click.option(
+    "--richer",
+    multiple=True,
+    metavar="POSTERIOR",
+    help="A family to compare the run's with, beside identity, the diagonal Gaussian; can be given "
+    "several times. By default planar for a Gaussian or a mixture, mixture for a flow.",
+)
+@click.option(
+    "--skip",
+    multiple=True,
+    type=click.Choice(["ais", "gaps", "calibration", "log-dets"]),
+    help="Leave out a stage; can be given several times.",
+)
+@shared.split
+@shared.weights
+@shared.device
+@shared.data_root
+@shared.seed
+@shared.as_json
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A directory for diagnosis.json and, of latent size 2, posteriors.png.",
+)
+@click.pass_obj
+def command(
+    selection: Selection | None,
+    run: Path,
+    images: int,
+    importance_samples: int,
+    temperatures: int,
+    chains: int,
+    richer: tuple[str, ...],
+    skip: tuple[str, ...],
+    split: str,
+    weights: str,
+    device: str,
+    data_root: Path | None,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Tell where the model in RUN loses log p(x) − ELBO: to q's family, or to the encoder.
+
+    Each image is given a q of its own, of the run's family and of richer ones (Cremer et al. 2018),
+    and log p(x) is bounded by importance sampling and annealing, on images simulated from the
+    model from above as well. Ranks of simulated z test whether q is as wide as the posterior.
+
+    The defaults take minutes for a planar flow of the digits, and more for a larger model:
+    --images 20 or --skip gaps for a quick look.
+    """
+    from vaeflow import load
+    from vaeflow.diagnosis.diagnose import diagnose
+    from vaeflow.diagnosis.verdict import verdict
+    from vaeflow.plugins.loading import load_plugins
+    from vaeflow.runs.build import images_of, load_data
+    from vaeflow.runs.diagnosis import families
+    from vaeflow.runs.directory import Run
+    from vaeflow.version import __version__
+
+    if out is not None:
+        _check_new(out)
+    plugins = load_plugins(selection)
+    config = Run.open(run).config(plugins)
+    if data_root is not None:
+        config = config.model_copy(update={"data_root": data_root.absolute()})
+    chosen = families(config, plugins, richer)
+    model = load(run, device=device, weights=weights, plugins=plugins)
+    x = images_of(load_data(config, plugins), split, config)[:images]
+    found = diagnose(
+        model,
+        x,
+        chosen,
+        samples=importance_samples,
+        temperatures=temperatures,
+        chains=chains,
+        skip=skip,
+        seed=seed,
+        progress=lambda total, what: _stage(total, what, as_json),
+    )
+    sentences = verdict(found)
+    report = {
+        "run": run.resolve().name,
+        "dataset": config.dataset.name,
+        "split": split,
+        "binarization": config.binarization,
+        "weights": weights,
+        "seed": seed,
+        "temperatures": temperatures,
+        "chains": chains,
+        "vaeflow": __version__,
+        **found.as_dict(),
+        "verdict": sentences,
+    }
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print(found, f"{len(x):,} images of the {split} data, binarization {config.binarization}")
+        for sentence in sentences:
+            click.echo(sentence)
+    if out is not None:
+        for path in _write(out, report, model, x, found, seed):
+            click.echo(f"wrote {path}", err=as_json)
+
+
+@contextmanager
+def _stage(total: int, what: str, as_json: bool) -> Iterator[Any]:
+    """Show a stage as a bar on a terminal, as one line with its seconds elsewhere."""
+    from vaeflow.cli.progress import counting
+
+    began = time.monotonic()
+    with counting(0 if as_json else total, what) as done:
+        yield done
+    if as_json or not sys.stdout.isatty():
+        click.echo(f"{what}: {time.monotonic() - began:.1f} s", err=as_json)
+
+
+def _check_new(out: Path) -> None:
+    """Refuse what would be overwritten, before the work."""
+    for path in (out / "diagnosis.json", out / "posteriors.png"):
+        if path.exists():
+            raise ConfigError(
+                f"--out {out}: {path} exists, and nothing is overwritten; choose another directory"
+            )
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: the directory {out.parent} does not exist; make it first")
+
+
+def _write(
+    out: Path, report: dict[str, Any], model: VAE, x: Tensor, found: Diagnosis, seed: int
+) -> Iterator[Path]:
+    path = out / "diagnosis.json"
+    try:
+        out.mkdir(exist_ok=True)
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror})") from None
+    yield path
+    if model.posterior.latent != 2:
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        click.echo(
+            "no picture of the posteriors without matplotlib: pip install 'vaeflow[plots]'",
+            err=True,
+        )
+        return
+    import torch
+
+    from vaeflow.diagnosis.plane import windows
+    from vaeflow.diagnosis.portraits import draw_portraits
+
+    path = out / "posteriors.png"
+    some = x[:_PORTRAITS].to(model.device)
+    with torch.no_grad():
+        qs = {"q of the encoder": model.infer(some)}
+        for name, bounds in found.local.items():
+            qs[f"best {name} q"] = bounds.q(len(some))
+    draw_portraits(windows(model, some, qs, seed=seed), some, path)
+    yield path
+
+
+def _print(found: Diagnosis, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("nats per image")
+    table.add_column("mean ± standard error", justify="right")
+    table.add_column("Monte Carlo error", justify="right")
+    for label, estimate in _rows(found):
+        if estimate is None:
+            table.add_section()
+            table.add_row(label)
+            continue
+        error = estimate.monte_carlo_error
+        table.add_row(label, f"{estimate:.3f}", "" if error is None else f"{error:.2g}")
+    Console().print(table)
+
+
+def _rows(found: Diagnosis) -> Iterator[tuple[str, Estimate | None]]:
+    """Yield the figures by name, and headings, which have none."""
+    from vaeflow.evaluation import Estimate
+
+    yield f"ELBO, K = {found.samples:,}", found.elbo.over_images
+    for name, bound in found.log_px.items():
+        yield f"log p(x) ≥ {name}", bound.over_images
+    gaps = found.gaps
+    yield f"log p(x) by {gaps.log_px_by}", None
+    yield "log p(x) − ELBO", gaps.total.over_images
+    if found.local:
+        yield f"  approximation, {found.own}", gaps.approximation.over_images
+        yield "  amortization", gaps.amortization.over_images
+        for name, gap in gaps.richer.items():
+            yield f"  approximation, {name}", gap.over_images
+            yield f"    closed by {name}", gaps.closed[name].over_images
+    if (bracket := found.bracket) is not None:
+        yield f"{len(bracket.above.values):,} simulated images", None
+        yield f"log p(x) ≥ {bracket.below_by}", bracket.below.over_images
+        yield "log p(x) ≤ reverse AIS", bracket.above.over_images
+        yield "  between them", bracket.width.over_images
+    if found.log_dets:
+        yield "log|det| of each map", None
+        rows = [(f"  {i} {name}", det) for i, (name, det) in enumerate(found.log_dets, 1)]
+        if len(rows) > _MAPS:
+            yield f"  sum of {len(rows)}", Estimate(sum(det.mean for _, det in rows), None)
+            largest = sorted(rows, key=lambda row: -abs(row[1].mean))[:_LARGEST]
+            rows = [row for row in rows if row in largest]
+        yield from rows

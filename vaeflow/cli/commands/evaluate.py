@@ -1,0 +1,88 @@
+"""`vaeflow evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from vaeflow.cli import options as shared
+from vaeflow.plugins.discovery import Selection
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@shared.importance_samples("Draws of z per image.")
+@shared.split
+@shared.weights
+@shared.device
+@shared.data_root
+@click.option("--limit", type=click.IntRange(1), help="Only the first N images, for a quick look.")
+@click.option(
+    "--chunk",
+    type=click.IntRange(1),
+    help="Draws that pass through the decoder at a time, of all images together: fewer take "
+    "less memory, and change the figures by rounding only.",
+)
+@click.option("--again", is_flag=True, help="Compute anew what the run directory has.")
+@shared.as_json
+@click.pass_obj
+def command(
+    selection: Selection | None,
+    run: Path,
+    importance_samples: int,
+    split: str,
+    weights: str,
+    device: str,
+    data_root: Path | None,
+    limit: int | None,
+    chunk: int | None,
+    again: bool,
+    as_json: bool,
+) -> int:
+    """Estimate the ELBO and the NLL of the model in RUN, with standard errors over images.
+
+    The NLL is estimated by the importance-weighted bound of Burda et al. (2016), which approaches
+    −log p(x) from above as K grows.
+
+    The figures of each image are kept in RUN/evaluations: an evaluation that was interrupted goes
+    on where it was, and one that is whole is shown at once.
+    """
+    from vaeflow.cli.progress import counting
+    from vaeflow.cli.tables import print_bounds
+    from vaeflow.plugins.loading import load_plugins
+    from vaeflow.runs.directory import Run
+    from vaeflow.runs.evaluation import Evaluation
+
+    evaluation = Evaluation(
+        Run.open(run),
+        load_plugins(selection),
+        split=split,
+        samples=importance_samples,
+        weights=weights,
+        device=device,
+        data_root=data_root,
+        limit=limit,
+        chunk=chunk,
+        again=again,
+    )
+    total, kept = len(evaluation.images), evaluation.kept
+    if not as_json and evaluation.stored:
+        click.echo(f"as kept in {kept.path}; --again computes it anew")
+    try:
+        report = evaluation.run(
+            lambda total, what, done: counting(0 if as_json else total, what, done)
+        )
+    except KeyboardInterrupt:
+        click.echo(
+            f"Interrupted after {kept.done:,} of {total:,} images; the same command goes on there.",
+            err=True,
+        )
+        return 130
+    if as_json:
+        click.echo(json.dumps({"run": str(run), **report.as_dict()}, indent=2))
+    else:
+        of = f"{split} data, binarization {evaluation.config.binarization}"
+        print_bounds(report.bounds, of, report.code)
+    return 0

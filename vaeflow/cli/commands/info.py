@@ -1,0 +1,48 @@
+"""`vaeflow info`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from vaeflow.plugins.discovery import Selection
+from vaeflow.plugins.registry import KINDS
+
+if TYPE_CHECKING:
+    from vaeflow.config.options import Option
+
+
+@click.command("info")
+@click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def command(selection: Selection | None, kind: str, name: str, as_json: bool) -> None:
+    """Explain the part NAME of a KIND: what it computes, its options, who brings it."""
+    from vaeflow.config.options import describe
+    from vaeflow.plugins.loading import load_plugins
+
+    part = load_plugins(selection).require(kind, name)
+    loaded = part.load()
+    options = describe(loaded)
+    if as_json:
+        about = {"kind": kind, "name": part.qualified, "version": part.version}
+        click.echo(json.dumps({**about, "options": [asdict(o) for o in options]}, indent=2))
+        return
+    text = (inspect.getdoc(loaded) or "").split("\nOptions:")[0].rstrip()
+    click.echo(f"{kind} {part.name}, from {part.distribution} {part.version}\n\n{text}\n")
+    for o in options:
+        default = "required" if o.required else f"default {o.default}"
+        click.echo(f"  {_flag(kind, o)}  {o.type}, {default}\n      {o.meaning}")
+    # What must be given; where nothing must, one option to show how it is done.
+    shown = [o for o in options if o.required] or options[:1]
+    words = [f"{_flag(kind, o)} {o.default or o.name.upper()}" for o in shown]
+    click.echo(f"\nExample: {' '.join([f'vaeflow train --{kind} {part.name}', *words])}")
+
+
+def _flag(kind: str, option: Option) -> str:
+    return f"--{kind}.{option.name.replace('_', '-')}"

@@ -1,0 +1,32 @@
+"""`vaeflow plugins list`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from vaeflow.plugins.discovery import Selection, find_plugins
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def command(selection: Selection | None, as_json: bool) -> None:
+    """List the installed plugins. Their code is not imported, so that none can do harm here.
+
+    The state is "installed", "disabled" by the environment or the command line, or "incompatible"
+    with this vaeflow.
+    """
+    found = find_plugins(selection)
+    if as_json:
+        keys = ("distribution", "version", "name", "target", "state", "reason")
+        click.echo(json.dumps([{key: getattr(p, key) for key in keys} for p in found], indent=2))
+        return
+    if not found:
+        click.echo("No plugins are installed; pip install one, and its parts appear by name.")
+    for p in found:
+        why = f" ({p.reason})" if p.reason else ""
+        click.echo(f"{p.distribution} {p.version}: {p.target}, {p.state}{why}")
+    if found:
+        click.echo("\n`vaeflow plugins info NAME` loads one and shows its parts and hooks.")

@@ -1,0 +1,181 @@
+"""A command whose options come from the configuration and from the parts that are chosen.
+
+`--posterior planar` chooses a part, `--posterior.steps 16` sets one of its options, and --help
+explains the options of the parts that are named on the line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+import click
+
+from vaeflow.plugins.registry import KINDS
+
+_DOTTED = re.compile(rf"--({'|'.join(KINDS)})\.([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
+
+
+class PartsCommand(click.Command):
+    """Adds one flag per setting, one per kind of part, and `--KIND.OPTION VALUE`."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters and those of the configuration."""
+        if not hasattr(self, "_all"):
+            self._all = [*_kind_options(), *_setting_options(), *super().get_params(ctx)]
+        return self._all
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take out the dotted options, whose names only the chosen parts know."""
+        rest, dotted = split_dotted(args)
+        ctx.meta["vaeflow.dotted"] = dotted
+        ctx.meta["vaeflow.argv"] = tuple(rest)  # click empties the list as it parses
+        return super().parse_args(ctx, rest)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in sections: parts, settings, and each chosen part's own."""
+        sections: dict[str, list[tuple[str, str]]] = {"Parts": [], "Training": [], "Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                kind = "Parts" if param.name in KINDS else "Training"
+                own = not (param.name in KINDS or param.name in _setting_names())
+                sections["Options" if own else kind].append(record)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        for kind, name in _named(ctx.meta["vaeflow.argv"]).items():
+            self._format_part(formatter, kind, name)
+        if not _named(ctx.meta["vaeflow.argv"]):
+            formatter.write_paragraph()
+            formatter.write_text(
+                "A part's own options are written --KIND.OPTION VALUE; name the part to see them, "
+                "as in: vaeflow train --posterior planar --help"
+            )
+
+    def _format_part(self, formatter: click.HelpFormatter, kind: str, name: str) -> None:
+        from vaeflow.config.options import describe
+        from vaeflow.plugins.loading import load_plugins
+
+        part = load_plugins(click.get_current_context().obj).require(kind, name)
+        rows = [
+            (
+                f"--{kind}.{o.name.replace('_', '-')} {_metavar(o.type)}",
+                f"{o.meaning}  [{o.type}; {'required' if o.required else 'default: ' + o.default}]",
+            )
+            for o in describe(part.load())
+        ]
+        with formatter.section(f"Options of {kind} {name}"):
+            formatter.write_dl(rows or [("none", "")])
+
+
+def split_dotted(args: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Separate `--kind.option value` and `--kind.option=value` from the other arguments.
+
+    Raises:
+        click.UsageError: if an option has no value.
+    """
+    rest: list[str] = []
+    dotted: dict[str, dict[str, str]] = {}
+    queue = list(args)
+    while queue:
+        word = queue.pop(0)
+        match = _DOTTED.fullmatch(word)
+        if match is None:
+            rest.append(word)
+            if word == "--":
+                return rest + queue, dotted
+            continue
+        kind, option, value = match.groups()
+        if value is None:
+            if not queue or queue[0].startswith("--"):
+                raise click.UsageError(f"{word} needs a value, as in {word} VALUE")
+            value = queue.pop(0)
+        dotted.setdefault(kind, {})[option.replace("-", "_")] = value
+    return rest, dotted
+
+
+def command_line_layer(ctx: click.Context, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what the command line sets, nested as a TOML file would be."""
+    layer: dict[str, Any] = {
+        name: params[name] for name in _setting_names() if params.get(name) is not None
+    }
+    dotted: dict[str, dict[str, Any]] = ctx.meta["vaeflow.dotted"]
+    for kind in KINDS:
+        table = {
+            **({"name": params[kind]} if params.get(kind) is not None else {}),
+            **dotted.get(kind, {}),
+        }
+        if table:
+            layer[kind] = table
+    for item in params.get("assignments") or ():
+        key, equals, value = item.partition("=")
+        kind, dot, option = key.strip().partition(".")
+        if not (key and equals) or (dot and kind not in KINDS):
+            raise click.UsageError(
+                f"--set {item}: write KEY=VALUE or KIND.OPTION=VALUE, as in --set posterior.steps=8"
+            )
+        if kind in KINDS:
+            layer.setdefault(kind, {})[option or "name"] = value.strip()
+        else:
+            layer[kind] = value.strip()
+    return layer
+
+
+def _setting_names() -> list[str]:
+    from vaeflow.config.settings import setting_fields
+
+    return list(setting_fields())
+
+
+def _setting_options() -> list[click.Option]:
+    from vaeflow.config.options import show, type_name
+    from vaeflow.config.settings import setting_fields
+
+    options = []
+    for name, field in setting_fields().items():
+        flag = f"--{name.replace('_', '-')}"
+        kind = type_name(field.annotation, field.metadata)
+        if field.annotation is bool:
+            text = f"{field.description}  [default: {'on' if field.default else 'off'}]"
+            off = f"--no-{name.replace('_', '-')}"
+            options.append(click.Option([name, f"{flag}/{off}"], default=None, help=text))
+            continue
+        text = f"{field.description}  [{kind}; default: {show(field.default)}]"
+        options.append(click.Option([name, flag], metavar=_metavar(kind), help=text))
+    return options
+
+
+def _kind_options() -> list[click.Option]:
+    from vaeflow.config.settings import Config
+
+    return [
+        click.Option(
+            [kind, f"--{kind}"],
+            metavar="NAME",
+            help=f"`vaeflow list {kind}` shows them.  "
+            f"[default: {Config.model_fields[kind].default.name}]",
+        )
+        for kind in KINDS
+    ]
+
+
+def _metavar(kind: str) -> str:
+    if "…" in kind:
+        return "LIST"
+    for word in ("integer", "number", "path", "true"):
+        if word in kind:
+            return {"true": "BOOL"}.get(word, word.upper())
+    return "NAME" if kind.startswith("one of") else "TEXT"
+
+
+def _named(argv: Sequence[str]) -> dict[str, str]:
+    """Return the parts that the line names, kind -> name, before the line is parsed."""
+    found = {}
+    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and flag[2:] in KINDS:
+            found[flag[2:]] = value if equals else following
+    return found

@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM: a training stops after its step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stop:
+    """Becomes true at the first signal; `code` is then the exit code, 128 + its number."""
+
+    code = 0
+
+    def __call__(self) -> bool:
+        return self.code != 0
+
+
+@contextmanager
+def interruptible(*, once: bool = True) -> Iterator[Stop]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once.
+
+    Not so without `once`: torchrun passes on a signal that its ranks may have had already, and
+    kills those that take too long.
+    """
+    stop = Stop()
+    numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    # What the parent ignores, as under nohup, stays ignored.
+    before = {
+        number: handler
+        for number in numbers
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: Any) -> None:
+        stop.code = 128 + number
+        if once:
+            restore()
+            if sys.stderr.isatty():  # a step of a large model takes its time
+                os.write(2, b"\nStopping after this step; a second Ctrl-C stops at once.\n")
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,64 @@
+"""The table of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from vaeflow.evaluation import Bounds, Estimate
+from vaeflow.evaluation.latent_code import Code
+from vaeflow.evaluation.pareto import UNRELIABLE
+
+
+def print_bounds(bounds: Bounds, title: str, code: Code | None = None) -> None:
+    """Print the estimates as a table, with that of the code all that is known of them."""
+    table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
+    table.add_column("nats per image" if code is None else "per image, densities in nats")
+    table.add_column("mean ± standard error", justify="right")
+    rows: list[tuple[str, Estimate | None, str]] = [
+        ("ELBO", bounds.elbo, ".2f"),
+        ("  log p(x|z)", bounds.log_px, ".2f"),
+        ("  − KL(q‖p)", -bounds.kl, ".2f"),
+        (f"NLL, {bounds.samples:,} importance samples", bounds.nll, ".2f"),
+        ("  bits per dimension", bounds.bits_per_dimension, ".4f"),
+    ]
+    if code is not None:
+        table.add_column("Monte Carlo error", justify="right")
+        rows += [
+            ("effective sample size", bounds.effective_sample_size, ".1f"),
+            ("reconstruction, squared error", bounds.squared_error, ".2f"),
+            ("I(x; z), from below", code.mutual_information, ".2f"),
+            ("KL(q(z)‖p), from above", code.marginal_kl, ".2f"),
+        ]
+    for label, estimate, digits in rows:
+        if estimate is not None:
+            cells = [label, f"{estimate:{digits}}"]
+            if code is not None:
+                error = estimate.monte_carlo_error
+                cells.append("" if error is None else f"{error:.2g}")
+            table.add_row(*cells)
+    Console().print(table)
+    if code is not None:
+        for line in _remarks(bounds, code):
+            click.echo(line)
+
+
+def _remarks(bounds: Bounds, code: Code) -> Iterator[str]:
+    """Say what is no estimate."""
+    if (k := bounds.pareto_k) is not None:
+        yield (
+            f"Pareto-k̂ of the weights {k.median:.2f} (median); above {UNRELIABLE}, where the NLL "
+            f"is not to be trusted, at {k.share_above:.0%} of the images"
+        )
+    yield f"active units {code.active_units} of {code.latent}, from {code.images:,} images"
+    if code.unknown is not None:
+        yield f"I(x; z) and KL(q(z)‖p) are unknown: {code.unknown}"
+    elif code.mutual_information is not None:
+        yield (
+            f"I(x; z) and KL(q(z)‖p) are of {code.images:,} images, of which I(x; z) cannot tell "
+            f"more than {math.log(code.images):.2f} nats"
+        )

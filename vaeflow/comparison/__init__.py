@@ -1,0 +1,1 @@
+"""Many runs to read: finished runs, groups, paired differences, reports."""

@@ -1,0 +1,283 @@
+"""What a comparison reads of run directories, without their data or models."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaeflow.benchmark.engines import trouble
+from vaeflow.benchmark.grid import FILE, Grid
+from vaeflow.config.files import read_toml
+from vaeflow.config.flat import flatten
+from vaeflow.errors import CheckpointError, ConfigError, VaeflowError
+from vaeflow.evaluation.stored import Stored, read
+from vaeflow.runs.directory import Run
+
+Evaluate = Callable[[Run, int], object]
+log = logging.getLogger("vaeflow")
+_WEIGHTS = "best"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run directory that was asked for; it need not be there if a benchmark's grid names it."""
+
+    name: str  # that a reader elsewhere understands
+    run: Run
+    log: Path | None = None  # of the benchmark that trains it
+    benchmark: str | None = None  # its name
+    samples: int | None = None  # its K
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that has no figures to compare, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is trained and evaluated."""
+
+    name: str
+    run: Run
+    config: Mapping[str, Any]  # flat
+    stored: Stored
+    environment: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    milliseconds: float  # per training step, the median over epochs
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of its training."""
+        return int(self.config["seed"])
+
+    @property
+    def active_units(self) -> float | None:
+        """Return how many latent dimensions the evaluation found in use."""
+        code = self.stored.code
+        return None if code is None else float(code.active_units)
+
+    @property
+    def bits_per_dimension(self) -> float | None:
+        """Return the NLL in bits, where the run's own evaluation has them."""
+        if self.summary.get("bits_per_dimension") is None:
+            return None
+        levels = self.summary["dequantize"]  # a level's share of [0, 1] has the size 1/levels
+        unit = math.prod(self.environment["data_shape"]) * math.log(2)
+        nll = self.stored.figures.nll.values.mean().item()
+        return nll / unit + (math.log2(levels) if levels else 0.0)
+
+    @property
+    def scores(self) -> str:
+        """Return what the NLL is of: a probability, or a density of data without levels."""
+        known = self.summary.get("bits_per_dimension") is not None
+        return "probabilities" if known and not self.summary["dequantize"] else "densities"
+
+
+def find(paths: Iterable[Path]) -> tuple[list[Place], list[str]]:
+    """Return the runs below paths, of benchmarks those of their grid, and notes on their times.
+
+    A run is named by its directory, and by those above as far as others have the same name.
+
+    Raises:
+        CheckpointError: if a path is neither.
+    """
+    runs: dict[Path, tuple[Run, Path | None, str | None, int | None]] = {}
+    shared: dict[int, list[str]] = {}  # jobs -> benchmarks
+    for path in paths:
+        if (path / FILE).is_file():
+            grid, benchmark = Grid.read(path), path.resolve().name
+            for cell in grid.cells:
+                run, text = path / "runs" / cell.name, path / "logs" / f"{cell.name}.log"
+                runs.setdefault(run.resolve(), (Run(run), text, benchmark, grid.samples))
+            if grid.jobs > 1:
+                shared.setdefault(grid.jobs, []).append(benchmark)
+        elif (path / "config.toml").is_file():
+            runs.setdefault(path.resolve(), (Run(path), None, None, None))
+        else:
+            raise CheckpointError(
+                f"{path} is neither a run directory (it has no config.toml) nor that of a "
+                f"benchmark (it has no {FILE}): give what `vaeflow train` printed"
+            )
+    places = [Place(name, *runs[path]) for path, name in _names([*runs]).items()]
+    return places, [
+        f"Times of {', '.join(dict.fromkeys(names))} are of {jobs} runs that shared the machine."
+        for jobs, names in shared.items()
+    ]
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return of each path as many of its last parts as no other has."""
+    found = {}
+    for path in paths:
+        ends = (path.parts[-n:] for n in range(1, len(path.parts) + 1))
+        end = next(e for e in ends if sum(p.parts[-len(e) :] == e for p in paths) == 1)
+        found[path] = Path(*end).as_posix()
+    return found
+
+
+def trained(run: Run) -> bool:
+    """Tell whether a training came to its end, its own evaluation included.
+
+    One whose files cannot be read has not; `look` says so in its row.
+    """
+    try:
+        return run.status().get("state") == "completed" and bool(run.summary())
+    except CheckpointError:
+        return False
+
+
+def figures_of(run: Run, split: str, samples: int) -> Stored | None:
+    """Return the whole evaluation with K samples of the run's present weights, if it is kept.
+
+    One that cannot be read counts as none, and is warned of.
+    """
+    path = run.evaluation(split, samples, _WEIGHTS)
+    if not path.is_file():
+        return None
+    try:
+        stored = read(path)
+    except CheckpointError as error:
+        log.warning("%s", error)
+        return None
+    epoch = run.summary().get("best_epoch") or run.status().get("epoch")
+    return stored if stored.complete and stored.about.get("epoch") == epoch else None
+
+
+def progress(places: Iterable[Place]) -> list[str]:
+    """Return a note on each benchmark that is not done."""
+    of: dict[str, list[bool]] = {}
+    for place in places:
+        if place.benchmark is not None and place.samples is not None:
+            done = trained(place.run) and figures_of(place.run, "test", place.samples) is not None
+            of.setdefault(place.benchmark, []).append(done)
+    return [
+        f"{sum(done)} of {len(done)} runs of {name} are done; the same `vaeflow benchmark` goes on."
+        for name, done in of.items()
+        if not all(done)
+    ]
+
+
+def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, int]:
+    """Return K for each trained run: the largest of which all have an evaluation.
+
+    A run that its benchmark has yet to evaluate has none, where others have one.
+
+    Arguments:
+        anyway: take the largest of each run by itself if they have none in common.
+
+    Raises:
+        ConfigError: if there is no such K.
+    """
+    ready = [place for place in places if trained(place.run)]
+    known = {place.run.path: _samples(place.run, split) for place in ready}
+    if split == "test" and any(known.values()):
+        for place in ready:
+            if place.benchmark is not None and not known[place.run.path]:
+                del known[place.run.path]
+    common = set.intersection(*known.values()) if known else set()
+    if common:
+        return dict.fromkeys(known, max(common))
+    if anyway and all(known.values()):
+        return {path: max(found) for path, found in known.items()}
+    lacking = next((path for path, found in known.items() if not found), None)
+    if lacking is not None:
+        usual = next((place.samples for place in ready if place.samples is not None), 5000)
+        raise ConfigError(
+            f"{lacking} has no evaluation on the {split} data: give -k, such as -k {usual}, and "
+            "what is missing is evaluated"
+        )
+    one = next(iter(known))
+    other = next(path for path in known if known[path] != known[one])
+    having = Counter(k for found in known.values() for k in found)
+    cheapest = max(having, key=lambda k: (having[k], k))
+    raise ConfigError(
+        f"the runs were evaluated with different K, {_list(known[one])} in {one} and "
+        f"{_list(known[other])} in {other}: give -k, such as -k {cheapest}, which "
+        f"{len(known) - having[cheapest]} of {len(known)} runs lack and get"
+    )
+
+
+def look(
+    place: Place, split: str, samples: int, evaluate: Evaluate | None = None
+) -> Finished | Unfinished:
+    """Read a run; if it lacks the evaluation and `evaluate` can make it, have it made."""
+    run = place.run
+    try:
+        if not trained(run):
+            return Unfinished(place.name, _why(place))
+        if (stored := figures_of(run, split, samples)) is None and evaluate is not None:
+            evaluate(run, samples)
+            stored = figures_of(run, split, samples)
+        if stored is None:
+            return Unfinished(place.name, _unevaluated(place, samples))
+        environment = run.environment()
+        return Finished(
+            name=place.name,
+            run=run,
+            config=flatten(read_toml(run.path / "config.toml")),
+            stored=stored,
+            environment=environment,
+            summary=run.summary(),
+            milliseconds=_milliseconds(run, environment["data_sizes"]["train"]),
+        )
+    except VaeflowError as error:
+        return Unfinished(place.name, str(error))
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # others are compared
+        return Unfinished(place.name, f"its files are damaged: {type(error).__name__}, {error}")
+
+
+def _samples(run: Run, split: str) -> set[int]:
+    pattern = re.compile(rf"{split}-k(\d+)-{_WEIGHTS}\.safetensors")
+    names = (p.name for p in (run.path / "evaluations").glob(f"{split}-k*"))
+    found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
+    return {k for k in found if figures_of(run, split, k) is not None}
+
+
+def _why(place: Place) -> str:
+    """Return why a run is not finished."""
+    status = place.run.status()
+    if status.get("error"):
+        return str(status["error"])
+    if status:
+        epoch = f" after epoch {status['epoch']}" if "epoch" in status else ""
+        state = status["state"]
+        if state == "running" and place.log is not None and place.log.exists():
+            return trouble(place.log, otherwise=f"not done, or killed{epoch}")
+        if state == "completed":
+            return "trained but not evaluated: `vaeflow resume` does it"
+        return ("not done, or killed" if state == "running" else state) + epoch
+    if place.log is not None and place.log.exists():
+        return trouble(place.log)
+    return "not begun"
+
+
+def _unevaluated(place: Place, samples: int) -> str:
+    """Return why a trained run has no evaluation."""
+    if place.log is None:
+        return f"no evaluation with K = {samples:,}"
+    why = trouble(place.log)
+    failed = place.log.exists() and f"Error: {why}" in place.log.read_text("utf-8", "replace")
+    return why if failed else "not evaluated yet"
+
+
+def _milliseconds(run: Run, images: int) -> float:
+    """Return the time of a step, the median over epochs; the first one warms up."""
+    epochs = run.metrics()
+    steps = epochs[0]["step"] / epochs[0]["epoch"]
+    each = [1000 * images / steps / e["images_per_second"] for e in epochs]
+    return statistics.median(each[1:] or each)
+
+
+def _list(samples: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(samples)))

@@ -1,0 +1,49 @@
+"""What groups of runs are called: their posterior, and what tells them from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vaeflow.config.options import show
+from vaeflow.plugins.registry import KINDS
+
+
+def labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a label for each flat configuration, no two of them the same."""
+    found = [_label(config, configs) for config in configs]
+    return [_unique(found, i) for i in range(len(found))]
+
+
+def short(name: str) -> str:
+    """Return a part's name without vaeflow's own prefix."""
+    return name.removeprefix("vaeflow/")
+
+
+def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> str:
+    """Return "planar (steps 16)": the posterior, and what tells it from the other groups."""
+    words = []
+    for key in config:
+        kind, _, option = key.partition(".")
+        if kind not in KINDS:
+            if key != "images_sha256" and _differs(key, all_of):
+                words.append(f"{key.replace('_', ' ')} {show(config[key])}")
+        elif option == "name":
+            if kind != "posterior" and _differs(key, all_of):
+                words.append(f"{kind} {short(config[key])}")
+        else:
+            same = [c for c in all_of if c[f"{kind}.name"] == config[f"{kind}.name"]]
+            if _differs(key, same):
+                where = "" if kind == "posterior" else f"{kind} "
+                words.append(f"{where}{option.replace('_', ' ')} {show(config[key])}")
+    name = short(str(config["posterior.name"]))
+    return f"{name} ({', '.join(words)})" if words else name
+
+
+def _differs(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:
+    return len({show(c.get(key)) for c in configs}) > 1
+
+
+def _unique(labels: Sequence[str], i: int) -> str:
+    before = labels[:i].count(labels[i])
+    return f"{labels[i]} #{before + 1}" if before else labels[i]

@@ -1,0 +1,138 @@
+"""A comparison as tables of text, and the remarks that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vaeflow.comparison.compare import Comparison
+from vaeflow.comparison.differences import Difference
+from vaeflow.comparison.labels import short
+from vaeflow.comparison.report.cautions import cautions
+from vaeflow.config.options import show
+from vaeflow.config.settings import setting_fields
+from vaeflow.evaluation import Estimate
+from vaeflow.plugins.registry import KINDS
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: the first column is a name, the others are figures."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    of_words: bool = False  # in all columns
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Return the bounds, the differences, the costs, and the runs that are not there."""
+    found = [_bounds(comparison)]
+    if comparison.versus:
+        found.append(_differences(comparison))
+    found.append(_costs(comparison))
+    if comparison.unfinished:
+        rows = tuple((run.name, run.why) for run in comparison.unfinished)
+        found.append(Table("Runs left out", ("run", "why"), rows, of_words=True))
+    return found
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """Return what has to be known to read the tables."""
+    about = comparison.about
+    single = [g.label for g in comparison.groups if len(g.runs) == 1]
+    said = [
+        f"{about['images']:,} images of the {about['split']} data of {short(about['dataset'])}, "
+        f"binarization {about['binarization']}; the NLL is the importance-weighted bound with "
+        f"K = {about['samples']:,}.",
+        "± is the standard error over seeds.",
+    ]
+    if len(single) == len(comparison.groups):
+        said[1] = "± is the standard error over images, as each has one seed."
+    elif single:
+        whose = ", ".join(single)
+        said[1] = f"± is the standard error over seeds; over images for those of one seed: {whose}."
+    if comparison.versus:
+        covers: dict[str, list[str]] = {}
+        for label, versus in comparison.versus.items():
+            covers.setdefault(versus.nll.covers, []).append(label)
+        (what, _), *others = sorted(covers.items())
+        of_others = [f"those of {', '.join(labels)}, {of}" for of, labels in others]
+        said.append(
+            "Differences are taken image by image, of means over seeds. Their intervals, at 95 % "
+            f"each, cover {'; '.join([what, *of_others])}. The last column tells the parts of the "
+            "NLL's ± apart."
+        )
+    return [*said, *cautions(comparison), *comparison.notes]
+
+
+def in_common(comparison: Comparison) -> Table:
+    """Return what all groups have set alike: settings that are no defaults, and parts."""
+    first, *rest = (group.config for group in comparison.groups)
+    alike = {k: show(v) for k, v in first.items() if all(show(c.get(k)) == show(v) for c in rest)}
+    usual = {k: show(field.default) for k, field in setting_fields().items()}
+    settings = {k: v for k, v in alike.items() if "." not in k and v != usual.get(k)}
+    rows = [("settings, if not the defaults", _words(settings))]
+    for kind in KINDS:
+        own = {k.removeprefix(f"{kind}."): v for k, v in alike.items() if k.startswith(f"{kind}.")}
+        if (name := own.pop("name", None)) is not None:
+            rows.append((f"{kind} {short(name)}", _words(own)))
+    return Table("What all have in common", ("part", "options"), tuple(rows), of_words=True)
+
+
+def _words(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
+
+
+def _bounds(comparison: Comparison) -> Table:
+    columns = {
+        "ELBO": lambda g: g.bound("elbo"),
+        "NLL": lambda g: g.bound("nll"),
+        "KL": lambda g: g.bound("kl"),
+        "bits/dim": lambda g: g.figure(lambda r: r.bits_per_dimension),
+        "active units": lambda g: g.figure(lambda r: r.active_units),
+    }
+    digits = {"bits/dim": ".4f", "active units": ".1f"}
+    cells = {
+        name: [_text(of(g), digits.get(name, ".2f")) for g in comparison.groups]
+        for name, of in columns.items()
+    }
+    shown = {name: column for name, column in cells.items() if any(column)}
+    rows = tuple(
+        (g.label, str(len(g.runs)), *(column[i] for column in shown.values()))
+        for i, g in enumerate(comparison.groups)
+    )
+    return Table("Bounds, in nats per image", ("posterior", "seeds", *shown), rows)
+
+
+def _differences(comparison: Comparison) -> Table:
+    rows = []
+    for label, versus in comparison.versus.items():
+        nll, elbo = versus.nll, versus.elbo
+        parts = ["–" if nll.of_seeds is None else f"{nll.of_seeds:.2f}", f"{nll.of_images:.2f}"]
+        rows.append((label, versus.baseline, *_interval(nll), *_interval(elbo), " / ".join(parts)))
+    headings = ("posterior", "against", "NLL", "95 %", "ELBO", "95 %", "± of seeds / images")
+    return Table("Paired differences, in nats per image", headings, tuple(rows))
+
+
+def _costs(comparison: Comparison) -> Table:
+    rows = tuple(
+        (
+            g.label,
+            f"{g.parameters:,}",
+            _text(g.figure(lambda r: r.milliseconds), ".2f"),
+            _text(g.figure(lambda r: r.summary["seconds"]), ".1f"),
+            _text(g.figure(lambda r: r.summary["best_epoch"]), ".1f"),
+        )
+        for g in comparison.groups
+    )
+    headings = ("posterior", "parameters", "ms per step", "seconds of training", "best epoch")
+    return Table("Cost", headings, rows)
+
+
+def _text(estimate: Estimate | None, digits: str) -> str:
+    return "" if estimate is None else f"{estimate:{digits}}"
+
+
+def _interval(d: Difference) -> tuple[str, str]:
+    return f"{d.mean:+.2f} ± {d.standard_error:.2f}", f"{d.low:+.2f} to {d.high:+.2f}"

@@ -1,0 +1,1 @@
+"""From text to settings: options off signatures, layers, files and recipes."""

@@ -1,0 +1,112 @@
+"""Layers of configuration, laid over each other and resolved: defaults < recipe < file < line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vaeflow.config.options import validate
+from vaeflow.config.settings import Config, PartConfig, _plain, setting_fields, settings_from
+from vaeflow.errors import ConfigError, PluginError, did_you_mean
+from vaeflow.plugins.loading import Plugins
+from vaeflow.plugins.registry import KINDS, Part
+
+
+class Layers:
+    """Raw configuration, laid over each other: a later layer wins, key by key.
+
+    A later layer that chooses another part of a kind drops the options that an earlier one set for
+    the part it replaces, and `dropped` says so.
+    """
+
+    def __init__(self) -> None:
+        self.settings: dict[str, Any] = {}
+        self.parts: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+        self.dropped: list[str] = []
+
+    def add(self, raw: Mapping[str, Any], source: str) -> None:
+        """Lay a nested mapping, as TOML gives it, over what is there.
+
+        Raises:
+            ConfigError: for a key that no setting and no kind of part has.
+        """
+        known = [*setting_fields(), *KINDS]
+        for key, value in raw.items():
+            if key not in known:
+                raise ConfigError(
+                    f"{source}: unknown setting {key!r}{did_you_mean(key, known)}; "
+                    "`vaeflow train --help` lists them"
+                )
+            if key in KINDS:
+                table = {"name": value} if isinstance(value, str) else value
+                if not isinstance(table, Mapping):
+                    raise ConfigError(
+                        f"{source}: {key} is {value!r}, but a name or a table [{key}] is expected"
+                    )
+                if not isinstance(table.get("name", ""), str):
+                    raise ConfigError(
+                        f"{source}: the name of {key} is {table['name']!r}, but text is expected; "
+                        f"`vaeflow list {key}` shows the names"
+                    )
+                self._part(key, table, source)
+            else:
+                self.settings[key] = value
+
+    def _part(self, kind: str, table: Mapping[str, Any], source: str) -> None:
+        old = self.parts[kind]
+        old_name = old.get("name", Config.model_fields[kind].default.name)
+        new_name = table.get("name", old_name)
+        options = {k: v for k, v in old.items() if k != "name"}
+        if options and not _same(old_name, new_name):
+            self.dropped.append(
+                f"{kind} {new_name!r} ({source}) replaces {old_name!r}: its options "
+                f"{', '.join(options)} are dropped"
+            )
+            old = {}
+        self.parts[kind] = {**old, **table}
+
+    def resolve(self, plugins: Plugins) -> Config:
+        """Validate everything and return the configuration, all defaults filled in.
+
+        Part names come out qualified, "distribution/name".
+
+        Raises:
+            ConfigError: naming the first wrong setting, its value and what is expected.
+            PluginError: if a chosen part cannot be imported.
+        """
+        values: dict[str, Any] = dict(self.settings)
+        for kind, table in self.parts.items():
+            name = table.get("name", Config.model_fields[kind].default.name)
+            part = plugins.require(kind, name)
+            options = {k.replace("-", "_"): v for k, v in table.items() if k != "name"}
+            options = validate(part.load(), options, kind)
+            _check_plain(options, part)
+            # A run must not depend on the directory that it was started from.
+            for key, value in options.items():
+                if isinstance(value, Path) and "data_root" not in values:
+                    options[key] = value.absolute()
+            values[kind] = PartConfig(name=part.qualified, options=options)
+        config = settings_from(Config, values)
+        if config.schedule == "milestones" and not config.lr_milestones:
+            raise ConfigError("--schedule milestones needs --lr-milestones, such as 50,80")
+        if config.data_root is not None:
+            config = config.model_copy(update={"data_root": config.data_root.absolute()})
+        return config
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two names may mean one part: "planar" and "vaeflow/planar" do."""
+    (owner, _, name), (owner2, _, name2) = (("/" + n).rpartition("/") for n in (one, other))
+    return name == name2 and (owner == owner2 or not (owner and owner2))
+
+
+def _check_plain(options: Mapping[str, Any], part: Part) -> None:
+    for key, value in options.items():
+        try:
+            _plain(value)
+        except TypeError as error:
+            raise PluginError(
+                f"{part.owner}: option {key} cannot be kept in a configuration file ({error}): "
+                "give it such a type, for example Literal in place of an Enum"
+            ) from None

@@ -1,0 +1,1 @@
+"""Tensors of data: their splits, their binarization, and checks of their values."""

@@ -1,0 +1,123 @@
+"""Data sets in memory: their splits, their binarization and the check of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from vaeflow.distributions.levels import Levels
+from vaeflow.errors import ConfigError, DataError
+
+Binarization = Literal["none", "dynamic", "threshold"]
+
+# The evaluation splits of dynamically binarized data are drawn once, with this seed, for every
+# run: a bound on the test set must not depend on the run that reports it.
+EVALUATION_SEED = 777
+
+
+def resolve_binarization(
+    wanted: Literal["auto"] | Binarization, x: Tensor, support: constraints.Constraint
+) -> Binarization:
+    """Choose "dynamic" for grey data under a likelihood of binary data, "none" otherwise.
+
+    Raises:
+        DataError: if a binarization is asked for and the data is not within [0, 1].
+    """
+    unit = bool(((x >= 0) & (x <= 1)).all())
+    if wanted == "auto":
+        grey = unit and not bool(((x == 0) | (x == 1)).all())
+        return "dynamic" if support is constraints.boolean and grey else "none"
+    if wanted != "none" and not unit:
+        raise DataError(
+            f"binarization {wanted!r} needs grey values in [0, 1], but the data lies in "
+            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale) or use "
+            "--binarization none"
+        )
+    return wanted
+
+
+def binarize(x: Tensor, how: Binarization) -> Tensor:
+    """Return x as an evaluation sees it: the same numbers in every run.
+
+    threshold: 1 where x ≥ ½. dynamic: one draw x ~ Bernoulli(grey value) with `EVALUATION_SEED`.
+    (During training, dynamic binarization is drawn anew at each visit, by the training step.)
+
+    Raises:
+        ConfigError: if there is no such binarization.
+        DataError: if a value is no grey value in [0, 1].
+    """
+    if how == "none":
+        return x
+    if how not in get_args(Binarization):
+        raise ConfigError(
+            f"binarization {how!r} is unknown; give {', '.join(get_args(Binarization))}"
+        )
+    grey = (x >= 0) & (x <= 1)
+    if not grey.all():
+        where = (~grey).nonzero()[0].tolist()
+        raise DataError(
+            f"binarization {how!r} needs grey values in [0, 1], but example {where[0]} has "
+            f"{x[tuple(where)].item():g} at {tuple(where[1:])}: correct or drop it, or use "
+            "--binarization none"
+        )
+    if how == "threshold":
+        return (x >= 0.5).to(x.dtype)
+    generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
+    return torch.bernoulli(x, generator=generator)
+
+
+def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
+    r"""Spread each grey level k/(levels − 1) over its share of [0, 1], :math:`(k + u)/levels`.
+
+    The density of what results bounds the probability of the levels: with D values,
+    −log P ≤ nll + D log(levels) on average over u ~ U[0, 1) (Theis et al. 2016, eq. 3).
+
+    Raises:
+        DataError: if a value is no such level.
+    """
+    inside = Levels(levels).check(x)
+    if not inside.all():
+        where = (~inside).nonzero()[0].tolist()
+        raise DataError(
+            f"--dequantize {levels} needs the values k/{levels - 1}, but example {where[0]} has "
+            f"{x[tuple(where)].item():g}: give the number of levels of the data"
+        )
+    return _spread(x, levels, generator)
+
+
+def _spread(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
+    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    return (Levels(levels).index(x) + u) / levels
+
+
+def redraw(how: Binarization, levels: int | None) -> Callable[[Tensor], Tensor] | None:
+    """Return what a batch of training data passes through at each visit, if anything."""
+    if levels is not None:
+        return partial(_spread, levels=levels)
+    return _draw_binary if how == "dynamic" else None
+
+
+def _draw_binary(x: Tensor) -> Tensor:
+    return torch.rand_like(x).lt_(x)  # torch.bernoulli takes thrice the time
+
+
+def prepare_split(x: Tensor, how: Binarization, levels: int | None) -> Tensor:
+    """Return x as an evaluation sees it, binarized or dequantized: the same in every run.
+
+    Raises:
+        ConfigError: if both are asked for.
+        DataError: if the values do not fit.
+    """
+    if levels is None:
+        return binarize(x, how)
+    if how != "none":
+        raise ConfigError(
+            f"--dequantize {levels} makes grey values continuous, --binarization {how} makes them "
+            "binary: leave one out"
+        )
+    return dequantize(x, levels, torch.Generator(x.device).manual_seed(EVALUATION_SEED))

@@ -1,0 +1,104 @@
+"""Simulation-based calibration: is q(z|x) as wide as the posterior of the model's own data?
+
+Shapes: S draws, N images, B batch, L latent size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaeflow.distributions.draw import draw
+from vaeflow.errors import ConfigError
+from vaeflow.model import VAE
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
+
+_FEWEST = 5  # images expected in each bin, below which χ² is no χ²
+
+
+@torch.no_grad()
+def simulate(model: VAE, images: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw z (N, L) from p(z) and x (N, *data_shape) from p(x|z): z is a posterior sample of x."""
+    with Noise(seed, model.device).private("simulated data"), frozen(model):
+        z = model.latent_prior().sample((images,))
+        x: Tensor = model.generate(z[None]).sample()[0]
+    return z, x
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The ranks of N simulated z among S draws of q(z|x), and tests of their uniformity."""
+
+    ranks: Tensor  # (N, L), integers in 0 … S
+    samples: int  # S
+    counts: Tensor  # (bins, L): images in each bin of neighbouring ranks
+    expected: Tensor  # (bins,): the same if the ranks are uniform
+    statistic: Tensor  # (L,): χ² of the counts
+    p_value: Tensor  # (L,): of a χ² as large by chance; the smallest of L is by chance below 1/L
+
+    @classmethod
+    def of(cls, ranks: Tensor, samples: int, bins: int) -> Calibration:
+        r"""Test ranks (N, L) for uniformity on 0 … S.
+
+        .. math:: χ^2 = \sum_j \frac{(n_j - e_j)^2}{e_j}, \quad p = Q(½(\mathrm{bins} - 1), ½χ^2)
+
+        Q is the regularized upper incomplete gamma function.
+        """
+        bin_of = torch.arange(samples + 1) * bins // (samples + 1)  # equal to within one rank
+        shares = torch.bincount(bin_of, minlength=bins).double() / (samples + 1)
+        expected = len(ranks) * shares
+        counts = torch.stack([torch.bincount(r, minlength=bins) for r in bin_of[ranks].T], -1)
+        statistic = ((counts - expected[:, None]).square() / expected[:, None]).sum(0)
+        freedom = torch.full_like(statistic, 0.5 * (bins - 1))
+        p_value = torch.special.gammaincc(freedom, 0.5 * statistic)
+        return cls(ranks, samples, counts, expected, statistic, p_value)
+
+
+@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
+def calibrate(
+    model: VAE,
+    *,
+    images: int = 1000,
+    samples: int = 99,
+    bins: int = 20,
+    batch: int = 100,
+    seed: int = 0,
+) -> Calibration:
+    r"""Rank z_i among draws of q(z_i|x), for (z, x) drawn from the model itself.
+
+    .. math:: r_i = \#\{s : z_i^{(s)} < z_i\}, \quad z^{(s)} \sim q(z|x), \; (z, x) \sim p(z) p(x|z)
+
+    (Talts et al. 2018.) If q is the posterior, r_i is uniform on 0 … S. A q too narrow piles the
+    ranks up at both ends, one too wide in the middle, a shifted one at one end. Uniform ranks do
+    not prove that q is right: those of the prior, which ignores x, are uniform too.
+
+    Arguments:
+        model: evaluated on the device where it is, in evaluation mode.
+        images: N.
+        samples: S; bins that divide S + 1 hold equally many ranks.
+        bins: of neighbouring ranks, for the χ² test.
+        batch: images at a time.
+        seed: the result is a function of it, and of `batch`.
+
+    Raises:
+        ConfigError: if there are more bins than ranks, or too few images for them.
+    """
+    if not 2 <= bins <= samples + 1:
+        raise ConfigError(
+            f"--bins {bins} does not fit {samples + 1} possible ranks: give 2 to {samples + 1}"
+        )
+    if images < _FEWEST * bins:
+        raise ConfigError(
+            f"--images {images} is too few for a χ² test of {bins} bins: give at least "
+            f"{_FEWEST * bins}, or fewer bins"
+        )
+    z, x = simulate(model, images, seed=seed)
+    ranks: list[Tensor] = []
+    with Noise(seed, model.device).private("calibration"), frozen(model):
+        for truth, data in zip(z.split(batch), x.split(batch), strict=True):
+            below = draw(model.infer(data), (samples,)).z < truth
+            ranks.append(below.sum(0).cpu())
+    return Calibration.of(torch.cat(ranks), samples, bins)

@@ -1,0 +1,211 @@
+"""Where log p(x) − ELBO is lost: to the family of q, or to the encoder that must emit it.
+
+Shapes: K samples, B batch, N images, L latent size. Figures are in nats per image.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.errors import ConfigError, NonFiniteError
+from vaeflow.evaluation.estimates import PerImage, log_weights
+from vaeflow.model import VAE
+from vaeflow.nn.heads import GaussianHead
+from vaeflow.nn.masked import Conditioner
+from vaeflow.parts.abstract import Posterior
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
+from vaeflow.terms import Terms
+
+
+@dataclass(frozen=True)
+class LocalBounds:
+    """The bounds of N images, each under a q of its own."""
+
+    elbo: PerImage
+    iwae: PerImage  # from the same draws
+    gain: float  # in the mean ELBO by the last round of optimization; the largest of the batches'
+    converged: bool  # no batch gained more than counts
+    posteriors: tuple[Posterior, ...] = ()  # of each batch of images
+
+    def q(self, images: int) -> Distribution:
+        """Return the q of the first images, of as many as the first batch had at most."""
+        posterior = self.posteriors[0]
+        return posterior(_features(posterior.features, next(posterior.parameters()))[:images])
+
+
+def local_bounds(
+    model: VAE,
+    x: Tensor,
+    make_posterior: Callable[[int], Posterior],
+    *,
+    gaussian: LocalBounds | None = None,
+    steps: int = 500,
+    rounds: int = 8,
+    lr: float = 0.02,
+    draws: int = 16,
+    samples: int = 2000,
+    tolerance: float = 0.01,
+    batch: int = 25,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda images: None,
+) -> LocalBounds:
+    r"""Maximize the ELBO of each image over a q of its own, and estimate it by fresh draws.
+
+    .. math:: \max_{φ_i} E_{q(z; φ_i)}[\log p(x_i|z) + \log p(z) - \log q(z; φ_i)]
+
+    (Cremer et al. 2018, section 3.) A new posterior of as many features as the batch has images is
+    given one-hot features, so that image i has column i of every layer that the features enter for
+    its own: any posterior is local so, without an encoder. What they do not enter (an option
+    `amortize` "none", the later layers of an IAF) the images of a batch share. Decoder and prior
+    stay as they are.
+
+    Adam follows the path gradient (Roeder et al. 2017), which is 0 at an exact q: the noise of the
+    plain one, times the parameters of 16 planar maps, holds them below the diagonal Gaussian that
+    is one of them. Where q scores its own draws alone, or its maps are networks, the plain one must
+    do.
+
+    It runs in rounds, in each of which the learning rate falls to 0 along a cosine: from `lr` in
+    the first, and from a quarter of it in the others, which lets noise settle that a restart at the
+    full rate would stir up again. It ends when a round raises the mean ELBO by no more than
+    `tolerance` or twice the standard error of that rise. A round that loses is undone, the first
+    one too: a flow that is the best Gaussian at the start ends no lower.
+
+    Arguments:
+        model: on the device where it is, in evaluation mode; it ends as it began.
+        x: (N, *data_shape).
+        make_posterior: features to a posterior, `lambda features: Planar(latent, features)`.
+        gaussian: the bounds of diagonal Gaussians in the same batches, at which every posterior
+            with a `GaussianHead` of the name `head` starts.
+        steps: of each round.
+        rounds: at most; without a plateau the result says that it has not converged.
+        lr: the learning rate at the start of the first round.
+        draws: of q for each image and step.
+        samples: K of the bounds that are returned, and of those between rounds.
+        tolerance: in nats per image.
+        batch: images at a time.
+        seed: the result is a function of it, and of `batch`.
+        progress: called with the number of images done.
+
+    Raises:
+        ConfigError: if there are fewer than two rounds.
+        NonFiniteError: if the optimization leaves the range of the numbers.
+    """
+    if rounds < 2:
+        raise ConfigError(f"--rounds {rounds} cannot show a plateau: give 2 or more")
+    found: list[LocalBounds] = []
+    with Noise(seed, model.device).private("local bounds"), frozen(model):
+        for i, images in enumerate(x.split(batch)):
+            images = images.to(model.device)
+            posterior = make_posterior(len(images)).to(images)
+            head = getattr(posterior, "head", None)
+            if gaussian is not None and isinstance(head, GaussianHead):
+                best = gaussian.posteriors[i].get_submodule("head")
+                head.load_state_dict(best.state_dict())
+            local = _Local(model, images, posterior, steps, lr, draws, samples, seed)
+            found.append(local.optimize(rounds, tolerance))
+            progress(len(images))
+    return LocalBounds(
+        elbo=PerImage.cat([part.elbo for part in found]),
+        iwae=PerImage.cat([part.iwae for part in found]),
+        gain=max(part.gain for part in found),
+        converged=all(part.converged for part in found),
+        posteriors=tuple(posterior for part in found for posterior in part.posteriors),
+    )
+
+
+def _features(images: int, like: Tensor) -> Tensor:
+    """Return the one-hot features of a batch.
+
+    A step moves a linear head by the scale of the features, and a flow's parameters by the scale/√B
+    (`FlowParameters`): this one holds both near the learning rate.
+    """
+    return images**0.25 * torch.eye(images, dtype=like.dtype, device=like.device)
+
+
+class _Local:
+    """A posterior without an encoder, and its optimization for one batch of images."""
+
+    def __init__(
+        self,
+        model: VAE,
+        x: Tensor,
+        posterior: Posterior,
+        steps: int,
+        lr: float,
+        draws: int,
+        samples: int,
+        seed: int,
+    ) -> None:
+        self.model, self.x, self.posterior = model, x, posterior
+        self.steps, self.lr, self.draws, self.samples = steps, lr, draws, samples
+        self.noise = Noise(seed, x.device)
+        self.features = _features(len(x), x)
+        # ∂ log q/∂z takes L + 1 passes through a flow: too long where these are of networks.
+        self.path = not any(isinstance(m, Conditioner) for m in posterior.modules())
+
+    def optimize(self, rounds: int, tolerance: float) -> LocalBounds:
+        best, log_weight = self.state(), self.log_weights()
+        for i in range(rounds):
+            self.maximize(self.lr / 4 if i else self.lr)
+            after = self.log_weights()
+            rise = PerImage.mean(after - log_weight)
+            gain = rise.over_images.mean
+            if gain > 0:
+                best, log_weight = self.state(), after
+            else:
+                self.posterior.load_state_dict(best)
+            converged = i > 0 and gain <= max(tolerance, 2 * rise.monte_carlo_error)
+            if converged:
+                break
+        log_weight = self.log_weights("of the best round")  # the highest of some was chosen by luck
+        elbo, iwae = PerImage.mean(log_weight), PerImage.log_mean_exp(log_weight)
+        return LocalBounds(elbo, iwae, gain, converged, (self.posterior,))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return a copy of the parameters."""
+        return copy.deepcopy(self.posterior.state_dict())
+
+    def maximize(self, lr: float) -> None:
+        """Take one round of steps."""
+        optimizer = torch.optim.Adam(self.posterior.parameters(), lr=lr)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        self.posterior.train()
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                optimizer.zero_grad()
+                terms = self.model.terms(self.x, self.posterior(self.features), self.draws)
+                log_weight = _of_path(terms) if self.path else terms.log_weight
+                (-log_weight.mean()).backward()
+                optimizer.step()
+                decay.step()
+
+    def log_weights(self, which: str = "between rounds") -> Tensor:
+        """Return log w (K, B) of draws that no step has seen.
+
+        Their noise is the same after each round, which makes the rise of a round exact to less than
+        the bound itself is.
+        """
+        with torch.no_grad(), self.noise.private(f"draws of local bounds {which}"):
+            q = self.posterior.eval()(self.features)
+            log_weight = log_weights(self.model, self.x, q, samples=self.samples)
+        if not log_weight.mean(0).isfinite().all():
+            raise NonFiniteError(
+                f"the ELBO of an image under its own {type(self.posterior).__name__} is not "
+                f"finite after a round at the learning rate {self.lr:g}: give a smaller one"
+            )
+        return log_weight
+
+
+def _of_path(terms: Terms) -> Tensor:
+    """Return log w (K, B) with the path gradient, or its own where there is no ∂ log q/∂z."""
+    try:
+        return terms.log_px + terms.log_pz - terms.log_q_of_path()
+    except ConfigError:
+        return terms.log_weight

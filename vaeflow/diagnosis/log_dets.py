@@ -1,0 +1,77 @@
+"""What each map of a flow adds to log|det|.
+
+Shapes: K samples, B batch, L latent size, T maps. Figures are in nats per image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.distributions.draw import draw
+from vaeflow.distributions.flow import Flow, StandardizedFlow
+from vaeflow.errors import ConfigError
+from vaeflow.evaluation.bounds import Estimate
+from vaeflow.model import VAE
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
+
+
+@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
+def log_dets(
+    model: VAE, x: Tensor, *, samples: int = 100, batch: int = 100, seed: int = 0
+) -> list[tuple[str, Estimate]]:
+    r"""Return :math:`E_q \log|\det ∂f_t/∂z_{t-1}|` of each map of q(z|x), in order of application.
+
+    Each has the name of the map's class, its mean over the images x (N, *data_shape), and the
+    standard error of that. They add up to the mean log|det| of the flow's draws. A map that is
+    itself a stack of T is as many where it has a method `log_dets`: z (*, L) to z and the terms
+    (*, T), as the planar posterior's has.
+
+    Arguments:
+        model: evaluated on the device where it is, in evaluation mode.
+        x: (N, *data_shape).
+        samples: K, the draws of each image.
+        batch: images at a time.
+        seed: the result is a function of it, and of `batch`.
+
+    Raises:
+        ConfigError: if q(z|x) is no flow of maps.
+    """
+    names: list[str] = []
+    parts: list[Tensor] = []
+    with Noise(seed, model.device).private("log-dets"), frozen(model):
+        for images in x.split(batch):
+            flow = _flow(model.infer(images.to(model.device)))
+            names, terms = _walk(flow, samples)
+            parts.append(terms)
+    estimates = [Estimate.of(values) for values in torch.cat(parts, 1)]
+    return list(zip(names, estimates, strict=True))
+
+
+def _flow(q: Distribution) -> Flow:
+    if isinstance(q, StandardizedFlow):
+        return q.noise  # whose maps bend the noise before it is scaled
+    if isinstance(q, Flow):
+        return q
+    raise ConfigError(
+        f"{type(q).__name__} has no maps whose log-determinants could be told apart: choose a "
+        "--posterior that is a flow"
+    )
+
+
+def _walk(flow: Flow, samples: int) -> tuple[list[str], Tensor]:
+    """Return each map's name, and the mean over K draws of its log|det|, (T, B), float64."""
+    z = draw(flow.base, (samples,)).z
+    names: list[str] = []
+    means = [torch.zeros(0, z.shape[1], dtype=torch.float64)]
+    for f in flow.maps:
+        if hasattr(f, "log_dets"):
+            z, terms = f.log_dets(z)  # (K, B, T)
+        else:
+            z, term = f(z)
+            terms = term.expand(z.shape[:-1])[..., None]
+        names += [type(f).__name__] * terms.shape[-1]
+        means.append(terms.cpu().double().mean(0).T)
+    return names, torch.cat(means)

@@ -1,0 +1,103 @@
+"""Posteriors of two latent dimensions as a picture: the true one under each q."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeflow.diagnosis.plane import Window
+from vaeflow.errors import StorageError
+from vaeflow.pictures import is_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SHARES = (0.99, 0.9, 0.5)
+_GREYS = ("#ececec", "#d0d0d0", "#a8a8a8")
+_COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#a6761d")
+
+
+def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> None:
+    """Write a row for each image, a column for each q over p(z|x).
+
+    Contours enclose 50, 90 and 99% of each density; a q that scores nothing but its draws is shown
+    by those. In the corner is KL(q ‖ p(z|x)) in nats.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    names = [*windows[0].draws]
+    shown = int(is_image(tuple(images.shape[1:])))  # a column of its own
+    columns, rows = len(names) + shown, len(windows)
+    figure = Figure(figsize=(2.1 * columns + 0.3, 2.1 * rows + 0.75), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False)
+    for row, window, image in zip(cells, windows, images, strict=True):
+        if shown:
+            _show(row[0], image)
+        for axes, name, colour in zip(row[shown:], names, _COLOURS * columns, strict=False):
+            _panel(axes, window, name, colour)
+    for axes, name in zip(cells[0, shown:], names, strict=True):
+        axes.set_title(name, fontsize=9)
+    for axes in cells[-1, shown:]:
+        axes.set_xlabel("$z_1$", fontsize=8, labelpad=1)
+    for axes in cells[:, shown]:
+        axes.set_ylabel("$z_2$", fontsize=8, labelpad=1)
+    figure.suptitle(
+        "grey: p(z|x), lines: q, around 50, 90 and 99% of each\n"
+        "in the corner KL(q ‖ p(z|x)) in nats",
+        fontsize=9,
+    )
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def _show(axes: Axes, image: Tensor) -> None:
+    pixels = image.float().cpu()
+    pixels = pixels if pixels.dim() == 2 else pixels.movedim(0, -1).squeeze(-1)
+    axes.imshow(pixels.clamp(0, 1).numpy(), cmap="gray_r", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def _panel(axes: Axes, window: Window, name: str, colour: str) -> None:
+    plane = (window.first.numpy(), window.second.numpy())
+    p = window.log_posterior
+    axes.contourf(*plane, p.numpy(), levels=[*_levels(p), p.max().item() + 1], colors=_GREYS)
+    if (q := window.log_q.get(name)) is not None:
+        axes.contour(
+            *plane, _drawable(q), levels=_levels(q), colors=colour,
+            linewidths=(0.8, 1.0, 1.4), linestyles="solid",
+        )  # fmt: skip
+    else:
+        axes.plot(*window.draws[name].T.numpy(), ".", color=colour, markersize=1, alpha=0.5)
+    axes.text(
+        0.96, 0.95, f"{window.divergence[name]:.2f}", ha="right", va="top", fontsize=8,
+        transform=axes.transAxes, bbox={"color": "white", "alpha": 0.7, "pad": 1},
+    )  # fmt: skip
+    axes.tick_params(labelsize=6, length=2, pad=1)
+    axes.locator_params(nbins=4)
+    axes.set_aspect("equal")
+    axes.set_xlim(plane[0][0], plane[0][-1])
+    axes.set_ylim(plane[1][0], plane[1][-1])
+
+
+def _levels(log_density: Tensor) -> list[float]:
+    """Return the levels above which 99, 90 and 50% of a density on a grid lie, rising."""
+    values = log_density.flatten().nan_to_num(-torch.inf).double().sort(descending=True).values
+    mass = (values - values.logsumexp(0)).exp().cumsum(0)
+    found = [values[int((mass < share).sum())].item() for share in _SHARES]
+    return list(np.maximum.accumulate(found) + 1e-9 * np.arange(len(found)))
+
+
+def _drawable(log_density: Tensor) -> Any:
+    """Return an array without infinities, of which a contour makes holes."""
+    finite = log_density.nan_to_num(-torch.inf)
+    return finite.clamp(min=finite.max().item() - 60).numpy()

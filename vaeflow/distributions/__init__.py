@@ -1,0 +1,22 @@
+"""Densities that are drawn and scored in one pass."""
+
+from vaeflow.distributions.draw import Draw, at_least_float32, draw, score
+from vaeflow.distributions.flow import Flow, Map, StandardizedFlow
+from vaeflow.distributions.gaussian import DiagonalNormal, StandardNormal
+from vaeflow.distributions.levels import LevelCount, Levels
+from vaeflow.distributions.mixture import DiagonalNormalMixture
+
+__all__ = [
+    "DiagonalNormal",
+    "DiagonalNormalMixture",
+    "Draw",
+    "Flow",
+    "LevelCount",
+    "Levels",
+    "Map",
+    "StandardNormal",
+    "StandardizedFlow",
+    "at_least_float32",
+    "draw",
+    "score",
+]

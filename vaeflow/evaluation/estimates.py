@@ -1,0 +1,135 @@
+"""Figures of single images with their Monte Carlo errors, and a model that stays as it is.
+
+Shapes: K importance samples, B batch, N images. All figures are in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.model import VAE
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images and its standard error, s/√N, which the draws' noise is part of."""
+
+    mean: float
+    standard_error: float | None  # of a single image there is none
+    monte_carlo_error: float | None = None  # what the random draws alone leave, where that is known
+
+    @classmethod
+    def of(cls, values: Tensor) -> Estimate:
+        """Return the estimate of per-image values (N,)."""
+        values = values.double()
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+        return cls(values.mean().item(), error)
+
+    def __format__(self, spec: str) -> str:
+        if self.standard_error is None:
+            return f"{self.mean:{spec}}"
+        return f"{self.mean:{spec}} ± {self.standard_error:{spec}}"
+
+    def __str__(self) -> str:
+        return f"{self:.2f}"
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.mean, self.standard_error, self.monte_carlo_error)
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """A figure of each of N images, and the standard error that its own random draws leave in it.
+
+    The difference of two such figures is paired: taken image by image, so that what the images have
+    in common drops out of its error.
+    """
+
+    values: Tensor  # (N,), float64 on the CPU
+    errors: Tensor  # (N,), NaN where a single draw tells none
+
+    @classmethod
+    def mean(cls, draws: Tensor) -> PerImage:
+        """Return the means of draws (K, N) over K, and s/√K."""
+        draws = draws.cpu().double()
+        return cls(draws.mean(0), _error_of_mean(draws))
+
+    @classmethod
+    def log_mean_exp(cls, draws: Tensor) -> PerImage:
+        r"""Return :math:`\log \frac1K \sum_k e^{d_k}` of draws (K, N).
+
+        Its error is that of the mean of the weights relative to that mean (the delta method): too
+        small where a few of the K weights hold most of their sum.
+        """
+        draws = draws.cpu().double()
+        values = draws.logsumexp(0) - math.log(len(draws))
+        return cls(values, _error_of_mean((draws - values).exp()))
+
+    @classmethod
+    def cat(cls, parts: Sequence[PerImage]) -> PerImage:
+        """Return the figures of several batches as those of one."""
+        return cls(torch.cat([p.values for p in parts]), torch.cat([p.errors for p in parts]))
+
+    def __sub__(self, other: PerImage) -> PerImage:
+        """Return the paired differences; the random draws of the two are taken as independent."""
+        return PerImage(self.values - other.values, torch.hypot(self.errors, other.errors))
+
+    def __neg__(self) -> PerImage:
+        return PerImage(-self.values, self.errors)
+
+    @property
+    def over_images(self) -> Estimate:
+        """Return the mean over images ± its standard error, and what the draws alone leave."""
+        error = self.monte_carlo_error
+        return replace(
+            Estimate.of(self.values), monte_carlo_error=None if math.isnan(error) else error
+        )
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Return the error that the random draws alone leave in the mean over these images."""
+        return self.errors.square().sum().sqrt().item() / len(self.errors)
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return plain numbers, for JSON."""
+        return asdict(self.over_images)
+
+
+def _error_of_mean(draws: Tensor) -> Tensor:
+    """Return s/√K of draws (K, N)."""
+    if len(draws) < 2:
+        return torch.full_like(draws[0], torch.nan)
+    return draws.std(0) / math.sqrt(len(draws))
+
+
+@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
+def log_weights(
+    model: VAE, x: Tensor, q: Distribution, *, samples: int, chunk: int | None = None
+) -> Tensor:
+    """Return log p(x, z) − log q(z|x) for K draws of any q, (K, B), float64 on the CPU.
+
+    Their mean over K is the ELBO (`PerImage.mean`), their log-mean-exp the IWAE bound (Burda et al.
+    2016, eq. 8; `PerImage.log_mean_exp`).
+
+    Arguments:
+        model: in the mode in which it is to be evaluated.
+        x: (B, *data_shape), on the model's device.
+        q: q(z|x), batch (B,), event (L,): the model's own, or another.
+        samples: K.
+        chunk: draws at a time, of all images together, but one of each at least; by default as many
+            as `evaluate` takes.
+    """
+    if chunk is None:
+        chunk = 1_000 if x.device.type == "cpu" else 100_000
+    each = max(1, chunk // len(x))
+    parts = [
+        model.terms(x, q, min(each, samples - done)).log_weight.cpu().double()
+        for done in range(0, samples, each)
+    ]
+    return torch.cat(parts)

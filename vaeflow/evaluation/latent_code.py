@@ -1,0 +1,120 @@
+"""What the code z tells of x: active units, mutual information and the marginal KL.
+
+Shapes: N images, B batch, L latent size. Figures are in nats per image.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.distributions.draw import draw
+from vaeflow.evaluation.active_units import active_units
+from vaeflow.evaluation.estimates import Estimate
+from vaeflow.model import VAE
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
+
+CODE_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
+_ROWS = 10_000  # scores at a time
+_MINUTES = 5.0
+
+
+@dataclass(frozen=True)
+class Code:
+    """Figures of the code of N images, which are fewer than those of the bounds."""
+
+    images: int
+    latent: int
+    active_units: int  # of the latent dimensions
+    kl: Estimate  # E_x KL(q(z|x) ‖ p) of these images, the sum of the next two
+    mutual_information: Estimate | None  # I(x; z), a bound from below; log N is its largest value
+    marginal_kl: Estimate | None  # KL(q(z) ‖ p), a bound from above
+    unknown: str | None = None  # why the last two are
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain numbers, for JSON."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def describe_code(
+    model: VAE,
+    x: Tensor,
+    *,
+    images: int = CODE_IMAGES,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Code:
+    r"""Estimate what z tells of x, from up to `images` of x (N, *data_shape), evenly spaced.
+
+    .. math:: E_x\,KL(q(z|x) ‖ p) = I(x; z) + KL(q(z) ‖ p), \quad
+        \log q(z_i) ≈ \log \frac1N \sum_j q(z_i|x_j)
+
+    (Hoffman & Johnson 2016.) One z_i is drawn for each image, and the sum includes its own. That
+    makes I(x; z) a bound from below, which cannot exceed log N, and KL(q(z) ‖ p) one from above by
+    as much: both are near the truth where I is well below log N. N² scores are needed; both are
+    None, and `unknown` says why, where the posterior scores only its own draws or would take over
+    five minutes.
+
+    Active units are those of Burda et al. (2016): see `training.validation.active_units`.
+
+    `progress` is called with the number of images done.
+    """
+    n = min(images, len(x))
+    x = x[torch.linspace(0, len(x) - 1, n).round().long()].to(model.device)
+    with Noise(seed, model.device).private("code"), frozen(model):
+        units = active_units(model, x)
+        q = model.infer(x)
+        sample = draw(q, (1,))
+        own = sample.log_prob[0].cpu().double()  # log q(z_i|x_i)
+        log_pz = model.latent_prior().log_prob(sample.z[0]).cpu().double()
+        kl = Estimate.of(own - log_pz)
+        try:
+            log_qz = _log_aggregate(q, sample.z[0], own, progress)
+        except _Unknown as error:
+            return Code(n, model.posterior.latent, units, kl, None, None, str(error))
+    information, marginal_kl = Estimate.of(own - log_qz), Estimate.of(log_qz - log_pz)
+    return Code(n, model.posterior.latent, units, kl, information, marginal_kl)
+
+
+class _Unknown(Exception):
+    """The density of q(z) cannot be had; its text says why."""
+
+
+def _log_aggregate(
+    q: Distribution, z: Tensor, own: Tensor, progress: Callable[[int], None]
+) -> Tensor:
+    """Return log (1/N) Σ_j q(z_i|x_j) (N,), float64 on the CPU.
+
+    The score of a draw under its own q is known from the draw, and exact where a flow's inverse
+    is rounded.
+
+    Raises:
+        _Unknown: if q scores nothing but its own draws, does it badly, or takes too long.
+    """
+    n, each, began = len(z), max(1, _ROWS // len(z)), time.monotonic()
+    totals = []
+    for start in range(0, n, each):
+        some = z[start : start + each]
+        try:
+            scores = q.log_prob(some[:, None].expand(-1, n, -1)).cpu().double()  # (k, N)
+        except (NotImplementedError, KeyError) as error:  # Pyro's planar-like flows raise the last
+            raise _Unknown(f"{type(q).__name__} scores its own draws alone") from error
+        k = torch.arange(len(some))
+        scores[k, start + k] = own[start : start + len(some)]
+        if not (scores < torch.inf).all():  # NaN is not; −∞ is a density of 0
+            raise _Unknown(f"a score of {type(q).__name__} is not finite")
+        totals.append(scores.logsumexp(1) - math.log(n))
+        progress(len(some))
+        if not start:
+            minutes = (time.monotonic() - began) / len(some) * n / 60
+            if minutes > _MINUTES:
+                raise _Unknown(f"{n * n:,} scores would take about {minutes:.0f} minutes")
+    return torch.cat(totals)

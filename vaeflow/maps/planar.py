@@ -1,0 +1,253 @@
+"""Planar maps, one by one and as a stack that is scored through its Gram matrix.
+
+Shapes: K samples, B batch, L latent size, T maps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+_NEWTON_STEPS = 50  # a handful do, and log(w·û) more where a map throws z far
+
+
+class PlanarMaps:
+    r"""A stack of T planar maps, evaluated through scalars.
+
+    As z_t = z_0 + Σ_{j≤t} û_j tanh(a_j), the pre-activations obey
+    a_t = w_t·z_0 + b_t + Σ_{j<t} G_tj tanh(a_j) with the Gram matrix G_tj = w_t·û_j, which all K
+    samples share: the recursion over t needs no vector of length L.
+
+    Arguments:
+        w: (B, T, L).
+        u: (B, T, L), before the constraint.
+        b: (B, T).
+    """
+
+    def __init__(self, w: Tensor, u: Tensor, b: Tensor) -> None:
+        # Autocast would round what makes z, but not what makes its log-determinant.
+        with torch.autocast(w.device.type, enabled=False):
+            self.u_hat, self.log_slope, self.gram = _Constrained.apply(w, u)
+        self.w = w
+        self.b = b
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
+        each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
+        with torch.autocast(z.device.type, enabled=False):
+            each, log_det = _Stack.apply(
+                each, self.w, self.u_hat, self.b, self.gram, self.log_slope
+            )
+        return each.transpose(0, 1).reshape(z.shape), log_det.reshape(z.shape[:-1])
+
+    @torch.no_grad()
+    def log_dets(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T); no gradients."""
+        shape, z = z.shape, z.reshape(-1, *z.shape[-2:])
+        with torch.autocast(z.device.type, enabled=False):
+            start = torch.einsum("nbl,btl->bnt", z, self.w) + self.b[:, None]
+            a, tanh, _ = _pre_activations(start, self.gram)
+            z = z + torch.einsum("tnb,btl->nbl", tanh, self.u_hat)
+        terms = planar_log_det(a, self.log_slope.mT[:, None]).permute(1, 2, 0)
+        return z.reshape(shape), terms.reshape(*shape[:-1], -1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Undo the maps, from the last to the first; log|det| is that of the forward maps.
+
+        With z = z_T, z_t = z_T − Σ_{j>t} û_j tanh(a_j), so that each a_t is the root of
+        a_t + G_tt tanh(a_t) = w_t·z_T + b_t − Σ_{j>t} G_tj tanh(a_j).
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
+            a = start.new_empty(*start.shape[:-1], 0)
+            for t in reversed(range(start.shape[-1])):
+                later = (self.gram[:, t, t + 1 :] * torch.tanh(a)).sum(-1)
+                root = planar_root(start[..., t] - later, self.log_slope[:, t])
+                a = torch.cat([root[..., None], a], dim=-1)
+            z = z - torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
+        return z, planar_log_det(a, self.log_slope).sum(-1)
+
+
+class _Constrained(torch.autograd.Function):
+    r"""Map w and u (B, T, L) to û = u + c·w, log(1 + w·û) and the Gram matrix w_t·û_j.
+
+    c = (softplus(w·u) − 1 − w·u)/‖w‖², and 1 + w·û = softplus(w·u). Where w = 0 the map is a
+    translation: û = u and the determinant is 1, so that c and the logarithm are 0.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, w: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        wu, ww = (w * u).sum(-1), (w * w).sum(-1)
+        flat = ww == 0
+        c = ((_softplus(wu) - 1 - wu) / ww).masked_fill_(flat, 0.0)
+        log_slope = log_softplus(wu).masked_fill_(flat, 0.0)
+        u_hat = torch.addcmul(u, c[..., None], w)
+        ctx.save_for_backward(w, u, wu, ww, c, log_slope, u_hat)
+        return u_hat, log_slope, w @ u_hat.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, d_u_hat: Tensor, d_log_slope: Tensor, d_gram: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        w, u, wu, ww, c, log_slope, u_hat = ctx.saved_tensors
+        d_u = torch.baddbmm(d_u_hat, d_gram.mT, w)  # and of û, what u adds to it
+        over = (d_u * w).sum(-1) / ww
+        # softplus' = sigmoid; its quotient by softplus tends to 1 where both underflow.
+        d_wu = d_log_slope * torch.exp(F.logsigmoid(wu) - log_slope) - over * torch.sigmoid(-wu)
+        d_ww = -over * c
+        flat = ww == 0
+        d_wu, d_ww = d_wu.masked_fill_(flat, 0.0)[..., None], d_ww.masked_fill_(flat, 0.0)
+        d_w = (d_gram @ u_hat).addcmul_(d_u, c[..., None]).addcmul_(u, d_wu)
+        return d_w.addcmul_(w, d_ww[..., None], value=2), d_u.addcmul_(w, d_wu)
+
+
+class _Stack(torch.autograd.Function):
+    r"""Map z (B, N, L), N draws of each image, to z' = z + Σ_t û_t tanh(a_t) and Σ_t log|det_t|.
+
+    The pre-activations solve a_t = w_t·z + b_t + Σ_{j<t} G_tj tanh(a_j). With ∂a_t what reaches a_t
+    through tanh(a_t) and the log-determinant, the derivative is the same recursion backwards,
+    λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i: λ is that of w_t·z + b_t, and λ_i tanh(a_j) that of
+    G_ij (i > j). T small steps, where autograd would record and replay a dozen times as many.
+
+    Shapes: w and û (B, T, L), b and log(1 + w·û) (B, T), G (B, T, T); the log-determinant (N, B).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        z: Tensor,
+        w: Tensor,
+        u_hat: Tensor,
+        b: Tensor,
+        gram: Tensor,
+        log_slope: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        a, tanh, columns = _pre_activations(torch.baddbmm(b[:, None], z, w.mT), gram)
+        log_slope = log_slope.mT[:, None]  # (T, 1, B)
+        log_det = planar_log_det(a, log_slope)
+        ctx.save_for_backward(z, w, u_hat, a, tanh, log_det, columns, log_slope)
+        return torch.baddbmm(z, _images_first(tanh), u_hat), log_det.sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_z: Tensor, d_log_det: Tensor) -> tuple[Tensor, ...]:
+        z, w, u_hat, a, tanh, log_det, columns, log_slope = ctx.saved_tensors
+        log_sech2 = _log_sech2(a)
+        sech2 = log_sech2.exp()
+        # det = tanh² + sech²·(1 + w·û): the parts of its logarithmic derivative.
+        second = torch.exp(log_sech2 + log_slope - log_det)
+        first = torch.exp(tanh.abs().log() - log_det).copysign(tanh)
+        d_a = d_log_det * (2 * (sech2 * first - tanh * second))
+        adjoint = d_a.addcmul_((d_z @ u_hat.mT).permute(2, 1, 0), sech2)  # (T, N, B)
+        below = torch.zeros_like(adjoint)  # Σ_{i>t} G_it λ_i
+        each = [*zip(adjoint.unbind(), sech2.unbind(), below.unbind(), strict=True)]
+        for i in reversed(range(len(each))):
+            adjoint_i, sech2_i, below_i = each[i]
+            adjoint_i.addcmul_(sech2_i, below_i)
+            below[:i].addcmul_(columns[:i, i], adjoint_i)
+        d_a, tanh = _images_first(adjoint), _images_first(tanh)
+        return (
+            torch.baddbmm(d_z, d_a, w),
+            _outer(d_a, z),
+            _outer(tanh, d_z),
+            d_a.sum(1),
+            _outer(d_a, tanh).tril_(-1),
+            (d_log_det * second).sum(1).mT,
+        )
+
+
+def _pre_activations(start: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve a_t = s_t + Σ_{j<t} G_tj tanh(a_j) for s (B, N, T) and G (B, T, T).
+
+    Steps come first, images last, as each step then reads and writes what lies together: a and
+    tanh(a) are (T, N, B), and (T, T, 1, B) holds G_tj at (j, t).
+    """
+    a = start.permute(2, 1, 0).clone(memory_format=torch.contiguous_format)
+    columns = gram.permute(2, 1, 0).contiguous()[:, :, None]
+    tanh = torch.empty_like(a)
+    for j, (a_j, tanh_j) in enumerate(zip(a.unbind(), tanh.unbind(), strict=True)):
+        torch.tanh(a_j, out=tanh_j)
+        a[j + 1 :].addcmul_(columns[j, j + 1 :], tanh_j)
+    return a, tanh, columns
+
+
+def _images_first(x: Tensor) -> Tensor:
+    """Return x (T, N, B) as (B, N, T), lined up: else bmm would take the images one by one."""
+    return x.permute(2, 1, 0).contiguous()
+
+
+def _outer(x: Tensor, y: Tensor) -> Tensor:
+    """Return Σ_n x_n y_nᵀ, (B, P, Q), for x (B, N, P) and y (B, N, Q)."""
+    return x.mT * y if x.shape[1] == 1 else x.mT @ y  # of one draw bmm takes ten times as long
+
+
+def planar_log_det(a: Tensor, log_slope: Tensor) -> Tensor:
+    r"""Return log|1 + w·û tanh'(a)| for log_slope = log(1 + w·û), elementwise.
+
+    .. math:: 1 + (w·\hat u)\,\mathrm{sech}^2 a = \tanh^2 a + \mathrm{sech}^2 a\,(1 + w·\hat u)
+
+    A sum of two positive numbers, in logarithms: log|1 + …| loses every digit as w·û → −1.
+    """
+    # log tanh² is −∞ at 0, where its weight is 0 but its derivative is not: mask it beforehand.
+    zero = a == 0
+    log_tanh2 = 2 * torch.log(torch.tanh(torch.where(zero, 1.0, a.abs())))
+    log_tanh2 = log_tanh2.masked_fill(zero, -torch.inf)
+    return torch.logaddexp(log_tanh2, _log_sech2(a) + log_slope)
+
+
+def _log_sech2(a: Tensor) -> Tensor:
+    """Return log(1 − tanh² a) without cancellation."""
+    magnitude = a.abs()
+    return 2 * (math.log(2.0) - magnitude - torch.log1p(torch.exp(-2 * magnitude)))
+
+
+def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
+    r"""Solve h(a) = a + (w·û) tanh(a) = target for a, with log_slope = log(1 + w·û) = log s.
+
+    h(a) = (a − tanh a) + s·tanh a is odd, increasing, and for a > 0 concave (s > 1) or convex
+    (s < 1): Newton's steps from the side where the tangent lies beyond the curve never pass the
+    root, and need no bracket. First derivatives in both arguments are exact, by one more step.
+    """
+    with torch.no_grad():
+        s, goal = log_slope.exp().expand(target.shape), target.abs()
+        tiny = torch.finfo(s.dtype).tiny
+        # As s·a ≤ h ≤ a for s ≤ 1, and the reverse for s ≥ 1, the root lies between goal/s and
+        # goal; as |tanh| ≤ 1, within |s − 1| of goal.
+        chord, shifted = goal / s.clamp_min(tiny), goal + 1 - s
+        # For s < 1, h(a) ≥ (1 − s)a³/5 up to a = 1: close where h is flat at 0.
+        cube = (5 * goal / (1 - s).clamp_min(tiny)).pow(1 / 3)
+        cube = torch.where(cube <= 1, cube, torch.inf)
+        below = torch.maximum(chord, shifted)
+        above = torch.minimum(torch.minimum(chord, shifted), cube)
+        convex = s < 1
+        a = torch.where(convex, above, below)
+        for _ in range(_NEWTON_STEPS):
+            tanh = torch.tanh(a)
+            slope = (tanh * tanh + (1 - tanh * tanh) * s).clamp_min(tiny)
+            moved = a - (a - tanh + s * tanh - goal) / slope
+            moved = torch.where(convex, torch.minimum(a, moved), torch.maximum(a, moved))
+            if torch.equal(moved, a):  # what moves it back is rounding
+                break
+            a = moved
+        a = a.copysign(target)
+    tanh = torch.tanh(a)
+    residual = target - (a - tanh) - log_slope.exp() * tanh
+    return a + (residual - residual.detach()) / slope
+
+
+def log_softplus(x: Tensor) -> Tensor:
+    """Return log(log(1 + eˣ)) without underflow: it tends to x as x → −∞."""
+    far = x < -15  # there log(1 + eˣ) = eˣ(1 − eˣ/2 + …), exact in float64 up to e^(2x)/3
+    near = torch.log(_softplus(torch.where(far, 0.0, x)))
+    return torch.where(far, x - 0.5 * torch.exp(torch.where(far, x, -15.0)), near)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """Return log(1 + eˣ) to the last digit; torch's own is x from 20 on, off by e⁻²⁰."""
+    return F.softplus(x, threshold=40)

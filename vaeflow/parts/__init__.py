@@ -1,0 +1,33 @@
+"""The parts that are chosen by name: the abstract kinds, and a folder for each kind."""
+
+from vaeflow.data.splits import Splits
+from vaeflow.parts.abstract import (
+    Component,
+    Dataset,
+    Decoder,
+    Encoder,
+    Infer,
+    Likelihood,
+    Objective,
+    Posterior,
+    Prior,
+    Shape,
+    TimeUnit,
+)
+from vaeflow.terms import Terms
+
+__all__ = [
+    "Component",
+    "Dataset",
+    "Decoder",
+    "Encoder",
+    "Infer",
+    "Likelihood",
+    "Objective",
+    "Posterior",
+    "Prior",
+    "Shape",
+    "Splits",
+    "Terms",
+    "TimeUnit",
+]

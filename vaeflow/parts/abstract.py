@@ -1,0 +1,202 @@
+"""The abstract parts: a VAE's five modules, and the objective of their training.
+
+Shapes: K importance samples, B batch, F features, L latent size, data_shape such as (1, 28, 28).
+A part's options are the keyword-only parameters of its constructor: their types, defaults and the
+docstring section "Options:" are all that the command line and the configuration file need.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from vaeflow.data.splits import Splits
+from vaeflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vaeflow.terms import Terms
+
+TimeUnit = Literal["epochs", "steps"]
+Shape = tuple[int, ...]
+Infer = Callable[[Tensor], Distribution]
+
+
+class Component:
+    """What every kind of part may declare about itself.
+
+    `api` is the version of the interface that the part is written for; a part of another version is
+    refused when it is loaded. `exemptions` maps a check of `vaeflow.testing` that does not apply to
+    the part to the reason why; the verdicts repeat it.
+    """
+
+    api: ClassVar[int] = 1
+    exemptions: ClassVar[Mapping[str, str]] = {}
+
+
+class Encoder(nn.Module, Component, ABC):
+    """A network from data to features, `Encoder(data_shape, **options)`.
+
+    A subclass sets `features`, the size F of its output.
+    """
+
+    features: int
+
+    def __init__(self, data_shape: Shape) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, *data_shape) to features (B, F)."""
+
+
+class Posterior(nn.Module, Component, ABC):
+    """The approximate posterior q(z|x), `Posterior(latent, features, **options)`.
+
+    `tolerance` is the relative error that the part's own arithmetic leaves in z and log q, for one
+    that solves an equation instead of evaluating a formula; the checks of `vaeflow.testing` allow
+    for it.
+    """
+
+    tolerance: ClassVar[float] = 1e-9
+
+    def __init__(self, latent: int, features: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.features = features
+
+    @abstractmethod
+    def forward(self, h: Tensor) -> Distribution:
+        """Return q(z|x) with batch (B,) and event (L,) for features h (B, F)."""
+
+
+class Prior(nn.Module, Component, ABC):
+    """The prior p(z), `Prior(latent, data_shape, **options)`."""
+
+    def __init__(self, latent: int, data_shape: Shape) -> None:
+        super().__init__()
+        self.latent = latent
+        self.data_shape = tuple(data_shape)
+
+    @abstractmethod
+    def forward(self, infer: Infer) -> Distribution:
+        """Return p(z) with batch () and event (L,).
+
+        `infer` maps data (N, *data_shape) to q(z|x). Most priors ignore it; a prior made of
+        posteriors, such as the VampPrior (Tomczak & Welling 2018), calls it on its pseudo-inputs.
+        """
+
+
+class Decoder(nn.Module, Component, ABC):
+    """A network from z to the likelihood's parameters.
+
+    `Decoder(latent, output_shape, **options)`.
+    """
+
+    def __init__(self, latent: int, output_shape: Shape) -> None:
+        super().__init__()
+        self.latent = latent
+        self.output_shape = tuple(output_shape)
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """Map z (K, B, L) to (K, B, *output_shape)."""
+
+    def start_at(self, output: Tensor) -> None:
+        """Set the last bias so that training starts around `output` (*output_shape).
+
+        Raises:
+            ConfigError: if the decoder has no such bias.
+        """
+        raise ConfigError(
+            f"--start-at-mean: the decoder {type(self).__name__} cannot start at an output of "
+            "one's choice; leave it out, or take another decoder"
+        )
+
+
+class Likelihood(nn.Module, Component, ABC):
+    """The observation model p(x|z), `Likelihood(data_shape, **options)`.
+
+    A subclass sets `output_shape`, what the decoder must emit, and `support`, the values it can
+    score. `log_peak` is the largest value that log p(x|z) can take, in nats, where that is known
+    and finite: the loss that the trainer reports is `log_peak − objective`, so that a Gaussian of
+    fixed scale reports the scaled squared error plus KL, as papers print it.
+    """
+
+    output_shape: Shape
+    support: constraints.Constraint
+    log_peak: float = 0.0
+
+    def __init__(self, data_shape: Shape) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+        self.output_shape = self.data_shape
+
+    @abstractmethod
+    def forward(self, output: Tensor) -> Distribution:
+        """Return p(x|z) with batch (K, B) and event data_shape for decoder output (K, B, …)."""
+
+
+class Objective(Component, ABC):
+    """What training maximizes, `Objective(**options)`.
+
+    `samples` is K, the number of draws of q(z|x) that it wants. The weight β of the KL term rises
+    linearly from 0 to `beta`, as long as `warmup` says in epochs or steps; of `cycles` rises, each
+    but the last is followed by as long at the full weight.
+
+    After construction, `warmup` is the time at which the weight is final: early stopping and the
+    choice of the best weights wait for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: int = 1,
+        beta: float = 1.0,
+        warmup: float = 0.0,
+        warmup_unit: TimeUnit = "epochs",
+        cycles: int = 1,
+    ) -> None:
+        if cycles > 1 and not warmup:
+            raise ConfigError(
+                f"--objective.cycles {cycles} repeats a warm-up, but there is none: give "
+                "--objective.warmup, or leave it out"
+            )
+        self.samples = samples
+        self.beta = beta
+        self.rise = warmup
+        self.warmup = (2 * cycles - 1) * warmup
+        self.warmup_unit = warmup_unit
+
+    def weight(self, time: float) -> float:
+        """Return β at a point of training, counted in epochs with their fraction, or in steps."""
+        if time >= self.warmup:
+            return self.beta
+        # A cycle's last step ends on its border, and belongs to it.
+        cycles_before = max(0, math.ceil(time / (2 * self.rise)) - 1)
+        return self.beta * min(1.0, time / self.rise - 2 * cycles_before)
+
+    @abstractmethod
+    def __call__(self, terms: Terms, beta: Tensor) -> Tensor:
+        """Return the objective (B,) at weight β, a 0-dimensional tensor."""
+
+
+class Dataset(Component, ABC):
+    """A source of data, `Dataset(root, **options)`; `root` is the directory of its files."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Return the splits.
+
+        Raises:
+            DataError: if a file is missing, corrupt or of an unexpected format.
+        """

@@ -1,0 +1,124 @@
+"""Arrays and tables from a file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from vaeflow.data.splits import Splits
+from vaeflow.errors import DataError
+from vaeflow.parts.abstract import Dataset
+from vaeflow.parts.datasets.files.tables import read_csv, read_parquet
+from vaeflow.parts.datasets.files.unpacking import reason
+from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
+
+_LIMIT = 8 << 30  # bytes that a file may unpack to
+
+
+class File(Dataset):
+    """The first axis of an array in a .npy or .npz file, or a row of a table, is an example.
+
+    An .npz with arrays named train, validation and test is taken as split; one with a single array,
+    or any other file, is shuffled with a fixed seed and split by the fractions below. A table is a
+    .csv, in which a first line without a number is a header, or Parquet, which needs pyarrow; every
+    column of it is data.
+
+    Options:
+        path: the file; below --data-root if that is given.
+        scale: values are divided by it; 255 brings grey levels into [0, 1].
+        validation: fraction of the examples for validation.
+        test: fraction of the examples for the test.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        path: Path,
+        scale: PositiveFloat = 1.0,
+        validation: Fraction = 0.1,
+        test: Fraction = 0.1,
+    ) -> None:
+        super().__init__(root)
+        self.path = below(root, path)
+        self.scale = scale
+        self.fractions = Fractions(validation, test)
+
+    def load(self) -> Splits:
+        arrays = _read(self.path)
+        if len(arrays) == 1:
+            return self.fractions.split(self._tensor(*arrays.items()), self.path)
+        if set(arrays) != {"train", "validation", "test"}:
+            names = f"the arrays {', '.join(sorted(arrays))}" if arrays else "no array"
+            raise DataError(
+                f"{self.path} holds {names}: store train, validation and test, or one array only"
+            )
+        splits = Splits(*(self._tensor((k, arrays[k])) for k in ("train", "validation", "test")))
+        for name, x in splits:
+            if x.shape[1:] != splits.train.shape[1:]:
+                raise DataError(
+                    f"{self.path}: {name} examples have shape {tuple(x.shape[1:])}, training ones "
+                    f"{splits.data_shape}: give all splits the same shape"
+                )
+        return splits
+
+    def _tensor(self, item: tuple[str, np.ndarray]) -> Tensor:
+        name, array = item
+        if array.dtype.kind not in "buif":
+            raise DataError(
+                f"{self.path}: array {name!r} has type {array.dtype}, but numbers are needed: "
+                "store it as float32 or uint8"
+            )
+        if array.ndim < 2 or array[:1].size == 0:
+            raise DataError(
+                f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
+                "with at least one of each is needed"
+            )
+        with np.errstate(all="ignore"):  # what is not finite then, the check of the values tells
+            return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path} is no file: check --dataset.path and --data-root")
+    try:
+        with open(path, "rb") as f:
+            magic = f.read(6)
+        if ".csv" in path.suffixes[-2:]:  # it may be gzipped
+            return {path.stem: read_csv(path, limit=_LIMIT)}
+        if magic[:4] == b"PAR1":
+            return {path.stem: read_parquet(path, limit=_LIMIT)}
+        if magic == b"\x93NUMPY":
+            # Mapped, so that a header that promises more than the file holds fails at once.
+            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+        if magic[:4] not in (b"PK\3\4", b"PK\5\6"):  # an archive, and an empty one
+            raise ValueError(f"it starts with {magic!r}" if magic else "it is empty")
+        return _read_npz(path)
+    except DataError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file
+        raise DataError(
+            f"{path} is not a readable .npy or .npz file of numbers ({reason(error)}): write it "
+            "with numpy.save or numpy.savez"
+        ) from None
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as z:
+        size = sum(member.file_size for member in z.infolist())
+    if size > _LIMIT:
+        raise DataError(
+            f"{path} unpacks to {size:,} bytes, but at most {_LIMIT:,} are read: store float32 or "
+            "uint8, or fewer examples"
+        )
+    with np.load(path, allow_pickle=False) as npz:
+        arrays = {name: npz[name] for name in npz.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"its member {name!r} is no array")
+    return arrays

@@ -1,0 +1,148 @@
+"""The files of published data sets: at hand or fetched once, and known by their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from vaeflow.errors import DataError
+from vaeflow.parts.datasets.files.unpacking import decompressed
+
+T = TypeVar("T")
+log = logging.getLogger("vaeflow")
+
+_ALGORITHMS = {32: ("MD5", "md5"), 64: ("SHA-256", "sha256")}  # by the number of their digits
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the files of a data set come from.
+
+    `checksums` has an entry for each file. None stands for one of which no checksum is published:
+    the first one seen is recorded in the user's cache, and later ones must be equal to it.
+    """
+
+    title: str  # what messages call the data set
+    folder: str  # of the user's cache, and one of those below a data root
+    sources: tuple[str, ...]  # what comes before a file's name in its addresses, best first
+    checksums: Mapping[str, str | None]  # MD5 or SHA-256 in hexadecimal digits
+    suffix: str = ""  # ".gz" where the files are published gzipped
+    unpacked: bool = False  # checksums are of the unpacked bytes: whoever packed them, if at all
+    folders: tuple[str, ...] = ()  # more folders below a data root, as other libraries call them
+
+    def load(self, name: str, root: Path | None, read: Callable[[Path], T]) -> T:
+        """Return what `read` makes of a file below `root`, else $VAEFLOW_DATA, else downloaded.
+
+        Raises:
+            DataError: if the file is missing, has another checksum or cannot be read.
+        """
+        if root is None and (given := os.environ.get("VAEFLOW_DATA")):
+            root = Path(given)
+        if root is None:
+            return self._download(name, read)
+        return self._accept(self._find(root, name), name, read)
+
+    def _find(self, root: Path, name: str) -> Path:
+        # Data sets share the names of their files: a folder of its own goes before the root.
+        for folder in (self.folder, *self.folders, "."):
+            for suffix in (self.suffix, "") if self.unpacked else (self.suffix,):
+                if (path := root / folder / f"{name}{suffix}").is_file():
+                    return path
+        raise DataError(
+            f"{root} holds no {name}{self.suffix}: give the directory of the {self.title} files "
+            "with --data-root, or leave it and $VAEFLOW_DATA out to download them"
+        )
+
+    def _download(self, name: str, read: Callable[[Path], T]) -> T:
+        import pooch
+
+        pooch.get_logger().setLevel(logging.WARNING)
+        file, cache = f"{name}{self.suffix}", _cache() / self.folder
+        # Where there is a copy in the cache, pooch returns it at the first call and asks no source.
+        cached = (cache / file).is_file()
+        failures = []
+        for source in (*self.sources[:cached], *self.sources):
+            try:
+                path = Path(pooch.retrieve(f"{source}{file}", None, fname=file, path=cache))
+            except Exception as error:  # requests, sockets and pooch each have their own
+                failures.append(f"{source}: {type(error).__name__}")
+                continue
+            try:
+                return self._accept(path, name, read)
+            except DataError as error:
+                path.unlink()
+                failures.append(str(error))
+        raise DataError(
+            f"{file} could not be downloaded ({'; '.join(failures)}): fetch it yourself and name "
+            "its directory with --data-root"
+        )
+
+    def _accept(self, path: Path, name: str, read: Callable[[Path], T]) -> T:
+        published = self.checksums[name]
+        if published is not None:
+            self._verify(path, name, published)
+            return read(path)
+        record = _cache() / self.folder / f"{name}.sha256"
+        seen = _digest("sha256", path)
+        known = _recorded(record)
+        if known and seen != known:
+            raise DataError(
+                f"{path} has SHA-256 {seen[:12]}…, but {known[:12]}… was recorded when {name} was "
+                f"first loaded: fetch the file again, or delete {record} to take it as it is now"
+            )
+        result = read(path)
+        if not known:  # recorded only now: what cannot be read, such as an error page, is not it
+            _record(record, seen, path)
+        return result
+
+    def _verify(self, path: Path, name: str, published: str) -> None:
+        algorithm, key = _ALGORITHMS[len(published)]
+        seen = _digest(key, path, unpacked=self.unpacked)
+        if seen != published:
+            raise DataError(
+                f"{path} {'unpacks to' if self.unpacked else 'has'} {algorithm} {seen[:12]}…, but "
+                f"{self.title}'s {name} has {published[:12]}…: fetch the file again, name its own "
+                "directory with --data-root, or load other data with --dataset file"
+            )
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("vaeflow"))
+
+
+def _digest(algorithm: str, path: Path, *, unpacked: bool = False) -> str:
+    new = partial(hashlib.new, algorithm, usedforsecurity=False)
+    if unpacked:
+        return new(decompressed(path)).hexdigest()
+    try:
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, new).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): fetch the file again") from None
+
+
+def _recorded(record: Path) -> str | None:
+    try:
+        return record.read_text("utf-8", "replace").split(" ")[0].strip()
+    except OSError:
+        return None
+
+
+def _record(record: Path, seen: str, path: Path) -> None:
+    """Write the checksum as sha256sum does, and say so."""
+    told = f"no published checksum of {path.name} is known: SHA-256 {seen}"
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(f"{seen}  {path.name}\n", "utf-8")
+    except OSError as error:
+        log.warning(f"{told} could not be recorded ({error})")
+    else:
+        log.warning(f"{told} is recorded in {record}, and later loads must find the same")

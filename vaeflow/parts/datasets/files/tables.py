@@ -1,0 +1,157 @@
+"""Reading tables of numbers, a row an example: CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaeflow.errors import DataError
+from vaeflow.parts.datasets.files.unpacking import decompressed, reason
+
+
+def read_csv(path: Path, *, limit: int) -> np.ndarray:
+    """Read (rows, columns) numbers from a CSV file, gzipped or plain, of at most `limit` bytes.
+
+    Commas separate; a first line without a single number is a header, and empty lines are skipped.
+
+    Raises:
+        DataError: if it is no such file, naming the first wrong cell.
+    """
+    try:
+        text = decompressed(path, limit=limit).decode("utf-8-sig")
+        # One kind of line end, on which the two readers of lines agree.
+        return _csv(path, io.StringIO(text, newline=None).read())
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not text in UTF-8 (byte {error.start}): write the table as CSV"
+        ) from None
+    except csv.Error as error:
+        raise DataError(
+            f"{path} is no table ({reason(error)}): correct it, or write it as CSV again"
+        ) from None
+
+
+def _csv(path: Path, text: str) -> np.ndarray:
+    rows = _rows(text)
+    number, cells = next(rows, (0, []))
+    header = number if not any(map(_is_number, cells)) else 0
+    if header:
+        number, cells = next(rows, (0, []))
+    if not cells:
+        raise DataError(f"{path} holds no row of numbers: write an example on each line")
+    try:
+        return np.loadtxt(
+            io.StringIO(text), delimiter=",", quotechar='"', comments=None, ndmin=2, skiprows=header
+        )
+    except ValueError as error:
+        told = _trouble(text, number, len(cells)) or reason(error)
+        raise DataError(f"{path}: {told}") from None
+
+
+def read_parquet(path: Path, *, limit: int) -> np.ndarray:
+    """Read (rows, columns) numbers from a Parquet file, of at most `limit` bytes as float64.
+
+    Raises:
+        DataError: if pyarrow is missing, the file is damaged or a column holds other than numbers.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(
+            f"{path} is a Parquet file, which needs pyarrow: pip install 'vaeflow[parquet]', or "
+            "store the table as .npy"
+        ) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            size = 8 * file.metadata.num_rows * file.metadata.num_columns
+            if size > limit:
+                raise DataError(
+                    f"{path} unpacks to {size:,} bytes, but at most {limit:,} are read: store "
+                    "fewer rows or columns"
+                )
+            table = file.read()
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow's own, and OSError
+        raise DataError(
+            f"{path} is not a readable Parquet file ({reason(error)}): write it again"
+        ) from None
+    columns = [_numbers(path, name, table.column(i)) for i, name in enumerate(table.column_names)]
+    return np.stack(columns, 1) if columns else np.empty((table.num_rows, 0))
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line that is not empty, and its cells.
+
+    Raises:
+        csv.Error: if a quote is not closed, which would swallow the lines below it.
+    """
+    lines = text.count("\n") + (not text.endswith("\n"))
+    # The empty line added at the end is a row of its own, unless an open quote takes it in.
+    reader = csv.reader(chain(io.StringIO(text, newline=""), ["\n"]))
+    start = 1
+    try:
+        for cells in reader:
+            if cells and reader.line_num > lines:
+                raise csv.Error
+            if cells:
+                yield reader.line_num, cells
+            start = reader.line_num + 1
+    except csv.Error:  # or a cell is too long, which over many lines is as much a quote left open
+        if reader.line_num == start:
+            raise
+        raise csv.Error(f"row {start} has a quote that is not closed") from None
+
+
+def _is_number(cell: str) -> bool:
+    """Tell whether NumPy reads the cell: as Python does, but no 1_000 and no digits but 0 to 9."""
+    cell = cell.strip()
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.isascii() and "_" not in cell
+
+
+def _trouble(text: str, first: int, width: int) -> str:
+    """Tell what is wrong with the first row that is not `width` numbers, as row `first` should be.
+
+    NumPy tells it too, but counts rows and columns in a way of its own.
+    """
+    for number, row in _rows(text):
+        if number < first:
+            continue
+        for column, cell in enumerate(row, 1):
+            if not _is_number(cell):
+                held = f"holds {cell[:40]!r}, not a number" if cell.strip() else "is empty"
+                return (
+                    f"row {number}, column {column} {held}: correct it, with commas between "
+                    "numbers, or drop the row"
+                )
+        if len(row) != width:
+            return (
+                f"row {number} has {len(row)} columns, but row {first} has {width}: give every "
+                "row the same"
+            )
+    return ""
+
+
+def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
+    from pyarrow import types
+
+    kind = column.type
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+        raise DataError(f"{path}: column {name!r} holds {kind}, not numbers: convert it or drop it")
+    values = column.is_null().to_numpy()
+    if values.any():
+        raise DataError(
+            f"{path}: row {int(values.argmax()) + 1}, column {name!r} is empty: fill it in or "
+            "drop the row"
+        )
+    return column.to_numpy().astype(np.float64)

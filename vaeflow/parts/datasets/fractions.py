@@ -1,0 +1,56 @@
+"""Splitting examples that come without splits, and finding what a user names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from vaeflow.data.splits import Splits
+from vaeflow.errors import ConfigError, DataError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """The shares of the validation and test data."""
+
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise ConfigError(
+                f"--dataset.validation {self.validation:g} and --dataset.test {self.test:g} leave "
+                "no training data: their sum must be below 1"
+            )
+
+    def split(self, x: Tensor, path: Path) -> Splits:
+        """Shuffle the examples with a fixed seed and split them; each split gets one at least.
+
+        Raises:
+            DataError: naming `path`, if too few are left for training.
+        """
+        n_validation = max(1, round(self.validation * len(x)))
+        n_test = max(1, round(self.test * len(x)))
+        n_train = len(x) - n_validation - n_test
+        if n_train < 1:
+            raise DataError(
+                f"{path} holds {len(x)} examples, of which {n_validation} go to validation "
+                f"and {n_test} to the test: at least one more is needed for training"
+            )
+        order = np.random.RandomState(0).permutation(len(x))
+        return Splits(*x[order].split([n_train, n_validation, n_test]))
+
+
+def below(root: Path | None, path: Path) -> Path:
+    """Return the path below --data-root, if that is given.
+
+    Of an absolute path the name is kept, so that a run finds data that has moved.
+    """
+    return path if root is None else root / (path.name if path.is_absolute() else path)

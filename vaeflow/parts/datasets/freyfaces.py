@@ -1,0 +1,56 @@
+"""The Frey faces, a film of one face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vaeflow.data.splits import Splits
+from vaeflow.parts.abstract import Dataset
+from vaeflow.parts.datasets.files.download import Origin
+from vaeflow.parts.datasets.files.matlab import read_mat
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class FreyFaces(Dataset):
+    """1,965 grey images of 28×20, the frames of a film of one face, k/255. (Roweis & Saul 2000.)
+
+    They are shuffled and split into 1,565 / 200 / 200, as in the code of Sylvester flows (van den
+    Berg et al. 2018), whose runs have the seeds 123, 321 and 231. It reads another copy of the
+    frames, which is taken to have them in the order of the film, too.
+
+    The file frey_rawface.mat is looked for below --data-root, then $VAEFLOW_DATA; with neither, it
+    is downloaded once into the user's cache.
+
+    Options:
+        seed: of the shuffle before the split; 123, 321 and 231 are those of published figures.
+    """
+
+    origin: ClassVar[Origin] = Origin(
+        title="Frey Faces",
+        folder="freyfaces",
+        sources=("https://cs.nyu.edu/~roweis/data/", "https://www.cs.nyu.edu/~roweis/data/"),
+        checksums={"frey_rawface.mat": None},
+        folders=("Freyfaces",),
+    )
+
+    def __init__(self, root: Path | None = None, *, seed: Seed = 123) -> None:
+        super().__init__(root)
+        self.seed = seed
+
+    def load(self) -> Splits:
+        images = self.origin.load("frey_rawface.mat", self.root, _read)
+        order = torch.from_numpy(np.random.RandomState(self.seed).permutation(len(images)))
+        return Splits(*images[order].split([1_565, 200, 200]))
+
+
+def _read(path: Path) -> Tensor:
+    columns = read_mat(path, {"ff": (560, 1_965)}, largest=255, kinds={"uint8"})["ff"]
+    images = columns.T.reshape(-1, 1, 28, 20)  # each column goes along the rows of a picture
+    return torch.from_numpy(images.astype(np.float32) / 255)

@@ -1,0 +1,203 @@
+"""A folder of image files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from vaeflow.data.splits import Splits
+from vaeflow.errors import DataError
+from vaeflow.parts.abstract import Dataset
+from vaeflow.parts.datasets.files.unpacking import reason
+from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
+
+_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_MODES = {1: "L", 3: "RGB"}
+_GREY = {"1", "L", "LA", "La"}
+_ORIENTATION, _TURNED = 0x0112, {5, 6, 7, 8}  # the EXIF tag; values that swap height and width
+_PNG_DEPTH = 24  # the byte of the header chunk, always the first, that tells the bits of a channel
+_TIFF_DEPTH = 258  # the tag BitsPerSample
+_LARGEST = 1 << 26  # pixels that a file may unpack to
+_LIMIT = 8 << 30  # bytes of all images as float32
+
+Size = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=2)]
+
+
+class Images(Dataset):
+    """The image files of a folder and of the folders in it, in [0, 1].
+
+    Folders train, validation and test are taken as the splits. Without them, all images, in the
+    order of their paths, are shuffled with a fixed seed and split by the fractions below. Images
+    are turned as their EXIF orientation says; of a film the first picture is taken, and
+    transparency is ignored. Links are followed; files and folders whose names start with a dot are
+    left out. Channels have 8 bits: files of more are refused, but for colours in PPM, which are
+    rounded.
+
+    Options:
+        path: the folder; below --data-root if that is given.
+        size: height,width that each image is brought to, or the side of a square; without it, all
+            must have the same size.
+        fit: crop scales an image until it covers that size and cuts out the middle, stretch
+            changes its proportions.
+        channels: 1 for grey, 3 for colour; without it, 3 if there is an image in colour.
+        validation: fraction of the images for validation.
+        test: fraction of the images for the test.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        path: Path,
+        size: Size | None = None,
+        fit: Literal["crop", "stretch"] = "crop",
+        channels: Literal[1, 3] | None = None,
+        validation: Fraction = 0.1,
+        test: Fraction = 0.1,
+    ) -> None:
+        super().__init__(root)
+        self.path = below(root, path)
+        self.size = size and (size[0], size[-1])
+        self.fit = fit
+        self.channels = channels
+        self.fractions = Fractions(validation, test)
+
+    def load(self) -> Splits:
+        folders = self._folders()
+        files = [_files(folder) for folder in folders]
+        with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
+            x = self._read([file for group in files for file in group], pool)
+        if len(folders) == 1:
+            return self.fractions.split(x, self.path)
+        return Splits(*x.split([len(group) for group in files]))
+
+    def _folders(self) -> list[Path]:
+        if not self.path.is_dir():
+            raise DataError(f"{self.path} is no folder: check --dataset.path and --data-root")
+        wanted = [self.path / name for name in ("train", "validation", "test")]
+        found = [folder for folder in wanted if folder.is_dir()]
+        if found and found != wanted:
+            raise DataError(
+                f"{self.path} holds the folders {', '.join(f.name for f in found)}: give train, "
+                "validation and test, or none of them"
+            )
+        return found or [self.path]
+
+    def _read(self, files: list[Path], pool: ThreadPoolExecutor) -> Tensor:
+        headers = list(pool.map(_header, files))
+        channels = self.channels or (1 if all(header.grey for header in headers) else 3)
+        height, width = self.size or headers[0].size
+        if self.size is None:
+            for file, header in zip(files, headers, strict=True):
+                if header.size != (height, width):
+                    raise DataError(
+                        f"{file} has {_by(header.size)} pixels, but {files[0]} has "
+                        f"{height}×{width}: give --dataset.size"
+                    )
+        if (needed := 4 * len(files) * channels * height * width) > _LIMIT:
+            raise DataError(
+                f"the images of {self.path} take {needed:,} bytes, but at most {_LIMIT:,} are "
+                "read: give a smaller --dataset.size or fewer images"
+            )
+        x = np.empty((len(files), channels, height, width), np.float32)
+        pixels = partial(_pixels, size=(height, width), fit=self.fit, channels=channels)
+        for i, image in enumerate(pool.map(pixels, files)):
+            x[i] = image
+        return torch.from_numpy(x).div_(255)
+
+
+@dataclass(frozen=True)
+class _Header:
+    size: tuple[int, int]  # height, width as it is seen
+    grey: bool
+
+
+def _files(folder: Path) -> list[Path]:
+    files = [path for path in _below(folder) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    if not files:
+        raise DataError(
+            f"{folder} holds no image: files {', '.join(sorted(_SUFFIXES))} are looked for"
+        )
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, through links, from each folder once."""
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(top)
+        if real in seen:  # a link to it, perhaps from within
+            folders.clear()
+            continue
+        seen.add(real)
+        # Sorted, as the first of two ways to a folder gives its files their names.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(top, name) for name in names if not name.startswith("."))
+
+
+def _header(file: Path) -> _Header:
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            if width * height > _LARGEST:
+                raise ValueError(f"it has {height}×{width} pixels, more than {_LARGEST:,}")
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"its mode is {image.mode}, not 8 bits a channel")
+            if (bits := _depth(file, image)) > 8:
+                raise ValueError(f"it has {bits} bits a channel, not 8")
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+            return _Header((width, height) if turned else (height, width), image.mode in _GREY)
+    except Exception as error:  # Pillow's decoders raise a dozen kinds on a damaged file
+        raise _unreadable(file, error) from None
+
+
+def _depth(file: Path, image: Image.Image) -> int:
+    """Return the bits of a channel in the file, which Pillow silently cuts to 8 for colours."""
+    if image.format == "PNG":
+        with open(file, "rb") as f:
+            return f.read(_PNG_DEPTH + 1)[_PNG_DEPTH]
+    if isinstance(image, TiffImageFile):
+        return max(image.tag_v2.get(_TIFF_DEPTH, (1,)))
+    return 8
+
+
+def _pixels(
+    file: Path, *, size: tuple[int, int], fit: Literal["crop", "stretch"], channels: int
+) -> np.ndarray:
+    """Return the image (channels, height, width) in grey levels 0 … 255."""
+    height, width = size
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            # Pillow warns where it cannot keep it, as for a palette with a byte for each colour.
+            image.info.pop("transparency", None)
+            image = image.convert(_MODES[channels])
+    except Exception as error:
+        raise _unreadable(file, error) from None
+    if image.size != (width, height):
+        resize = ImageOps.fit if fit == "crop" else Image.Image.resize
+        image = resize(image, (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{file} is not a readable image ({reason(error)}): replace it, or take it out of the "
+        "folder"
+    )
+
+
+def _by(size: tuple[int, int]) -> str:
+    return "×".join(map(str, size))

@@ -1,0 +1,57 @@
+"""Omniglot as the importance-weighted autoencoder split it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeflow.data.splits import Splits
+from vaeflow.parts.abstract import Dataset
+from vaeflow.parts.datasets.files.download import Origin
+from vaeflow.parts.datasets.files.matlab import read_mat, upright
+
+_SHAPES = {"data": (784, 24_345), "testdata": (784, 8_070)}
+_VALIDATION = 1_345
+_SEED = 123
+
+
+class Omniglot(Dataset):
+    """32,415 grey images of 28×28 characters of 50 alphabets, in [0, 1]. (Lake et al. 2015.)
+
+    The file chardata.mat of the code of Burda, Grosse & Salakhutdinov (2016), with their split:
+    8,070 test images; the 24,345 others are shuffled with their seed, 123, and the last 1,345 are
+    for validation, as in the code of Sylvester flows, which shuffles with the seed of the run.
+    Pictures are stored down the columns, as both codes read them, and are turned upright.
+
+    The file is looked for below --data-root, then $VAEFLOW_DATA; with neither, it is downloaded
+    once into the user's cache.
+    """
+
+    origin: ClassVar[Origin] = Origin(
+        title="Omniglot",
+        folder="omniglot",
+        sources=("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",),
+        checksums={"chardata.mat": None},
+        folders=("OMNIGLOT",),  # of the code of Sylvester flows, like all such folders here
+    )
+
+    def load(self) -> Splits:
+        images, test = self.origin.load("chardata.mat", self.root, _read)
+        order = torch.from_numpy(np.random.RandomState(_SEED).permutation(len(images)))
+        train, validation = images[order].split([len(images) - _VALIDATION, _VALIDATION])
+        return Splits(train, validation, test)
+
+
+def _read(path: Path) -> tuple[Tensor, Tensor]:
+    arrays = read_mat(path, _SHAPES, largest=1)
+    images, test = (_images(arrays[name]) for name in _SHAPES)
+    return images, test
+
+
+def _images(columns: np.ndarray) -> Tensor:
+    images = upright(columns.T.astype(np.float32), 28, 28)
+    return torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1)

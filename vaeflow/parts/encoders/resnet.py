@@ -1,0 +1,50 @@
+"""The residual encoder."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+from pydantic import PositiveInt
+from torch import nn
+
+from vaeflow.nn.convolutions import Channels, convolution, halve, halvings, keep
+from vaeflow.nn.mlp import Activation, mlp
+from vaeflow.nn.mlp import activation as nonlinearity
+from vaeflow.parts.abstract import Shape
+from vaeflow.parts.encoders.images import ImageEncoder
+
+
+class ResNet(ImageEncoder):
+    """Stages of residual blocks, the first of each halving the image, and a layer of features.
+
+    Blocks have their activations first and start as the identity or an average of pixels; nothing
+    is normalized over the batch. (He et al. 2016b; Zhang et al. 2019.)
+
+    Options:
+        channels: channels of each stage.
+        blocks: residual blocks of each stage.
+        kernel: height and width of the kernels, odd and at least 3.
+        hidden: F, the units of the fully connected layer of features.
+        activation: nonlinearity before each convolution, and of the features.
+    """
+
+    def __init__(
+        self,
+        data_shape: Shape,
+        *,
+        channels: Channels = (16, 32, 64),
+        blocks: PositiveInt = 2,
+        kernel: PositiveInt = 3,
+        hidden: PositiveInt = 256,
+        activation: Activation = "elu",
+    ) -> None:
+        super().__init__(data_shape)
+        self.features = hidden
+        self.layers = nn.Sequential(convolution(self.channels, channels[0], kernel))
+        for n_in, n in pairwise((channels[0], *channels)):
+            self.layers.append(halve(n_in, n, kernel, activation))
+            self.layers.extend(keep(n, kernel, activation) for _ in range(blocks - 1))
+        whole = channels[-1] * prod(halvings(self.size, len(channels))[-1])
+        self.layers.extend([nonlinearity(activation), nn.Flatten()])
+        self.layers.extend(mlp((whole, hidden), activation, last=True))

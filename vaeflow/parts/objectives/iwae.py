@@ -1,0 +1,73 @@
+"""The importance-weighted bound, and its doubly reparametrized gradient."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from vaeflow.parts.abstract import Objective, TimeUnit
+from vaeflow.terms import Terms
+
+
+class IWAE(Objective):
+    r"""The importance-weighted bound of K samples (Burda et al. 2016, eq. 8).
+
+    .. math:: \log \frac1K \sum_k w_k, \quad
+        \log w_k = \log p(x|z_k) - β\,[\log q(z_k|x) - \log p(z_k)]
+
+    It rises with K towards log p(x). The gradient in the posterior's parameters loses its signal as
+    K grows, by 1/√K (Rainforth et al. 2018); the objective `dreg` mends that.
+
+    Options:
+        samples: K, draws of z per image.
+        warmup: how long β rises linearly from 0 to 1, step by step.
+        warmup_unit: whether the warm-up counts epochs or steps.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: PositiveInt = 5,
+        warmup: NonNegativeFloat = 0.0,
+        warmup_unit: TimeUnit = "epochs",
+    ) -> None:
+        super().__init__(samples=samples, warmup=warmup, warmup_unit=warmup_unit)
+
+    def __call__(self, terms: Terms, beta: Tensor) -> Tensor:
+        log_w = terms.log_px - beta * terms.sampled_kl()
+        return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+class DReG(IWAE):
+    r"""The importance-weighted bound with the doubly reparametrized gradient.
+
+    .. math:: ∇_φ = \sum_k \tilde w_k^2\, \frac{∂ \log w_k}{∂ z_k} \frac{∂ z_k}{∂ φ}, \quad
+        ∇_θ = \sum_k \tilde w_k\, ∇_θ \log w_k, \quad \tilde w_k = w_k / \sum_j w_j
+
+    for the parameters φ of q and θ of the rest (Tucker et al. 2019, eqs. 8 and 10); with β ≠ 1,
+    (1 − β) w̃_k + β w̃_k² stands for w̃_k². The value and
+    the expected gradient are those of `iwae`, the variance of ∇_φ is less. It needs ∂ log q/∂z, so
+    not every posterior can have it.
+
+    Options:
+        samples: K, draws of z per image.
+        warmup: how long β rises linearly from 0 to 1, step by step.
+        warmup_unit: whether the warm-up counts epochs or steps.
+    """
+
+    def __call__(self, terms: Terms, beta: Tensor) -> Tensor:
+        value = super().__call__(terms, beta).detach()
+        if not terms.z.requires_grad:
+            return value
+        log_w = (terms.log_px - beta * terms.sampled_kl()).detach()
+        share = torch.softmax(log_w, 0)
+        # One share comes with log w, for θ as well; the other only on the way from z to φ, and only
+        # for the part β of log q whose own gradient is left out.
+        doubled = (1 - beta + beta * share)[..., None]
+        terms.z.register_hook(lambda gradient: gradient * doubled)
+        path = terms.log_px + beta * (terms.log_pz - terms.log_q_of_path())
+        surrogate = (share * path).sum(0)
+        return value + surrogate - surrogate.detach()

@@ -1,0 +1,75 @@
+"""The neural spline flow posterior."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.distributions.flow import StandardizedFlow
+from vaeflow.maps.spline import Spline as RationalQuadratic
+from vaeflow.maps.stack import Form, Stack
+from vaeflow.nn.heads import AmortizeContext, GaussianHead
+from vaeflow.nn.mlp import Activation, Init
+from vaeflow.parts.abstract import Posterior
+
+
+class Spline(Posterior):
+    r"""A diagonal Gaussian whose noise is bent by rational-quadratic splines.
+
+    .. math::
+        z = μ + σ ⊙ (f_T ∘ … ∘ f_1)(ε), \quad f(u)_i = \mathrm{spline}(u_i; θ_i), \quad
+        \log|\det| = \sum_i \log \mathrm{spline}'(u_i; θ_i)
+
+    The knots θ_i are functions of the features and of other dimensions: of the half that a map does
+    not move, or of all dimensions before i (Durkan et al. 2019, section 3). The order of the
+    dimensions is reversed between steps. The maps start as the identity, and are so for ever where
+    the noise leaves the box.
+
+    Options:
+        steps: number of maps.
+        bins: pieces of each spline, at least 2.
+        bound: the splines bend standardized values in [−bound, bound].
+        form: "coupling" bends half of the dimensions as the other half says, and its inverse takes
+            one pass; "autoregressive" bends each as all those before it say, and scoring a z that
+            is not its own draw takes a pass for each latent dimension.
+        width: hidden units of each layer of the networks.
+        depth: hidden layers of each network.
+        activation: nonlinearity of the networks.
+        amortize: "context" lets the features enter each network, "none" shares the maps.
+        init: how the weights of the Gaussian's linear head are drawn.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        features: int,
+        *,
+        steps: NonNegativeInt = 4,
+        bins: Annotated[int, Field(ge=2)] = 8,
+        bound: PositiveFloat = 5.0,
+        form: Form = "coupling",
+        width: PositiveInt = 128,
+        depth: PositiveInt = 1,
+        activation: Activation = "elu",
+        amortize: AmortizeContext = "context",
+        init: Init = "torch",
+    ) -> None:
+        super().__init__(latent, features)
+        self.head = GaussianHead(latent, features, init)
+        self.flow = Stack(
+            latent,
+            features if amortize == "context" else 0,
+            RationalQuadratic(bins, bound),
+            form=form,
+            steps=steps,
+            width=width,
+            depth=depth,
+            act=activation,
+        )
+
+    def forward(self, h: Tensor) -> Distribution:
+        base = self.head(h)
+        return StandardizedFlow(base, self.flow(h))

@@ -1,0 +1,1 @@
+"""Who brings which part: hooks, discovery, loading, and the registry of names."""

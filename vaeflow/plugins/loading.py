@@ -1,0 +1,219 @@
+"""Loading plugins: asking each for its parts and its hooks.
+
+A plugin costs only itself: one that fails to import, or whose hooks raise, is recorded with its
+error and brings nothing; everything else goes on. To install a plugin is to trust it, as its code
+runs in this process; nothing is loaded that was neither installed nor named by its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import logging
+import re
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from vaeflow.errors import ConfigError, PluginError, did_you_mean, one_line
+from vaeflow.plugins import builtins, hookspecs
+from vaeflow.plugins.discovery import ALLOW, Plugin, Selection, find_plugins, normal
+from vaeflow.plugins.registry import BUILTIN, KINDS, Part, Registry
+from vaeflow.version import __version__
+
+log = logging.getLogger("vaeflow")
+
+
+@dataclass
+class Plugins:
+    """The loaded plugins: a registry of parts, the hooks, and a report."""
+
+    registry: Registry
+    hooks: pluggy.PluginManager
+    found: list[Plugin]  # the built-ins are none of them
+    selection: Selection = field(default_factory=Selection)
+
+    def require(self, kind: str, name: str) -> Part:
+        """Return a part by name; where it is unknown, mention the plugins that are not loaded.
+
+        Raises:
+            ConfigError: if there is none, or several distributions offer it.
+            PluginError: if it is "distribution/name" and that distribution is not loaded.
+        """
+        try:
+            return self.registry.get(kind, name)
+        except ConfigError as error:
+            left_out = [p for p in self.found if p.state != "ok"]
+            owner, slash, _ = name.partition("/")
+            for plugin in left_out:
+                if slash and plugin.called(owner):
+                    raise PluginError(f"--{kind} {name}: {plugin.trouble}") from None
+            if not left_out or any(p.name == name for p in self.registry.parts(kind)):
+                raise
+            told = "; ".join(plugin.trouble for plugin in left_out)
+            raise ConfigError(f"{error}; should a plugin bring it, {told}") from None
+
+    def named(self, name: str) -> list[Plugin]:
+        """Return the plugins of a distribution or of an entry point.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if matches := [plugin for plugin in self.found if plugin.called(name)]:
+            return matches
+        names = [p.distribution for p in self.found]
+        have = f"there are {', '.join(names)}" if names else "no plugins are installed"
+        raise ConfigError(f"{name}: unknown plugin{did_you_mean(name, names)}; {have}")
+
+    def conflicts(self) -> list[list[Part]]:
+        """Return the parts of one kind and name that several distributions offer.
+
+        The first of each is the built-in where there is one, which then has the name.
+        """
+        owners: dict[tuple[str, str], list[Part]] = {}
+        for kind in KINDS:
+            for part in self.registry.parts(kind):
+                owners.setdefault((kind, part.name), []).append(part)
+        return [parts for parts in owners.values() if len(parts) > 1]
+
+    def call(self, plugin: Plugin, hook: str, **arguments: Any) -> None:
+        """Call one hook of one plugin, with those of the arguments that it asks for."""
+        others = [module for module in self.hooks.get_plugins() if module is not plugin.module]
+        returned = self.hooks.subset_hook_caller(hook, others)(**arguments)
+        if returned:  # such as a generator, whose body nobody has run
+            raise PluginError(f"{hook} returned {returned[0]!r}: a hook acts and returns nothing")
+
+
+def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> Plugins:
+    """Load the built-ins and every plugin that is selected, each by itself.
+
+    pluggy's own `load_setuptools_entrypoints` stops at the first plugin that fails and drops the
+    second of two distributions that use one entry-point name.
+
+    Arguments:
+        selection: by default what the environment selects.
+        quiet: neither warn nor raise for a plugin that is not loaded; `found` tells about it.
+
+    Raises:
+        ConfigError: if a file that is selected cannot be read.
+        PluginError: if such a file fails, or, where the selection is strict, any plugin does, or
+            two plugins claim one name.
+    """
+    selection = selection or Selection.from_environment()
+    hooks = pluggy.PluginManager(hookspecs.PROJECT)
+    hooks.add_hookspecs(hookspecs)
+    plugins = Plugins(Registry(), hooks, find_plugins(selection), selection)
+    own = Plugin(BUILTIN, BUILTIN, __version__, builtins.__name__, module=builtins)
+    _offer(plugins, own)
+    for plugin in plugins.found:
+        if plugin.state == "installed":
+            _load(plugins, plugin)
+    if not quiet:
+        _report(plugins)
+    return plugins
+
+
+def _load(plugins: Plugins, plugin: Plugin) -> None:
+    try:
+        plugin.module = plugin.point.load() if plugin.point else _import_file(Path(plugin.target))
+        _offer(plugins, plugin)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may even call sys.exit()
+        plugin.state = "failed"
+        plugin.reason = one_line(error)
+        plugin.traceback = traceback.format_exc()
+
+
+def _report(plugins: Plugins) -> None:
+    """Warn about what is not as the user would expect, or raise where the user asked for that."""
+    selection = plugins.selection
+    for plugin in plugins.found:
+        if plugin.state not in ("failed", "incompatible"):
+            continue
+        if plugin.point is None:  # a file, which was asked for by name
+            path, reason = plugin.target, plugin.reason
+            raise PluginError(f"--plugin {path} failed to load ({reason}): --debug says where")
+        if selection.strict:
+            raise PluginError(f"plugin {plugin.trouble}, or leave out --strict-plugins")
+        log.warning("plugin %s", plugin.trouble)
+    known = {normal(name) for p in plugins.found for name in (p.distribution, p.name)}
+    for name in sorted((selection.allowed or frozenset()) - known):
+        near = did_you_mean(name, known)
+        log.warning("$%s names %s, which is not installed%s", ALLOW, name, near)
+    for parts in plugins.conflicts():
+        if selection.strict and parts[0].distribution != BUILTIN:
+            owners = " and ".join(p.distribution for p in parts)
+            raise PluginError(
+                f"{parts[0].kind} {parts[0].name!r} is offered by {owners}: uninstall or disable "
+                "one, or leave out --strict-plugins"
+            )
+
+
+def _offer(plugins: Plugins, plugin: Plugin) -> None:
+    """Register a plugin's hooks and parts: all of them or, if one fails, none."""
+    hooks, module = plugins.hooks, plugin.module
+    offered: list[Part] = []
+    name = f"{plugin.distribution}:{plugin.name}"
+    if (other := hooks.get_name(module)) is not None:
+        raise PluginError(f"its module {plugin.target} is already that of {other}: remove one")
+    try:
+        hooks.register(module, name=name)
+        hooks.check_pending()  # a misspelt hook would never be called
+        plugin.hooks = sorted(caller.name for caller in hooks.get_hookcallers(module) or ())
+        _check_marked(module, plugin.hooks)
+        for kind in KINDS:
+            if (hook := f"vaeflow_register_{kind}s") in plugin.hooks:
+                plugins.call(plugin, hook, register=_register(kind, plugin, offered))
+        plugins.registry.add(*offered)
+    except BaseException:
+        if hooks.get_plugin(name) is module:
+            hooks.unregister(module)
+        raise
+    plugin.state, plugin.parts = "ok", offered
+
+
+def _register(kind: str, plugin: Plugin, offered: list[Part]) -> hookspecs.Register:
+    """Return what a plugin calls to offer a part of one kind."""
+
+    def register(name: str, target: str | type) -> None:
+        offered.append(_checked(Part(kind, name, plugin.distribution, plugin.version, target)))
+
+    return register
+
+
+def _check_marked(module: Any, implemented: list[str]) -> None:
+    """Refuse what is named like a hook but would never be called, and a module without hooks."""
+    for name in dir(module):
+        function = name.startswith("vaeflow_") and inspect.isroutine(getattr(module, name))
+        if function and name not in implemented:
+            raise PluginError(f"{name} is not marked as a hook: put @vaeflow.hookimpl above it")
+    if not implemented:
+        raise PluginError("it implements no hook: see docs/hooks.md for what a plugin can do")
+
+
+def _checked(part: Part) -> Part:
+    if not (isinstance(part.name, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,49}", part.name)):
+        raise PluginError(
+            f"{part.kind} name {part.name!r}: use up to 50 lower-case letters, digits and hyphens"
+        )
+    if isinstance(part.target, str) and part.target.count(":") != 1:
+        raise PluginError(f"{part.kind} {part.name!r}: {part.target!r} is not 'module:Class'")
+    return part
+
+
+def _import_file(path: Path) -> Any:
+    # Two files of one name are two modules.
+    name = f"vaeflow_plugin_{path.stem}_{hashlib.sha256(bytes(path.absolute())).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("its name does not end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and type hints look for their module
+    spec.loader.exec_module(module)
+    return module

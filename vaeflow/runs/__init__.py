@@ -1,0 +1,1 @@
+"""One run: its directory, from configuration to model, its training and evaluation, and back."""

@@ -1,0 +1,291 @@
+"""A run directory: its files, its lock and its status.
+
+config.toml (resolved), environment.json (versions, parts, data), status.json, metrics.jsonl (one
+line per epoch), summary.json (the final evaluation), checkpoints/, evaluations/ and TensorBoard
+events.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from vaeflow.config.files import read_toml
+from vaeflow.config.layers import Layers
+from vaeflow.config.settings import Config
+from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
+from vaeflow.plugins.loading import Plugins
+from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
+from vaeflow.training.observers.metrics_file import read_metrics
+from vaeflow.version import __version__
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("vaeflow")
+
+
+class Run:
+    """An existing run directory. Nothing in it names the place where it lies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = CheckpointStore(path / "checkpoints")
+
+    @classmethod
+    def create(cls, path: Path, config: Config, plugins: Plugins, facts: Mapping[str, Any]) -> Run:
+        """Make the directory, which must not exist, and write what is known before training.
+
+        `facts` join the versions in environment.json: the data's shape and checksum, threads.
+
+        Raises:
+            ConfigError: if the directory exists.
+            StorageError: if it cannot be written.
+        """
+        run = cls(path)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise ConfigError(
+                f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or "
+                f"continue it with `vaeflow resume {path}`"
+            ) from None
+        except OSError as error:
+            raise _refused(path, error) from None
+        try:
+            run.set_config(config)
+            run._write("environment.json", {**_environment(config, plugins), **facts})
+        except BaseException as error:
+            shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
+            if isinstance(error, OSError):
+                raise _refused(path, error) from None
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open a run directory.
+
+        Raises:
+            CheckpointError: if it is none.
+        """
+        if not (path / "config.toml").is_file():
+            raise CheckpointError(
+                f"{path} is no run directory (it has no config.toml): give the directory that "
+                "`vaeflow train` printed"
+            )
+        return cls(path)
+
+    def config(self, plugins: Plugins) -> Config:
+        """Read the configuration, once the parts that it names are installed.
+
+        Raises:
+            PluginError: if a part's distribution is missing, naming what to install.
+            ConfigError: if the file was changed into something invalid.
+        """
+        raw = read_toml(self.path / "config.toml")
+        owners = self.environment()["parts"]
+        for kind in KINDS:
+            self._check_owner(kind, owners[kind], plugins)
+            if raw.get(kind, {}).get("name") != owners[kind]["name"]:
+                raise CheckpointError(
+                    f"{self.path / 'config.toml'} names another {kind} than environment.json, "
+                    f"{owners[kind]['name']!r}, with which the run was made: restore it"
+                )
+        layers = Layers()
+        layers.add(raw, str(self.path / "config.toml"))
+        return layers.resolve(plugins)
+
+    def _check_owner(self, kind: str, owner: Mapping[str, str], plugins: Plugins) -> None:
+        """Refuse a part that is not there, and warn of one that has changed."""
+        distribution, version = owner["distribution"], owner["version"]
+        needs = f"{self.path} needs {kind} {owner['name']!r} of {distribution} {version}"
+        for part in plugins.registry.parts(kind):
+            if part.qualified == owner["name"]:
+                if part.version != version and distribution != BUILTIN:
+                    log.warning("%s, and this is %s: results may differ", needs, part.version)
+                return
+        for plugin in plugins.found:
+            if plugin.distribution == distribution:
+                if plugin.state != "ok":
+                    raise PluginError(f"{needs}: {plugin.trouble}")
+                same = "restore the file" if plugin.point is None else f"install {version}"
+                raise PluginError(f"{needs}, and {plugin.version} does not offer it: {same}")
+        if distribution.endswith(".py"):
+            raise PluginError(
+                f"{needs}, a file of that name: give its path with --plugin PATH/{distribution}"
+            )
+        raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
+
+    def environment(self) -> dict[str, Any]:
+        """Return environment.json.
+
+        Raises:
+            CheckpointError: if it is missing or damaged.
+        """
+        content = self._read("environment.json")
+        try:
+            complete = content["data_shape"] and all(
+                {"name", "distribution", "version"} <= content["parts"][kind].keys()
+                for kind in KINDS
+            )
+        except (KeyError, TypeError, AttributeError):
+            complete = False
+        if not complete:
+            raise CheckpointError(
+                f"{self.path / 'environment.json'} lacks the run's parts or its data's shape: "
+                "restore the file, or train again"
+            )
+        return content
+
+    def status(self) -> dict[str, Any]:
+        """Return status.json: state, epoch, step and exit code."""
+        return self._read("status.json")
+
+    def summary(self) -> dict[str, Any]:
+        """Return summary.json, empty until the final evaluation is done."""
+        return self._read("summary.json")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the newest whole checkpoint.
+
+        Raises:
+            CheckpointError: if there is none.
+        """
+        found = self.store.latest()
+        if found is None:
+            raise CheckpointError(
+                f"{self.path} has no checkpoint yet: `vaeflow resume {self.path}` trains it"
+            )
+        return found
+
+    def evaluation(self, split: str, samples: int, weights: str, limit: int | None = None) -> Path:
+        """Return where `vaeflow evaluate` keeps its figures of single images."""
+        first = "" if limit is None else f"-first{limit}"
+        return self.path / "evaluations" / f"{split}-k{samples}-{weights}{first}.safetensors"
+
+    def set_config(self, config: Config) -> None:
+        """Write config.toml, and drop the summary of what was configured before."""
+        self._replace("config.toml", tomli_w.dumps(config.to_toml()))
+        (self.path / "summary.json").unlink(missing_ok=True)
+
+    def set_status(self, state: str, **more: Any) -> None:
+        """Write status.json."""
+        self._write("status.json", {"state": state, **more})
+
+    def set_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json."""
+        self._write("summary.json", summary)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing. The lock ends with the process, however that ends.
+
+        Raises:
+            RunLockedError: if another process holds it.
+        """
+        if fcntl is None:
+            yield
+            return
+        try:
+            f = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115, closed below
+        except OSError as error:
+            raise _refused(self.path / "lock", error) from None
+        with f:
+            try:
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # POSIX leaves the choice to the system
+                f.seek(0)
+                raise RunLockedError(
+                    f"{self.path} is being written by another process ({f.read().strip()}): wait "
+                    "for it or stop it"
+                ) from None
+            except OSError as error:  # such as a network file system without locks
+                raise StorageError(
+                    f"{self.path / 'lock'} cannot be locked ({error.strerror}): keep the run on "
+                    "a local file system"
+                ) from None
+            f.truncate(0)
+            f.write(f"pid {os.getpid()} on {platform.node()}\n")
+            f.flush()
+            yield
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}): restore the file") from None
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path} holds no JSON object: restore the file")
+        return content
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        self._replace(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        """Replace a file in one motion."""
+        temporary = self.path / f".{name}.tmp"
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, self.path / name)
+        except OSError as error:
+            raise _refused(self.path / name, error) from None
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written ({error.strerror}): check the path, its permissions and the "
+        "free space"
+    )
+
+
+def new_path(parent: Path, config: Config) -> Path:
+    """Return a path like parent/20261122-153000-planar-digits-s0 that does not exist yet."""
+    name = _name(config)
+    names = (f"{name}-{i}" if i > 1 else name for i in itertools.count(1))
+    return next(path for n in names if not (path := parent / n).exists())
+
+
+def _name(config: Config) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    posterior, dataset = (part.name.split("/")[-1] for part in (config.posterior, config.dataset))
+    return f"{stamp}-{posterior}-{dataset}-s{config.seed}"
+
+
+def _environment(config: Config, plugins: Plugins) -> dict[str, Any]:
+    """Return what the numbers of a run depend on besides its configuration."""
+    import torch
+
+    parts = {kind: plugins.registry.get(kind, p.name) for kind, p in config.parts().items()}
+    return {
+        "vaeflow": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "parts": {
+            kind: {"name": p.qualified, "distribution": p.distribution, "version": p.version}
+            for kind, p in parts.items()
+        },
+    }

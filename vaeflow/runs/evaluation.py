@@ -1,0 +1,238 @@
+"""A run's evaluation: its model and data to figures that are kept in the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaeflow.config.settings import Config
+from vaeflow.errors import CheckpointError, NonFiniteError
+from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
+from vaeflow.evaluation.latent_code import CODE_IMAGES, Code, describe_code
+from vaeflow.evaluation.stored import Keeper, Stored, read
+from vaeflow.model import VAE
+from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.build import build, images_of, load_data
+from vaeflow.runs.directory import Run
+from vaeflow.runs.load import load_weights
+from vaeflow.runtime.blame import Blame
+from vaeflow.runtime.devices import choose_device
+from vaeflow.training.checkpoints import Checkpoint
+from vaeflow.version import __version__
+
+log = logging.getLogger("vaeflow")
+# A number of images, of what, and how many were done before: what it gives is called with those
+# done since.
+Progress = Callable[[int, str, int], AbstractContextManager[Callable[[float], None]]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of a run, and what they are of."""
+
+    about: Mapping[str, Any]
+    bounds: Bounds
+    code: Code
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, for JSON."""
+        return {**self.about, **self.bounds.as_dict(), "code": self.code.as_dict()}
+
+
+class Evaluation:
+    """An evaluation of a run, ready to begin, or to go on where it was interrupted.
+
+    What the run directory keeps of the same evaluation is used: the same data, weights, K, seed and
+    versions; of anything else it is overwritten, after a warning that says what differs.
+
+    Arguments:
+        run: the run.
+        plugins: where the run's parts are looked up.
+        split: "train", "validation" or "test".
+        samples: K.
+        weights: "best" or "last".
+        device: "auto", "cpu", "cuda", …
+        data_root: where the data lies, if it has moved.
+        limit: how many of the first images are evaluated, by default all.
+        chunk: rows that pass through the decoder at a time; the figures do not depend on it.
+        again: use nothing that was kept.
+
+    Raises:
+        CheckpointError, PluginError, DataError: if the run cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        plugins: Plugins,
+        *,
+        split: str = "test",
+        samples: int = 5000,
+        weights: str = "best",
+        device: str = "auto",
+        data_root: Path | None = None,
+        limit: int | None = None,
+        chunk: int | None = None,
+        again: bool = False,
+    ) -> None:
+        self.config = run.config(plugins)
+        if data_root is not None:
+            self.config = self.config.model_copy(update={"data_root": data_root.absolute()})
+        self.samples, self.chunk = samples, chunk
+        checkpoint = run.checkpoint()
+        model = build(self.config, plugins, tuple(run.environment()["data_shape"]))
+        load_weights(model, checkpoint, weights)
+        self.model = model.to(choose_device(device)).eval()
+        images = images_of(load_data(self.config, plugins), split, self.config)
+        if limit is not None and limit < len(images):
+            images = images[:limit]
+        else:
+            limit = None
+        self.images = images
+        self.about = {
+            **_what(self.config, split, images, samples),
+            **_whose(model, checkpoint, weights),
+            "vaeflow": __version__,
+            "torch": torch.__version__,
+            "device": self.model.device.type,
+        }
+        path = run.evaluation(split, samples, weights, limit)
+        self._before = None if again else _same(path, self.about)
+        self.kept = Keeper(path, self.about, self._before)
+
+    @property
+    def stored(self) -> bool:
+        """Return whether all figures are kept from an evaluation before."""
+        return self._before is not None and self._before.complete
+
+    def run(
+        self, progress: Progress = lambda total, what, done: nullcontext(lambda done: None)
+    ) -> Report:
+        """Do what is left to do, and keep it; `progress` is entered for each of its two stages.
+
+        Raises:
+            NonFiniteError: if a bound is not a number.
+            PluginError: naming the part that fails.
+        """
+        total, what = len(self.images), f"{self.about['split']} images"
+        with self.kept:
+            with progress(total, what, self.kept.done) as done:
+                bounds = evaluate_split(
+                    self.model,
+                    self.images,
+                    self.config,
+                    samples=self.samples,
+                    chunk=self.chunk,
+                    kept=self.kept,
+                    progress=done,
+                )
+            if self.kept.code is None:
+                with (
+                    Blame(self.model, None).at(lambda: "in the figures of its code"),
+                    progress(min(total, CODE_IMAGES), "images of the code", 0) as done,
+                ):
+                    code = describe_code(
+                        self.model, self.images, seed=self.config.seed, progress=done
+                    )
+                self.kept.describe(code)
+        assert self.kept.code is not None
+        return Report(self.about, bounds, self.kept.code)
+
+
+def _what(config: Config, split: str, images: Tensor, samples: int) -> dict[str, Any]:
+    """Return what the figures are of, on the side of the data."""
+    return {
+        "dataset": config.dataset.name,
+        "split": split,
+        "images": len(images),
+        "images_sha256": hashlib.sha256(images.contiguous().numpy().data).hexdigest(),
+        "binarization": config.binarization,
+        "dequantize": config.dequantize,
+        "seed": config.seed,
+        "samples": samples,
+    }
+
+
+def _whose(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
+    """Return which weights were evaluated; the best are those of the end of an epoch."""
+    done = checkpoint.state["progress"]
+    epoch, step = done["epoch"], done["step"]
+    if weights == "best" and done["best_epoch"]:
+        step = done["best_epoch"] * (step - done["batch"]) // max(epoch, 1)
+        epoch = done["best_epoch"]
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return {
+        "weights": weights,
+        "epoch": epoch,
+        "step": step,
+        "weights_sha256": digest.hexdigest(),
+    }
+
+
+def _same(path: Path, about: Mapping[str, Any]) -> Stored | None:
+    """Return what is kept of this very evaluation, and say why it is not used if it is another."""
+    if not path.exists():
+        return None
+    try:
+        found = read(path)
+    except CheckpointError as error:
+        log.warning("%s; it is evaluated anew", error)
+        return None
+    if (difference := found.difference(about)) is not None:
+        log.warning("%s is of another evaluation, %s: it is evaluated anew", path, difference)
+        return None
+    return found
+
+
+def evaluate_split(
+    model: VAE,
+    x: Tensor,
+    config: Config,
+    *,
+    samples: int,
+    chunk: int | None = None,
+    kept: Keeper | None = None,
+    progress: Callable[[float], None] = lambda images: None,
+) -> Bounds:
+    """Evaluate images with noise of the run's seed: the same figures at each call.
+
+    Arguments:
+        kept: holds what is done already, and takes what is done here.
+
+    Raises:
+        NonFiniteError: if a bound is not a number.
+        PluginError: naming the part that fails.
+    """
+    owners = {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
+    parts = [] if kept is None else list(kept.parts)
+    with Blame(model, None, owners).at(lambda: "in evaluation"):
+        for part in evaluate_images(
+            model,
+            x,
+            samples=samples,
+            chunk=chunk,
+            seed=config.seed,
+            start=sum(map(len, parts)),
+            progress=progress,
+        ):
+            if not part.finite:
+                raise NonFiniteError(
+                    f"the bound is not finite (ELBO {part.elbo.over_images}): look for images or "
+                    "weights that the model cannot score, or evaluate other --weights"
+                )
+            parts.append(part)
+            if kept is not None:
+                kept.add(part)
+    figures = ImageBounds.cat(parts)
+    return Bounds.of(figures, model, samples=samples, dequantized=config.dequantize)

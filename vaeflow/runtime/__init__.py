@@ -1,0 +1,1 @@
+"""The ground of any computation: noise, devices, ranks, frozen models, blame."""

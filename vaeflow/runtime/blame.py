@@ -1,0 +1,86 @@
+"""Naming the part in which a training failed, and who brought it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
+from vaeflow.model import VAE
+from vaeflow.parts.abstract import Objective
+
+
+class Blame:
+    """Turns an exception that a part raises into an error that names the part.
+
+    Arguments:
+        owners: kind -> the part with who brought it, as messages name it; by default its class.
+    """
+
+    def __init__(
+        self, model: VAE, objective: Objective | None, owners: Mapping[str, str] | None = None
+    ) -> None:
+        self.parts: dict[str, object] = dict(model.named_children())
+        if objective is not None:  # a frame without a `self` would be its
+            self.parts["objective"] = objective
+        self.owners = {k: f"{k} {type(part).__name__}" for k, part in self.parts.items()}
+        self.owners |= owners or {}
+
+    def owner(self, part: object) -> str:
+        """Return how messages name one of the parts."""
+        return next(self.owners[kind] for kind, own in self.parts.items() if own is part)
+
+    def named(self, error: BaseException) -> str:
+        """Return the part in whose code an exception arose, as messages name it."""
+        return self.owners.get(self._culprit(error), "the training")
+
+    @contextmanager
+    def at(self, where: Callable[[], str]) -> Iterator[None]:
+        """Blame the part in whose code an exception arises; `where()` is asked only then.
+
+        Raises:
+            PluginError: naming the part, its distribution, and where it failed.
+            ConfigError: if memory ran out.
+        """
+        try:
+            yield
+        except VaeflowError:
+            raise
+        except (Exception, SystemExit) as error:
+            owner = self.named(error)
+            if _out_of_memory(error):
+                raise ConfigError(
+                    f"{owner} ran out of memory {where()}: lower --batch-size or "
+                    "--objective.samples, or take a smaller network"
+                ) from error
+            if owner not in self.owners.values():
+                raise
+            raise PluginError(
+                f"{owner} failed {where()} ({one_line(error)}): --debug says where"
+            ) from error
+
+    def _culprit(self, error: BaseException) -> str:
+        """Return the kind of the innermost part on the stack, or an empty text.
+
+        A frame is a part's if it is one of its methods or, failing that, of its module, as those of
+        the distribution that it returned are.
+        """
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+        for frame in frames:
+            for kind, part in self.parts.items():
+                if frame.f_locals.get("self") is part:
+                    return kind
+        for frame in frames:
+            for kind, part in self.parts.items():
+                if frame.f_globals.get("__name__") == type(part).__module__:
+                    return kind
+        return ""
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # On the CPU torch has no class for it.
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in one_line(error)

@@ -1,0 +1,254 @@
+"""The ranks that share a training: one process alone, or several under torchrun.
+
+Every rank holds the model and the data, and takes its share of each batch; sums over all ranks make
+the figures and the gradient those of one process. Rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vaeflow.errors import ConfigError, RankError, VaeflowError, one_line
+
+_FAILURE = "vaeflow/failure"
+_GRACE = 5.0  # seconds
+
+
+class Share(NamedTuple):
+    """What one rank takes of a batch."""
+
+    images: Tensor  # their indices, at least one
+    weight: Tensor | None = None  # of their mean in the gradient; None is 1
+    counts: int = 1  # 0 if they are another rank's, and only keep this one in step
+
+
+class World:
+    """One process, which is all there are: it takes whole batches and waits for nobody."""
+
+    rank = 0
+    count = 1
+    stream: tuple[int, ...] = ()  # tells this rank's noise from that of others
+
+    @property
+    def first(self) -> bool:
+        """Tell whether this rank is the one that writes."""
+        return self.rank == 0
+
+    def check(self, device: torch.device) -> None:
+        """Raise ConfigError if the ranks cannot train on such a device."""
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return the module with gradients that are means over the ranks."""
+        return module
+
+    def share(self, index: Tensor) -> Share:
+        """Return this rank's share of a batch; the weights make the ranks' mean the batch's."""
+        return Share(index)
+
+    def part(self, x: Tensor) -> Tensor:
+        """Return this rank's part of x, which may be empty; the parts are disjoint."""
+        return x
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Replace x by its sum over the ranks, and return it."""
+        return x
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether the flag is up on any rank: all ranks get one answer."""
+        return flag
+
+    def same(self, number: int) -> bool:
+        """Tell whether all ranks have the same number of 63 bits."""
+        return True
+
+    def broadcast(self, module: nn.Module) -> None:
+        """Replace the buffers of the module's state, such as running means, by those of rank 0."""
+
+    def gather(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return all ranks' tensors: "name" of rank 0, "name.1" of rank 1, …"""
+        return dict(states)
+
+    def own(self, gathered: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return this rank's of what `gather` returned; nothing if it was not there."""
+        return dict(gathered)
+
+    @contextmanager
+    def shared_fate(self) -> Iterator[None]:
+        """Fail together: the ranks that lose another one say why that one failed."""
+        yield
+
+
+ALONE = World()
+
+
+class Ranks(World):
+    """The ranks of torch's default process group, each of which shares every step.
+
+    The group needs a backend for CPU tensors, as torch's default has it: votes and generator states
+    travel by gloo, so that agreeing does not wait for a GPU.
+    """
+
+    def __init__(self) -> None:
+        self.rank = dist.get_rank()
+        self.count = dist.get_world_size()
+        self.stream = (self.rank,)
+
+    def check(self, device: torch.device) -> None:
+        if device.type == "mps":
+            raise ConfigError(
+                f"--device {device}: torch trains on several ranks with cpu or cuda alone; use "
+                "--device cpu"
+            )
+        if device.type != "cuda":
+            return
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        if here > (gpus := torch.cuda.device_count()):
+            raise ConfigError(
+                f"--nproc-per-node {here}: this machine has {gpus} GPUs, one for each rank; give "
+                "fewer ranks, or --device cpu"
+            )
+        if device.index != torch.cuda.current_device():
+            raise ConfigError(
+                f"--device {device}: every rank takes the GPU of its own number; use --device cuda"
+            )
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        # Who could not load its data is missed here; NCCL would wait for it.
+        self.any(False)
+        # A buffer outside the state is a constant, such as a mask: no step need send it around.
+        constants = {name for name, _ in module.named_buffers()} - module.state_dict().keys()
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, constants)
+        # Which parameters the loss leaves alone is found in the first step, not again in each.
+        return DistributedDataParallel(module, static_graph=True)
+
+    def share(self, index: Tensor) -> Share:
+        mine = self.part(index)
+        # A float32 would cost a float64 gradient half its digits.
+        portion = self.count * len(mine) / len(index)
+        weight = torch.full((), portion, dtype=torch.float64, device=index.device)
+        return Share(mine if len(mine) else index[:1], weight, min(len(mine), 1))
+
+    def part(self, x: Tensor) -> Tensor:
+        return x[self.rank :: self.count]
+
+    def sum(self, x: Tensor) -> Tensor:
+        dist.all_reduce(x)
+        return x
+
+    def any(self, flag: bool) -> bool:
+        return bool(self._largest(int(flag)))
+
+    def same(self, number: int) -> bool:
+        return self._largest(number) == -self._largest(-number)
+
+    def broadcast(self, module: nn.Module) -> None:
+        kept = module.state_dict().keys()
+        for name, buffer in module.named_buffers():
+            if name in kept:
+                dist.broadcast(buffer, 0)
+
+    def gather(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        gathered: dict[str, Tensor] = {}
+        for name, state in states.items():
+            each = [torch.empty_like(state) for _ in range(self.count)]
+            dist.all_gather(each, state)
+            gathered |= {_named(name, rank): value for rank, value in enumerate(each)}
+        return gathered
+
+    def own(self, gathered: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        names = {name.partition(".")[0] for name in gathered}
+        return {n: gathered[k] for n in names if (k := _named(n, self.rank)) in gathered}
+
+    @contextmanager
+    def shared_fate(self) -> Iterator[None]:
+        """Fail together: the ranks that lose another one say why that one failed.
+
+        Raises:
+            RankError: on a rank whose own work was well.
+        """
+        try:
+            yield
+        except VaeflowError as error:
+            self._first_failure(error, error.exit_code)
+            raise
+        except Exception as error:
+            # Losing the others' connection is a RuntimeError like any other; but whoever failed
+            # by itself has left word in the rendezvous' store before it closed.
+            rank, code, text = self._first_failure(error, 1)
+            if rank != self.rank:
+                raise RankError(f"rank {rank} failed: {text}", code) from error
+            if "peer" in str(error) and isinstance(error, RuntimeError):
+                raise RankError(
+                    "another rank is gone without a word, killed or cut off: see what torchrun "
+                    "says of it, and continue with `vaeflow resume`"
+                ) from error
+            raise
+
+    def _largest(self, number: int) -> int:
+        vote = torch.tensor(number)
+        dist.all_reduce(vote, dist.ReduceOp.MAX)
+        return int(vote)
+
+    def _first_failure(self, error: Exception, code: int) -> tuple[int, int, str]:
+        """Return the rank, exit code and text of the first failure, which may be this one."""
+        text = str(error) if isinstance(error, VaeflowError) else one_line(error)
+        mine = f"{self.rank} {code} {text}"
+        first = mine
+        with suppress(RuntimeError):  # the store may be lost as well
+            store = dist.distributed_c10d._get_default_store()
+            first = store.compare_set(_FAILURE, "", mine).decode()
+        rank, status, told = first.split(" ", 2)
+        return int(rank), int(status), told
+
+
+def _named(name: str, rank: int) -> str:
+    return f"{name}.{rank}" if rank else name
+
+
+def world() -> World:
+    """Return the ranks of torch's process group if there is one, else this process alone."""
+    together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return Ranks() if together else ALONE
+
+
+@contextmanager
+def launched() -> Iterator[World]:
+    """Join the process group that torchrun laid out, if it did, and leave it at the end.
+
+    Raises:
+        RankError: if another rank fails.
+    """
+    if not (dist.is_available() and dist.is_torchelastic_launched()):
+        yield ALONE
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    dist.init_process_group()  # gloo for the CPU, NCCL for CUDA
+    joined = world()
+    with _lingering(), joined.shared_fate():
+        yield joined
+    dist.destroy_process_group()  # not after a failure: it could wait for who is gone
+
+
+@contextmanager
+def _lingering() -> Iterator[None]:
+    """Outlive SIGTERM for moments: torchrun sends it where another rank failed, and why is news."""
+
+    def handle(number: int, frame: Any) -> None:
+        timer = threading.Timer(_GRACE, os._exit, [128 + number])
+        timer.daemon = True
+        timer.start()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    yield
+    signal.signal(signal.SIGTERM, before)  # not after a failure, which is still to be told

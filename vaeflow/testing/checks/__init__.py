@@ -1,0 +1,1 @@
+"""The checks of the contract, a file for each kind of part."""

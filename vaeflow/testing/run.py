@@ -1,0 +1,146 @@
+"""Running the checks: on one part, or on all that a distribution brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from vaeflow.errors import ConfigError, PluginError, VaeflowError, did_you_mean
+from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.plugins.registry import Part as Registered
+from vaeflow.testing.cases import Case, Options, Verdict, cases_of, failing, variants
+from vaeflow.testing.check import REGISTER, Check, NotApplicable, Part
+from vaeflow.testing.checks import (  # noqa: F401  (importing the checks registers them)
+    datasets,
+    likelihoods,
+    networks,
+    objectives,
+    packages,
+    posterior_numerics,
+    posterior_offers,
+    posteriors,
+    priors,
+)
+
+
+def checks(kind: str) -> list[Check]:
+    """Return the checks of a kind of part, or those of a "package"."""
+    return list(REGISTER[kind])
+
+
+def _registered_cases(part: Registered, also: Mapping[str, Sequence[Options]]) -> Iterator[Case]:
+    subject = f"{part.kind} {part.name}"
+    try:
+        loaded = part.load()
+        sets = [*variants(loaded), *also.get(part.name, ())]
+    except VaeflowError as error:
+        meaning = "The part can be imported and its options read."
+        yield failing(subject, part.kind, "loads", meaning, str(error))
+        return
+    yield from cases_of(subject, part.kind, loaded, sets or [{}])
+
+
+def _all_cases(
+    name: str, also: Mapping[str, Sequence[Options]] | None, plugins: Plugins
+) -> Iterator[Case]:
+    owner, slash, one = name.partition("/")
+    also = also or {}
+    of_package: list[Case] = []
+    if owner != BUILTIN:
+        found = plugins.named(owner)
+        if broken := [plugin for plugin in found if plugin.state != "ok"]:
+            raise PluginError(broken[0].trouble)
+        owner = found[0].distribution
+        if not slash and found[0].point is not None:
+            of_package = [Case("package", check, owner) for check in checks("package")]
+    parts = [p for kind in KINDS for p in plugins.registry.parts(kind) if p.distribution == owner]
+    known = sorted({part.name for part in parts})
+    for wanted in [*([one] if slash else []), *also]:
+        if wanted not in known:
+            raise ConfigError(
+                f"{owner} has no part {wanted!r}{did_you_mean(wanted, known)}; "
+                f"there are {', '.join(known) or 'none'}"
+            )
+    yield from of_package
+    for part in parts:
+        if not slash or part.name == one:
+            yield from _registered_cases(part, also)
+
+
+def check(kind: str, part: Part) -> None:
+    """Run every check of a kind on a part; with its defaults and `variants` if it is a class.
+
+    Raises:
+        AssertionError: naming the first law that the part breaks.
+        NotApplicable: if it is a class with a required option, so that nothing can be tried.
+    """
+    sets = variants(part) if isinstance(part, type) else [{}]
+    if not sets:
+        raise NotApplicable("an option is required: give functools.partial of the part with it")
+    for case in cases_of(kind, kind, part, sets):
+        verdict, error = case.judge()
+        if verdict.state == "failed":
+            raise AssertionError(f"{str(case).partition('-')[2]}: {verdict.reason}") from error
+
+
+def verdicts(
+    name: str,
+    *,
+    also: Mapping[str, Sequence[Options]] | None = None,
+    plugins: Plugins | None = None,
+) -> Iterator[Verdict]:
+    """Check all that a distribution brings, or one part, and yield the verdicts as they come.
+
+    Arguments:
+        name: a distribution, "vaeflow" for the built-in parts, or one part, "distribution/part".
+        also: more sets of options to try, beside `variants`, by the name of the part.
+        plugins: the plugins to look in; those that are installed by default.
+
+    Raises:
+        ConfigError: if there is no such distribution or part.
+        PluginError: if the distribution's plugin is not loaded.
+    """
+    for case in _all_cases(name, also, plugins or load_plugins(quiet=True)):
+        yield case.judge()[0]
+
+
+def contract(
+    name: str, *, also: Mapping[str, Sequence[Options]] | None = None
+) -> Callable[..., None]:
+    """Return a pytest test of all that a distribution brings, one case for each verdict.
+
+    A plugin's test file needs no more than this::
+
+        from vaeflow.testing import contract
+
+        test_contract = contract("vaeflow-skew")
+
+    Arguments:
+        name: a distribution, "vaeflow" for the built-in parts, or one part, "distribution/part".
+        also: more sets of options to try, beside `variants`, by the name of the part.
+    """
+    import pytest
+
+    try:
+        cases = list(_all_cases(name, also, load_plugins(quiet=True)))
+    except VaeflowError as error:
+        told = str(error)
+
+        def test_contract() -> None:
+            pytest.fail(told, pytrace=False)
+
+        return test_contract
+
+    @pytest.mark.parametrize("case", cases, ids=str)
+    def test_contract_of(case: Case) -> None:
+        verdict, error = case.judge()
+        if verdict.state == "exempt":
+            pytest.xfail(verdict.reason)
+        if verdict.state == "not applicable":
+            pytest.skip(verdict.reason)
+        if error is not None and not isinstance(error, AssertionError):
+            raise error
+        if verdict.state == "failed":
+            pytest.fail(f"{verdict.meaning} But {verdict.reason}", pytrace=False)
+
+    return test_contract_of

@@ -1,0 +1,1 @@
+"""Faster steps with the same numbers: CUDA graphs, compilation, fused Adam."""

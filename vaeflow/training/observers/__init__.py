@@ -1,0 +1,71 @@
+"""What watches a training: the contract, the crew that calls it, and the metrics file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vaeflow.errors import VaeflowError, one_line
+from vaeflow.model import VAE
+
+Record = Mapping[str, Any]
+log = logging.getLogger("vaeflow")
+
+
+class Observer:
+    """Sees epochs, not internals; what it draws at random does not reach the training.
+
+    An exception in an observer mutes it with a warning that gives its `name`, and the training goes
+    on; a `VaeflowError` stops the training.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return what messages call this observer."""
+        return type(self).__name__
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
+        """Training begins after `epoch` completed epochs and `step` steps."""
+
+    def step(self, step: int) -> None:
+        """A step was taken. Called only where a subclass overrides it; must not wait."""
+
+    def epoch(self, record: Record, model: VAE) -> None:
+        """An epoch ended; `record` is its line of metrics.jsonl."""
+
+    def end(self, status: str) -> None:
+        """Training ended: "completed", "interrupted" or "failed"."""
+
+
+class Crew:
+    """The observers of a run. One that fails is muted; a `VaeflowError` of one stops the run."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.active = list(observers)
+        self.steppers = [o for o in observers if type(o).step is not Observer.step]
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
+        self._each(lambda o: o.start(epoch, step, epochs, steps_per_epoch))
+
+    def step(self, step: int) -> None:
+        for observer in self.steppers:
+            observer.step(step)
+
+    def epoch(self, record: Record, model: VAE) -> None:
+        self._each(lambda o: o.epoch(record, model))
+
+    def end(self, status: str) -> None:
+        self._each(lambda o: o.end(status))
+
+    def _each(self, call: Callable[[Observer], None]) -> None:
+        for observer in list(self.active):
+            try:
+                call(observer)
+            except VaeflowError:
+                raise
+            except (Exception, SystemExit) as error:
+                log.warning("%s failed and is muted (%s)", observer.name, one_line(error))
+                log.debug("its traceback", exc_info=True)
+                self.active.remove(observer)
+                self.steppers = [o for o in self.steppers if o is not observer]

@@ -1,0 +1,65 @@
+"""The hooks of plugins, as observers of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from vaeflow.errors import PluginError, VaeflowError, one_line
+from vaeflow.model import VAE
+from vaeflow.plugins.discovery import Plugin
+from vaeflow.plugins.loading import Plugins
+from vaeflow.training.observers import Observer, Record
+
+
+class PluginHooks(Observer):
+    """Calls the training hooks of one plugin, so that one that fails is muted by itself.
+
+    What the hooks are given are copies: a plugin cannot change what others see.
+
+    Arguments:
+        run_dir: the run directory that the hooks are told.
+        config: the resolved configuration that they are told.
+    """
+
+    def __init__(
+        self, plugin: Plugin, plugins: Plugins, run_dir: Path, config: Mapping[str, Any]
+    ) -> None:
+        self.plugin = plugin
+        self.plugins = plugins
+        self.run_dir = run_dir
+        self.config = config
+
+    @property
+    def name(self) -> str:
+        """Return the plugin's distribution and version."""
+        return f"plugin {self.plugin.distribution} {self.plugin.version}"
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
+        self._call("vaeflow_train_start", config=deepcopy(self.config))
+
+    def epoch(self, record: Record, model: VAE) -> None:
+        self._call("vaeflow_epoch_end", record=dict(record))
+
+    def end(self, status: str) -> None:
+        self._call("vaeflow_train_end", status=status)
+
+    def _call(self, hook: str, **arguments: Any) -> None:
+        try:
+            self.plugins.call(self.plugin, hook, run_dir=self.run_dir, **arguments)
+        except VaeflowError:
+            raise
+        except (Exception, SystemExit) as error:
+            if self.plugins.selection.strict:
+                raise PluginError(
+                    f"{self.name}: its hook {hook} failed ({one_line(error)}): "
+                    "repair it, or leave out --strict-plugins"
+                ) from error
+            raise
+
+
+def hooks_of(plugins: Plugins, run_dir: Path, config: Mapping[str, Any]) -> list[PluginHooks]:
+    """Return an observer for each plugin that has hooks."""
+    return [PluginHooks(p, plugins, run_dir, config) for p in plugins.found if p.hooks]

@@ -1,0 +1,108 @@
+"""TensorBoard: the metrics of each epoch, pictures, the configuration and the final figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaeflow.model import VAE
+from vaeflow.pictures import grid, is_image
+from vaeflow.training.observers import Observer, Record
+
+_PAIRS = 16  # images in a picture of reconstructions
+_SAMPLES = 64
+
+
+class TensorBoard(Observer):
+    """Writes event files into the run directory.
+
+    Arguments:
+        directory: the run directory.
+        config: the resolved configuration, written as text and as hyperparameters.
+        images: held-out images to reconstruct.
+        every: epochs between pictures; 0 for none.
+    """
+
+    def __init__(
+        self, directory: Path, config: Mapping[str, Any], images: Tensor, every: int
+    ) -> None:
+        self.directory = directory
+        self.config = config
+        self.images = images[:_PAIRS]
+        self.every = every if is_image(tuple(images.shape[1:])) else 0
+        self.last: Record = {}
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # What an interrupted run wrote after its last checkpoint is purged, not shown twice.
+        self.writer = SummaryWriter(self.directory, purge_step=step + 1)
+        if not step:
+            text = json.dumps(self.config, indent=2)
+            self.writer.add_text("config", f"```\n{text}\n```")
+            self.writer.add_custom_scalars(_LAYOUT)
+
+    def epoch(self, record: Record, model: VAE) -> None:
+        step = record["step"]
+        for name, value in record.items():
+            if name not in ("epoch", "step", "seconds"):
+                self.writer.add_scalar(_tag(name), value, step)
+        self.last = record
+        if self.every and (record["epoch"] == 1 or record["epoch"] % self.every == 0):
+            with torch.no_grad():
+                x = self.images.to(model.device)
+                z = model.infer(x).rsample((1,))
+                pairs = torch.stack([x, model.generate(z).mean[0]], 1).flatten(0, 1)
+                z = model.latent_prior().sample((_SAMPLES, 1))
+                samples = model.generate(z).mean[:, 0]
+            self.writer.add_image("reconstructions", grid(pairs, columns=8), step)
+            self.writer.add_image("samples", grid(samples), step)
+
+    def end(self, status: str) -> None:
+        if self.last and status == "completed":
+            metrics = {
+                f"hparam/{k}": v
+                for k, v in self.last.items()
+                if k in ("train/elbo", "validation/elbo", "active_units")
+            }
+            # run_name="." keeps the hyperparameters in this run instead of a folder below it.
+            self.writer.add_hparams(_flat(self.config), metrics, run_name=".")
+        self.writer.close()
+
+
+_TAGS = {
+    "beta": "optimizer/beta",
+    "lr": "optimizer/lr",
+    "grad_norm": "optimizer/grad_norm",
+    "images_per_second": "speed/images_per_second",
+    "active_units": "latent/active_units",
+}
+_LAYOUT = {
+    "bound": {
+        name: ["Multiline", [f"{name}/train", f"{name}/validation"]]
+        for name in ("elbo", "log_px", "kl", "log_det")
+    }
+}
+
+
+def _tag(name: str) -> str:
+    """Turn "train/elbo" into "elbo/train": TensorBoard groups by the first word."""
+    if name in _TAGS:
+        return _TAGS[name]
+    split, _, term = name.partition("/")
+    return f"{term}/{split}"
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{k}": v for k, v in value.items()}
+        else:
+            flat[key] = value
+    return {k: v if isinstance(v, int | float | bool) else str(v) for k, v in flat.items()}
