@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from vaeflow.distributions.draw import Draw, score
+from vaeflow.distributions.draw import Draw, grad_log_prob
 from vaeflow.errors import ConfigError
 
 
@@ -102,7 +102,7 @@ class Terms:
             ConfigError: where ∂ log q(z|x)/∂z cannot be had.
         """
         try:
-            slope = score(self.posterior, self.sample)
+            slope = grad_log_prob(self.posterior, self.sample)
         except (NotImplementedError, KeyError) as error:  # Pyro's planar-like flows raise the last
             raise ConfigError(
                 f"the objective needs ∂ log q(z|x)/∂z, but {type(self.posterior).__name__} scores "

@@ -23,7 +23,7 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
-from vaeflow.distributions.draw import at_least_float32, draw, rsample_and_log_prob, score
+from vaeflow.distributions.draw import at_least_float32, draw, grad_log_prob, rsample_and_log_prob
 from vaeflow.distributions.flow import Flow, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.parts.posteriors.planar import Planar
@@ -490,28 +490,28 @@ def by_inverses(q, z):
     return gradient
 
 
-def test_the_score_of_a_gaussian_is_that_of_its_density():
+def test_grad_log_prob_of_a_gaussian():
     q = DiagonalNormal(torch.tensor([[1.0, -2.0]]).double(), torch.tensor([[0.3, -1.0]]).double())
     sample = draw(q, (5,))
     expected = -(sample.z - q.mean) / q.variance
-    torch.testing.assert_close(score(q, sample), expected, **TOLERANCE)
+    torch.testing.assert_close(grad_log_prob(q, sample), expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("standard", [False, True])
-def test_the_score_of_a_flow_needs_no_inverse_and_is_that_of_the_inverses(standard):
+def test_grad_log_prob_of_a_flow_needs_no_inverse(standard):
     a = torch.tensor([0.1, 0.7], dtype=torch.float64)
     if standard:
         q = standardized([Bend(a)])
     else:
         q = Flow(normal(3, 2, event=1), [Bend(a), Bend(a.flip(0))])
     sample = draw(q, (5,))
-    seen = score(q, sample)
+    seen = grad_log_prob(q, sample)
     assert not seen.requires_grad
     with_inverses = by_inverses(q, sample.z)
     torch.testing.assert_close(seen, with_inverses, rtol=1e-8, atol=1e-8)
 
 
-def test_the_score_of_planar_maps_is_the_slope_of_their_density():
+def test_grad_log_prob_of_planar_maps_is_the_slope_of_log_prob():
     torch.manual_seed(0)
     posterior = Planar(3, 4, steps=5).double()
     with torch.no_grad():
@@ -528,7 +528,7 @@ def test_the_score_of_planar_maps_is_the_slope_of_their_density():
         return z[0], (q.base.log_prob(noise[None]) - log_det)[0]
 
     rows = jacobian(lambda e: of(e)[0], z0)
-    seen = score(q, sample)[0, 0]
+    seen = grad_log_prob(q, sample)[0, 0]
     for i, unit in enumerate(torch.eye(3, dtype=torch.float64)):
         step = 1e-6 * torch.linalg.solve(rows, unit)
         slope = (of(z0 + step)[1] - of(z0 - step)[1]) / 2e-6
@@ -539,4 +539,4 @@ def test_a_flow_cannot_be_scored_at_what_it_did_not_draw():
     q = Flow(normal(3, 2, event=1), [Shift()])
     sample = draw(q, (5,))
     with pytest.raises(NotImplementedError, match="of its own draw"):
-        score(q, sample._replace(z0=None))
+        grad_log_prob(q, sample._replace(z0=None))

@@ -1,6 +1,6 @@
 """Densities that are drawn and scored in one pass."""
 
-from vaeflow.distributions.draw import Draw, at_least_float32, draw, score
+from vaeflow.distributions.draw import Draw, at_least_float32, draw, grad_log_prob
 from vaeflow.distributions.flow import Flow, Map, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal, StandardNormal
 from vaeflow.distributions.levels import LevelCount, Levels
@@ -18,5 +18,5 @@ __all__ = [
     "StandardizedFlow",
     "at_least_float32",
     "draw",
-    "score",
+    "grad_log_prob",
 ]

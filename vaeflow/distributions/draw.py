@@ -27,16 +27,16 @@ class Draw(NamedTuple):
         return self.log_base - self.log_det
 
 
-def score(q: Distribution, sample: Draw) -> Tensor:
+def grad_log_prob(q: Distribution, sample: Draw) -> Tensor:
     """Return ∂ log q(z)/∂z at a draw of q, (K, B, L), a number for each: no gradient flows on.
 
-    A distribution's own `score(sample)` is used where it has one, else its `log_prob`.
+    A distribution's own `grad_log_prob(sample)` is used where it has one, else its `log_prob`.
 
     Raises:
         NotImplementedError, KeyError: where q scores nothing but its own draws.
     """
-    if hasattr(q, "score"):
-        own: Tensor = q.score(sample)
+    if hasattr(q, "grad_log_prob"):
+        own: Tensor = q.grad_log_prob(sample)
         return own.detach()
     with torch.enable_grad():
         z = sample.z.detach().requires_grad_()

@@ -15,7 +15,7 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.distributions.draw import Draw, draw, score
+from vaeflow.distributions.draw import Draw, draw, grad_log_prob
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import PluginError
 
@@ -85,7 +85,7 @@ class Flow(Distribution):
             log_det = log_det + term
         return self.base.log_prob(value) - log_det
 
-    def score(self, sample: Draw) -> Tensor:
+    def grad_log_prob(self, sample: Draw) -> Tensor:
         r"""Return ∂ log q(z)/∂z at a draw, from the forward maps alone.
 
         .. math:: J^{-⊤} \frac{∂}{∂z_0} \big[\log q_0(z_0) - \log|\det J(z_0)|\big], \quad
@@ -97,7 +97,9 @@ class Flow(Distribution):
         z0 = sample.z0
         if z0 is None:
             raise NotImplementedError("a flow is scored by its maps from the z0 of its own draw")
-        at_base = score(self.base, Draw(z0, sample.log_base, torch.zeros_like(sample.log_base)))
+        at_base = grad_log_prob(
+            self.base, Draw(z0, sample.log_base, torch.zeros_like(sample.log_base))
+        )
         with torch.enable_grad():
             copies = z0.detach().expand(z0.shape[-1] + 1, *z0.shape).clone().requires_grad_()
             z, log_det = copies, copies.new_zeros(copies.shape[:-1])
@@ -151,9 +153,9 @@ class StandardizedFlow(Flow):
         u, log_noise, log_det, noise = self.noise.draw(sample_shape)
         return Draw(self.loc + self.scale * u, log_noise - self.log_volume, log_det, noise)
 
-    def score(self, sample: Draw) -> Tensor:
+    def grad_log_prob(self, sample: Draw) -> Tensor:
         """Return ∂ log q(z)/∂z = (∂ log q(u)/∂u)/σ at a draw."""
-        return self.noise.score(sample) / self.scale
+        return self.noise.grad_log_prob(sample) / self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Score any z by the maps' inverses; raises as `Flow.log_prob` does."""
