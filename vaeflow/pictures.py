@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeflow.errors import ConfigError, StorageError
+from vaeflow.errors import ConfigError
+from vaeflow.storage import writing
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
@@ -45,10 +46,8 @@ def write_png(picture: Tensor, path: Path, *, least: int = 512) -> None:
     values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     factor = max(1, round(least / max(values.shape[:2])))
     values = np.kron(values, np.ones((factor, factor, 1), np.uint8))
-    try:
+    with writing(path):
         Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values).save(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def require_image(shape: tuple[int, ...]) -> None:

@@ -72,7 +72,7 @@ def test_a_run_below_a_file_is_refused(tmp_path, config, one_sentence):
     one_sentence(str(caught.value))
 
 
-@pytest.mark.parametrize("failing", ["write_text", "replace"])
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_run_that_cannot_be_begun_leaves_no_directory(
     tmp_path, config, failing, error, monkeypatch
@@ -80,10 +80,7 @@ def test_a_run_that_cannot_be_begun_leaves_no_directory(
     def refuse(*args, **kwargs):
         raise error
 
-    if failing == "write_text":
-        monkeypatch.setattr(Path, "write_text", refuse)
-    else:
-        monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, failing, refuse)
     expected = StorageError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as caught:
         Run.create(tmp_path / "run", config, load_plugins(), FACTS)
@@ -162,7 +159,7 @@ def test_status_and_summary_are_replaced_in_one_motion(tmp_path, config, monkeyp
     def torn(self, *args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", torn)
+    monkeypatch.setattr(Path, "write_bytes", torn)
     with pytest.raises(StorageError, match=r"status\.json cannot be written \(No space left"):
         run.set_status("failed")
     assert run.status()["state"] == "completed"

@@ -78,7 +78,7 @@ class Grid:
             "common": nest(common),
             "cells": {name: nest(own) for name, own in cells.items()},
         }
-        write_file(folder / FILE, tomli_w.dumps(content).encode())
+        write_file(folder / FILE, tomli_w.dumps(content))
 
     @classmethod
     def read(cls, folder: Path) -> Grid:

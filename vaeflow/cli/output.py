@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaeflow.errors import ConfigError, StorageError
+from vaeflow.errors import ConfigError
+from vaeflow.storage import writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,10 +48,8 @@ def write_values(path: Path, **columns: Tensor) -> None:
     from vaeflow.pictures import grid, require_image, write_png
 
     if path.suffix == ".npz":
-        try:
+        with writing(path):
             np.savez(path, **{name: x.numpy() for name, x in columns.items()})  # type: ignore[arg-type]
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written ({error.strerror})") from None
         return
     first = next(iter(columns.values()))
     require_image(tuple(first.shape[1:]))

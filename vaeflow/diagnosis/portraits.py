@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vaeflow.diagnosis.plane import Window
-from vaeflow.errors import StorageError
 from vaeflow.pictures import is_image
+from vaeflow.storage import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +54,8 @@ def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> Non
         "in the corner KL(q ‖ p(z|x)) in nats",
         fontsize=9,
     )
-    try:
+    with writing(path):
         figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def _show(axes: Axes, image: Tensor) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from vaeflow.errors import CheckpointError, StorageError
 from vaeflow.evaluation.bounds import ImageBounds
 from vaeflow.evaluation.estimates import Estimate, PerImage
 from vaeflow.evaluation.latent_code import Code
+from vaeflow.storage import write_file
 
 FORMAT = 1
 _SECONDS = 10.0  # between two writes
@@ -87,15 +87,7 @@ def write(path: Path, stored: Stored) -> None:
     content = save(
         {name: t.contiguous() for name, t in tensors.items()}, {_HEADER: json.dumps(header)}
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written ({error.strerror}): check the permissions and the free space"
-        ) from None
+    write_file(path, content)
 
 
 def read(path: Path) -> Stored:

@@ -28,6 +28,7 @@ from vaeflow.config.settings import Config
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.storage import write_file, writing
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.observers.metrics_file import read_metrics
 from vaeflow.version import __version__
@@ -58,23 +59,20 @@ class Run:
             StorageError: if it cannot be written.
         """
         run = cls(path)
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            raise ConfigError(
-                f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or "
-                f"continue it with `vaeflow resume {path}`"
-            ) from None
-        except OSError as error:
-            raise _refused(path, error) from None
-        try:
-            run.set_config(config)
-            run._write("environment.json", {**_environment(config, plugins), **facts})
-        except BaseException as error:
-            shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
-            if isinstance(error, OSError):
-                raise _refused(path, error) from None
-            raise
+        with writing(path):
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                raise ConfigError(
+                    f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or "
+                    f"continue it with `vaeflow resume {path}`"
+                ) from None
+            try:
+                run.set_config(config)
+                run._write("environment.json", {**_environment(config, plugins), **facts})
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
+                raise
         return run
 
     @classmethod
@@ -206,10 +204,8 @@ class Run:
         if fcntl is None:
             yield
             return
-        try:
+        with writing(self.path / "lock"):
             f = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115, closed below
-        except OSError as error:
-            raise _refused(self.path / "lock", error) from None
         with f:
             try:
                 fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,20 +241,8 @@ class Run:
         self._replace(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def _replace(self, name: str, text: str) -> None:
-        """Replace a file in one motion."""
-        temporary = self.path / f".{name}.tmp"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self.path / name)
-        except OSError as error:
-            raise _refused(self.path / name, error) from None
-
-
-def _refused(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{path} cannot be written ({error.strerror}): check the path, its permissions and the "
-        "free space"
-    )
+        # A run that was removed meanwhile is not made again, as a directory without config.toml.
+        write_file(self.path / name, text, make_folder=False)
 
 
 def new_path(parent: Path, config: Config) -> Path:

@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from vaeflow.errors import CheckpointError, StorageError
+from vaeflow.errors import CheckpointError
 from vaeflow.model import VAE
+from vaeflow.storage import writing
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
@@ -61,7 +62,7 @@ class CheckpointStore:
         """
         final = self.root / f"step-{step:08d}"
         temporary = self.root / f".tmp-{final.name}"
-        try:
+        with writing(f"checkpoint {final}", "free some space; older checkpoints are untouched"):
             self.root.mkdir(exist_ok=True)
             self._sweep()
             temporary.mkdir()
@@ -83,11 +84,6 @@ class CheckpointStore:
             for old in self._directories()[: -self.keep]:
                 old.rename(self.root / f".dead-{old.name}")
             self._sweep()
-        except OSError as error:
-            raise StorageError(
-                f"checkpoint {final} cannot be written ({error.strerror}): free some space; "
-                "older checkpoints are untouched"
-            ) from None
         return final
 
     def latest(self) -> Checkpoint | None:

@@ -216,7 +216,7 @@ def _tasks(out: Path, cells: Iterable[Cell], samples: int, plugins: Plugins) -> 
     flags += ["--strict-plugins"] if chosen.strict else []
     for cell in cells:
         config = root / "configs" / f"{cell.name}.toml"
-        write_file(config, tomli_w.dumps(cell.config).encode())
+        write_file(config, tomli_w.dumps(cell.config))
         yield Task(
             cell.name,
             run=root / "runs" / cell.name,

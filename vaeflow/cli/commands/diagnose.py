@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli import options as shared
-from vaeflow.errors import ConfigError, StorageError
+from vaeflow.errors import ConfigError
 from vaeflow.plugins.discovery import Selection
+from vaeflow.storage import write_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,11 +187,7 @@ def _write(
     out: Path, report: dict[str, Any], model: VAE, x: Tensor, found: Diagnosis, seed: int
 ) -> Iterator[Path]:
     path = out / "diagnosis.json"
-    try:
-        out.mkdir(exist_ok=True)
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror})") from None
+    write_file(path, json.dumps(report, indent=2) + "\n")
     yield path
     if model.posterior.latent != 2:
         return

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from vaeflow.errors import ConfigError, StorageError, did_you_mean
+from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.plugins import builtins
 from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.storage import writing
 from vaeflow.version import __version__
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -48,7 +49,7 @@ def write(name: str, kind: str, dest: Path) -> list[Path]:
             "--dest, or move it away"
         )
     files = render(name, kind)
-    try:
+    with writing(target, "make room or give another --dest"):
         dest.mkdir(parents=True, exist_ok=True)
         # Whole or not at all: it is written beside its place and renamed.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=dest) as aside:
@@ -57,11 +58,6 @@ def write(name: str, kind: str, dest: Path) -> list[Path]:
                 (package / path).parent.mkdir(parents=True, exist_ok=True)
                 (package / path).write_text(text, encoding="utf-8", newline="\n")
             package.rename(target)
-    except OSError as error:
-        raise StorageError(
-            f"{target} cannot be written ({error.strerror or error}): make room or give another "
-            "--dest"
-        ) from error
     return [target / path for path in files]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from vaeflow.errors import StorageError
 from vaeflow.model import VAE
+from vaeflow.storage import write_file, writing
 from vaeflow.training.observers import Observer, Record
 
 
@@ -21,22 +20,13 @@ class MetricsFile(Observer):
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         kept = [line for line in read_metrics(self.path) if line["epoch"] <= epoch]
         text = "".join(json.dumps(record) + "\n" for record in kept)
-        temporary = self.path.with_suffix(".tmp")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self.path)
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be written ({error.strerror})") from None
+        write_file(self.path, text, make_folder=False)
 
     def epoch(self, record: Record, model: VAE) -> None:
-        try:
-            with open(self.path, "a", encoding="utf-8") as f:
-                f.write(json.dumps(record, allow_nan=False) + "\n")
-        except OSError as error:
-            raise StorageError(
-                f"{self.path} cannot be written ({error.strerror}): free some space, then "
-                f"`vaeflow resume {self.path.parent}`"
-            ) from None
+        line = json.dumps(record, allow_nan=False) + "\n"
+        cure = f"free some space, then `vaeflow resume {self.path.parent}`"
+        with writing(self.path, cure), open(self.path, "a", encoding="utf-8") as f:
+            f.write(line)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
