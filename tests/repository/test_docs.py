@@ -1,19 +1,24 @@
-"""The code in README and docs runs, and their figures are those that a script measured."""
+"""Pages tell the truth: code runs, figures are measured, paths, names and links exist."""
 
+import ast
 import inspect
 import re
+import tomllib
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from vaeflow.cli import cli as cli_group
 from vaeflow.cli import main
-from vaeflow.plugins import discovery, hookspecs
+from vaeflow.plugins import discovery, hookspecs, scaffold
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*DOCS, ROOT / "benchmarks/README.md"]
 
 
 def blocks(page, language):
@@ -25,7 +30,7 @@ def first_command(page):
     return next(line.split()[1:] for line in lines if line.startswith("vaeflow train"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", DOCS, ids=lambda p: p.name)
 def test_python_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.name == "README.md":  # its last example loads the run that its first command makes
@@ -50,7 +55,7 @@ def test_every_command_in_the_readme_is_understood():
 
     lines = [
         line.split("#")[0].replace("$ ", "").strip()
-        for code in blocks(PAGES[0], "sh")
+        for code in blocks(DOCS[0], "sh")
         for line in code.splitlines()
     ]
     commands = [line.split()[1:] for line in lines if line.startswith("vaeflow ")]
@@ -72,16 +77,102 @@ def test_every_command_in_the_readme_is_understood():
 
 def test_tables_of_figures_are_copied_from_results():
     measured = "".join(p.read_text("utf-8") for p in (ROOT / "benchmarks/results").glob("*.md"))
-    rows = re.findall(r"^\|.*±.*\|$", PAGES[0].read_text("utf-8"), re.M)
+    rows = re.findall(r"^\|.*±.*\|$", DOCS[0].read_text("utf-8"), re.M)
     assert rows
     for row in rows:
         assert row in measured, f"no result holds the row {row}"
 
 
-def test_links_and_pictures_exist():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def anchors(page):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text("utf-8"), re.M)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_pictures_exist(page):
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text("utf-8")):
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}#{anchor}"
+
+
+def spans(page):
+    """Return the texts of inline code; a backslash only keeps a table's | apart."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    return [span.replace("\\", "") for span in re.findall(r"`([^`\n]+)`", text)]
+
+
+def paths(page):
+    """Return the inline code that names a file or a folder, of vaeflow or of the scaffold."""
+    folders = {p.name for top in (ROOT, ROOT / "vaeflow") for p in top.iterdir() if p.is_dir()}
+    return {
+        span
+        for span in spans(page)
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)*(/|\.py)", span)
+        and (span.endswith(".py") or span.split("/")[0] in folders)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_paths_exist(page):
+    homes = [ROOT, ROOT / "vaeflow"]
+    if page.parent.name == "benchmarks":
+        homes = [page.parent, page.parent / "shared"]
+    written = scaffold.render("cubic", "posterior") if "plugin" in page.name else ()
+    for path in paths(page):
+        there = any((home / path).exists() for home in homes) or Path(path) in written
+        assert there, f"{page.name} names {path}, which is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_dotted_names_exist(page):
+    for name in re.findall(r"(?<![\w./-])vaeflow(?:\.\w+)+", page.read_text("utf-8")):
+        found, *rest = "vaeflow", *name.split(".")[1:]
+        there = import_module(found)
+        for word in rest:
+            if not hasattr(there, word):  # perhaps a module that nobody has imported yet
+                there = import_module(f"{there.__name__}.{word}")
+            else:
+                there = getattr(there, word)
+
+
+@cache
+def members():
+    """Return the names that the classes of each name in vaeflow give themselves, or inherit."""
+    own, bases = {}, {}
+    for path in (ROOT / "vaeflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            inside = [n for n in ast.walk(node) if isinstance(n, ast.Attribute)]
+            names = {n.attr for n in inside if ast.unparse(n.value) == "self"}
+            names |= {n.target.id for n in node.body if isinstance(n, ast.AnnAssign)}
+            names |= {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+            own.setdefault(node.name, set()).update(names)
+            bases.setdefault(node.name, set()).update(ast.unparse(base) for base in node.bases)
+    for name, parents in bases.items():
+        own[name] |= set().union(*(own.get(parent, ()) for parent in parents))
+    return own
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_members_of_classes_exist(page):
+    for span in spans(page):
+        if match := re.match(r"([A-Z]\w+)\.(\w+)", span):
+            name, member = match.groups()
+            assert member in members().get(name, ()), f"{page.name} names {name}.{member}"
+
+
+def test_the_page_of_the_floors_tells_the_linters_layers():
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| \d+ \| (.*?) \|", page, re.M)
+    told = [set(re.findall(r"`(\w+)/?`", row)) for row in rows]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (contract,) = (
+        c for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers"
+    )
+    assert told == [set(layer.split(" | ")) for layer in reversed(contract["layers"])]
 
 
 def section(page, title):

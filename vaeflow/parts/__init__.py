@@ -1,6 +1,7 @@
 """The parts that are chosen by name: the abstract kinds, and a folder for each kind."""
 
 from vaeflow.data.splits import Splits
+from vaeflow.errors import ConfigError, DataError  # a part raises them: options, files
 from vaeflow.parts.abstract import (
     Component,
     Dataset,
@@ -18,6 +19,8 @@ from vaeflow.terms import Terms
 
 __all__ = [
     "Component",
+    "ConfigError",
+    "DataError",
     "Dataset",
     "Decoder",
     "Encoder",
