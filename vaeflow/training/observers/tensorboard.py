@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaeflow.config.flat import flatten
 from vaeflow.model import VAE
 from vaeflow.pictures import grid, is_image
 from vaeflow.training.observers import Observer, Record
@@ -70,8 +71,10 @@ class TensorBoard(Observer):
                 for k, v in self.last.items()
                 if k in ("train/elbo", "validation/elbo", "active_units")
             }
+            options = flatten(self.config).items()
+            hparams = {k: v if isinstance(v, int | float) else str(v) for k, v in options}
             # run_name="." keeps the hyperparameters in this run instead of a folder below it.
-            self.writer.add_hparams(_flat(self.config), metrics, run_name=".")
+            self.writer.add_hparams(hparams, metrics, run_name=".")
         self.writer.close()
 
 
@@ -96,13 +99,3 @@ def _tag(name: str) -> str:
         return _TAGS[name]
     split, _, term = name.partition("/")
     return f"{term}/{split}"
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{k}": v for k, v in value.items()}
-        else:
-            flat[key] = value
-    return {k: v if isinstance(v, int | float | bool) else str(v) for k, v in flat.items()}
