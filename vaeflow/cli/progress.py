@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +19,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import evaluate_split
 from vaeflow.runs.experiment import Experiment
 from vaeflow.runs.load import load_weights
+from vaeflow.runtime.progress import Advance, unseen
 from vaeflow.training import Fit, Observer
 from vaeflow.training.observers import Record
 
@@ -151,10 +151,10 @@ def _terminal() -> bool:
 
 
 @contextmanager
-def counting(total: int, what: str, done: int = 0) -> Iterator[Any]:
+def counting(total: int, what: str, done: int = 0) -> Iterator[Advance]:
     """Show progress over `total` items, `done` of them before, on a terminal; nothing elsewhere."""
     if not total or not _terminal():
-        yield lambda done: None
+        yield unseen
         return
     count = TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.description}")
     with Progress(BarColumn(bar_width=24), count, TimeRemainingColumn(), transient=True) as bar:

@@ -5,7 +5,6 @@ Shapes: C chains, B batch, L latent size, T steps of the path. Figures are in na
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from vaeflow.evaluation.estimates import PerImage
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import Advance, unseen
 
 ACCEPTANCE = 0.65  # near the best of HMC in many dimensions (Beskos et al. 2013)
 _SCOUTS = 8  # chains of each image that find its step sizes
@@ -62,7 +62,7 @@ def annealed(
     leapfrog: int = 10,
     batch: int = 100,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Advance = unseen,
 ) -> Annealed:
     r"""Bound log p(x) of the images x (N, *data_shape) from below.
 
@@ -99,7 +99,7 @@ def annealed_backwards(
     leapfrog: int = 10,
     batch: int = 100,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Advance = unseen,
 ) -> Annealed:
     r"""Bound log p(x) from above, for images with an exact posterior sample each.
 
@@ -138,7 +138,7 @@ def _run(
     leapfrog: int,
     batch: int,
     seed: int,
-    progress: Callable[[int], None],
+    progress: Advance,
 ) -> Annealed:
     if temperatures < 2:
         raise ConfigError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,13 +25,13 @@ from vaeflow.parts.abstract import Posterior
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import Advance, OpenBar, no_bar
 
 STAGES = ("ais", "gaps", "calibration", "log-dets")
 GAUSSIAN = "identity"
 _BATCH = 10  # images at a time, of what takes long; a bar moves as often
 
 Family = Callable[[int], Posterior]  # of a number of features
-Progress = Callable[[int, str], AbstractContextManager[Callable[[float], None]]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def diagnose(
     simulated: int = 1000,
     skip: Collection[str] = (),
     seed: int = 0,
-    progress: Progress = lambda total, what: nullcontext(lambda done: None),
+    progress: OpenBar = no_bar,
     **local: Any,
 ) -> Diagnosis:
     r"""Split log p(x) − ELBO of the images x (N, *data_shape), and test what it is made of.
@@ -147,8 +146,7 @@ def diagnose(
         simulated: images of the calibration.
         skip: stages that are left out, of `STAGES`.
         seed: the result is a function of it.
-        progress: called at each stage with a number of images and its name; it is entered, and what
-            it gives is called with the number of images done.
+        progress: opens a bar over the images of each stage.
         local: other options of `local_bounds`, such as `rounds`.
 
     Raises:
@@ -212,7 +210,7 @@ def diagnose(
 
 
 def _bounds(
-    model: VAE, x: Tensor, samples: int, seed: int, done: Callable[[float], None]
+    model: VAE, x: Tensor, samples: int, seed: int, done: Advance
 ) -> tuple[PerImage, PerImage]:
     """Return the ELBO and IWAE bound of each image."""
     parts = evaluate_images(model, x, samples=samples, seed=seed, progress=done)

@@ -21,6 +21,7 @@ from vaeflow.nn.masked import Conditioner
 from vaeflow.parts.abstract import Posterior
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import Advance, unseen
 from vaeflow.terms import Terms
 
 
@@ -54,7 +55,7 @@ def local_bounds(
     tolerance: float = 0.01,
     batch: int = 25,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Advance = unseen,
 ) -> LocalBounds:
     r"""Maximize the ELBO of each image over a q of its own, and estimate it by fresh draws.
 

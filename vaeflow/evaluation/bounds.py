@@ -6,7 +6,7 @@ Shapes: K importance samples, B batch, N images. All figures are in nats per ima
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -20,10 +20,10 @@ from vaeflow.evaluation.pareto import UNRELIABLE
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import Advance, unseen
 
 _BATCH = 100
 _RECONSTRUCTIONS = 10  # draws: the errors of images differ by more than those of draws
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def evaluate(
     chunk: int | None = None,
     seed: int = 0,
     dequantized: int | None = None,
-    progress: Progress = lambda images: None,
+    progress: Advance = unseen,
 ) -> Bounds:
     """Estimate the bounds on the images x (N, *data_shape), as `evaluate_images` does.
 
@@ -143,7 +143,7 @@ def evaluate_images(
     chunk: int | None = None,
     seed: int = 0,
     start: int = 0,
-    progress: Progress = lambda images: None,
+    progress: Advance = unseen,
 ) -> Iterator[ImageBounds]:
     r"""Yield the bounds on the images x (N, *data_shape), batch by batch.
 
@@ -176,7 +176,7 @@ def evaluate_images(
 
 @torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def _evaluate_batch(
-    model: VAE, x: Tensor, samples: int, chunk: int | None, progress: Progress
+    model: VAE, x: Tensor, samples: int, chunk: int | None, progress: Advance
 ) -> ImageBounds:
     device, b = model.device, len(x)
     block = max(1, (1_000 if device.type == "cpu" else 100_000) // b)  # draws of each image

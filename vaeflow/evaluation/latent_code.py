@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -20,6 +19,7 @@ from vaeflow.evaluation.estimates import Estimate
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import Advance, unseen
 
 CODE_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
 _ROWS = 10_000  # scores at a time
@@ -50,7 +50,7 @@ def describe_code(
     *,
     images: int = CODE_IMAGES,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Advance = unseen,
 ) -> Code:
     r"""Estimate what z tells of x, from up to `images` of x (N, *data_shape), evenly spaced.
 
@@ -88,9 +88,7 @@ class _Unknown(Exception):
     """The density of q(z) cannot be had; its text says why."""
 
 
-def _log_aggregate(
-    q: Distribution, z: Tensor, own: Tensor, progress: Callable[[int], None]
-) -> Tensor:
+def _log_aggregate(q: Distribution, z: Tensor, own: Tensor, progress: Advance) -> Tensor:
     """Return log (1/N) Σ_j q(z_i|x_j) (N,), float64 on the CPU.
 
     The score of a draw under its own q is known from the draw, and exact where a flow's inverse

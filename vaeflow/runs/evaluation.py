@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,11 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.load import load_weights
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.devices import choose_device
+from vaeflow.runtime.progress import Advance, OpenBar, no_bar, unseen
 from vaeflow.training.checkpoints import Checkpoint
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
-# A number of images, of what, and how many were done before: what it gives is called with those
-# done since.
-Progress = Callable[[int, str, int], AbstractContextManager[Callable[[float], None]]]
 
 
 @dataclass(frozen=True)
@@ -113,10 +110,8 @@ class Evaluation:
         """Return whether all figures are kept from an evaluation before."""
         return self._before is not None and self._before.complete
 
-    def run(
-        self, progress: Progress = lambda total, what, done: nullcontext(lambda done: None)
-    ) -> Report:
-        """Do what is left to do, and keep it; `progress` is entered for each of its two stages.
+    def run(self, progress: OpenBar = no_bar) -> Report:
+        """Do what is left to do, and keep it; `progress` opens a bar for each of the two stages.
 
         Raises:
             NonFiniteError: if a bound is not a number.
@@ -203,7 +198,7 @@ def evaluate_split(
     samples: int,
     chunk: int | None = None,
     kept: Keeper | None = None,
-    progress: Callable[[float], None] = lambda images: None,
+    progress: Advance = unseen,
 ) -> Bounds:
     """Evaluate images with noise of the run's seed: the same figures at each call.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vaeflow.diagnosis.diagnose import Diagnosis
     from vaeflow.evaluation import Estimate
     from vaeflow.model import VAE
+    from vaeflow.runtime.progress import Advance
 
 _PORTRAITS = 4  # images whose posteriors are drawn
 _MAPS = 8  # of more than these the table has the sum and the largest alone
@@ -133,7 +134,7 @@ def command(
         chains=chains,
         skip=skip,
         seed=seed,
-        progress=lambda total, what: _stage(total, what, as_json),
+        progress=lambda total, what, done=0: _stage(total, what, as_json),
     )
     sentences = verdict(found)
     report = {
@@ -161,7 +162,7 @@ def command(
 
 
 @contextmanager
-def _stage(total: int, what: str, as_json: bool) -> Iterator[Any]:
+def _stage(total: int, what: str, as_json: bool) -> Iterator[Advance]:
     """Show a stage as a bar on a terminal, as one line with its seconds elsewhere."""
     from vaeflow.cli.progress import counting
 

@@ -54,6 +54,7 @@ def command(
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
     from vaeflow.runs.evaluation import Evaluation
+    from vaeflow.runtime.progress import no_bar
 
     evaluation = Evaluation(
         Run.open(run),
@@ -71,9 +72,7 @@ def command(
     if not as_json and evaluation.stored:
         click.echo(f"as kept in {kept.path}; --again computes it anew")
     try:
-        report = evaluation.run(
-            lambda total, what, done: counting(0 if as_json else total, what, done)
-        )
+        report = evaluation.run(no_bar if as_json else counting)
     except KeyboardInterrupt:
         click.echo(
             f"Interrupted after {kept.done:,} of {total:,} images; the same command goes on there.",
