@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaeflow.distributions.draw import at_least_float32, draw
+from vaeflow.distributions.draw import draw
+from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.errors import ConfigError
 from vaeflow.parts.abstract import Decoder, Encoder, Likelihood, Posterior, Prior
 from vaeflow.terms import Terms

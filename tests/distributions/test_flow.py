@@ -23,9 +23,10 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
-from vaeflow.distributions.draw import at_least_float32, draw, grad_log_prob, rsample_and_log_prob
+from vaeflow.distributions.draw import Draw, OnePass, draw, grad_log_prob
 from vaeflow.distributions.flow import Flow, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.parts.posteriors.planar import Planar
 
 TOLERANCE = {"rtol": 0, "atol": 1e-10}
@@ -220,16 +221,30 @@ def test_a_distribution_with_its_own_one_pass_method_is_asked_once():
     assert torch.equal(sample.log_det, torch.zeros(4, 3))
 
 
-def test_a_distribution_with_a_draw_method_is_asked_for_its_split():
-    class Split(ZukoStyle):
+def test_a_one_pass_distribution_is_asked_for_its_draw():
+    class Split(ZukoStyle, OnePass):
         def draw(self, shape):
-            return torch.ones(*shape, 2), torch.full(shape, 3.0), torch.full(shape, 0.5)
+            return Draw(torch.ones(*shape, 2), torch.full(shape, 3.0), torch.full(shape, 0.5))
 
     q = Split()
     sample = draw(q, (4,))
     assert q.shapes == []  # `draw` tells the log-determinant apart, so it comes first
     assert torch.equal(sample.log_det, torch.full((4,), 0.5))
     assert torch.equal(sample.log_prob, torch.full((4,), 2.5))
+
+
+def test_methods_of_a_foreign_distribution_are_left_alone():
+    class Foreign(Normal):
+        def draw(self, canvas):
+            raise AssertionError("it draws pictures")
+
+        def grad_log_prob(self, value, order):
+            raise AssertionError("it takes other arguments")
+
+    q = Foreign(torch.zeros(3), torch.ones(3))
+    sample = draw(q, (4,))
+    torch.testing.assert_close(sample.log_prob, q.log_prob(sample.z))
+    torch.testing.assert_close(grad_log_prob(q, sample), -sample.z)
 
 
 @pytest.mark.parametrize(
@@ -245,11 +260,11 @@ def test_a_distribution_with_a_draw_method_is_asked_for_its_split():
 )
 def test_a_plain_distribution_draws_then_scores(q):
     torch.manual_seed(3)
-    z, log_prob = rsample_and_log_prob(q, (5,))
+    sample = draw(q, (5,))
     torch.manual_seed(3)
-    assert torch.equal(z, q.rsample((5,)))
-    assert torch.equal(log_prob, q.log_prob(z))
-    assert torch.equal(draw(q, (5,)).log_det, torch.zeros(5, 3))
+    assert torch.equal(sample.z, q.rsample((5,)))
+    assert torch.equal(sample.log_prob, q.log_prob(sample.z))
+    assert torch.equal(sample.log_det, torch.zeros(5, 3))
 
 
 def test_a_distribution_without_reparametrized_draws_is_refused():
@@ -364,8 +379,9 @@ def test_a_draw_is_differentiable_in_the_parameters_of_base_and_maps():
     loc = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
     s = torch.tensor([0.7, -0.2], dtype=torch.float64, requires_grad=True)
     q = Flow(DiagonalNormal(loc, torch.zeros_like(loc)), [Scale(s)])
-    z, log_prob = rsample_and_log_prob(q, (5,))
-    d_loc, d_s = torch.autograd.grad(z.sum() + log_prob.sum(), (loc, s))
+    sample = draw(q, (5,))
+    z = sample.z
+    d_loc, d_s = torch.autograd.grad(z.sum() + sample.log_prob.sum(), (loc, s))
     # z = e^s (loc + ε), log q = −½ε² − Σs − const: log q moves with s only, and not with loc.
     torch.testing.assert_close(d_loc, 5 * s.detach().exp().expand(3, 2), **TOLERANCE)
     torch.testing.assert_close(d_s, z.detach().sum((0, 1)) - 15.0, **TOLERANCE)

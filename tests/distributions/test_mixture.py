@@ -8,7 +8,7 @@ from pyro.distributions import MixtureOfDiagNormals
 from torch.autograd.functional import jacobian
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from vaeflow.distributions.draw import draw, rsample_and_log_prob
+from vaeflow.distributions.draw import draw
 from vaeflow.distributions.mixture import DiagonalNormalMixture, _ImplicitDraw
 
 TOLERANCE = {"rtol": 0, "atol": 1e-10}
@@ -188,8 +188,8 @@ def test_draws_and_gradients_stay_finite_in_float32_with_large_parameters():
     logits = 10 * torch.randn(50, 6)
     loc, log_variance = 10 * torch.randn(2, 50, 6, 5)
     given = [x.requires_grad_() for x in (logits, loc, log_variance)]
-    z, log_prob = rsample_and_log_prob(DiagonalNormalMixture(*given), (20,))
-    for value in (z, log_prob):
+    sample = draw(DiagonalNormalMixture(*given), (20,))
+    for value in (sample.z, sample.log_prob):
         assert value.isfinite().all()
         for gradient in torch.autograd.grad(value.sum(), given, retain_graph=True):
             assert gradient.isfinite().all()
@@ -197,8 +197,8 @@ def test_draws_and_gradients_stay_finite_in_float32_with_large_parameters():
 
 def test_half_precision_ends_at_the_parameters():
     q = DiagonalNormalMixture(*(x.bfloat16() for x in parameters(3, 2)))
-    z, log_prob = rsample_and_log_prob(q, (4,))
-    assert z.dtype == log_prob.dtype == torch.float32
+    sample = draw(q, (4,))
+    assert sample.z.dtype == sample.log_prob.dtype == torch.float32
 
 
 @pytest.mark.parametrize("apart", [1e2, 1e3, 1e4, 1e5])

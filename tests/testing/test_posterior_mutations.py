@@ -7,9 +7,10 @@ from pydantic import NonNegativeInt
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaeflow.distributions.draw import Draw, at_least_float32
+from vaeflow.distributions.draw import Draw
 from vaeflow.distributions.flow import Flow
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.errors import PluginError
 from vaeflow.parts.abstract import Posterior
 from vaeflow.testing import check, checks

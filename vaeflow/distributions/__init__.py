@@ -1,10 +1,11 @@
 """Densities that are drawn and scored in one pass."""
 
-from vaeflow.distributions.draw import Draw, at_least_float32, draw, grad_log_prob
+from vaeflow.distributions.draw import Draw, OnePass, draw, grad_log_prob
 from vaeflow.distributions.flow import Flow, Map, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal, StandardNormal
 from vaeflow.distributions.levels import LevelCount, Levels
 from vaeflow.distributions.mixture import DiagonalNormalMixture
+from vaeflow.distributions.numerics import at_least_float32
 
 __all__ = [
     "DiagonalNormal",
@@ -14,6 +15,7 @@ __all__ = [
     "LevelCount",
     "Levels",
     "Map",
+    "OnePass",
     "StandardNormal",
     "StandardizedFlow",
     "at_least_float32",

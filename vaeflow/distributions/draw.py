@@ -27,33 +27,32 @@ class Draw(NamedTuple):
         return self.log_base - self.log_det
 
 
-def grad_log_prob(q: Distribution, sample: Draw) -> Tensor:
-    """Return ∂ log q(z)/∂z at a draw of q, (K, B, L), a number for each: no gradient flows on.
+class OnePass(Distribution):
+    """A distribution that scores z as it draws it: `draw` below asks it, and never its `log_prob`.
 
-    A distribution's own `grad_log_prob(sample)` is used where it has one, else its `log_prob`.
-
-    Raises:
-        NotImplementedError, KeyError: where q scores nothing but its own draws.
+    A subclass says how in `draw`. It may say in `grad_log_prob` how ∂ log q/∂z of a draw is had
+    where `log_prob` cannot score it, or is dear.
     """
-    if hasattr(q, "grad_log_prob"):
-        own: Tensor = q.grad_log_prob(sample)
-        return own.detach()
-    with torch.enable_grad():
-        z = sample.z.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(q.log_prob(z).sum(), z)
-    return gradient
+
+    def draw(self, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
+        """Draw z (K, B, L) and return it with its density."""
+        raise NotImplementedError(f"{type(self).__name__} has no draw: define it")
+
+    def grad_log_prob(self, sample: Draw) -> Tensor:
+        """Return ∂ log q(z)/∂z (K, B, L) at a draw."""
+        return _slope(self, sample.z)
 
 
 def draw(q: Distribution, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
-    """Draw from any distribution and score the draw in one forward pass.
+    """Draw z (K, B, L) from any distribution and score it in one forward pass.
 
-    A distribution's own one-pass method is used where it has one: `draw` (`Flow`) or
-    `rsample_and_log_prob` (zuko's flows, which do not tell the log-determinant apart). torch's and
-    Pyro's `TransformedDistribution` is walked forward. Anything else draws, then scores.
+    A `OnePass` (ours) or a distribution with `rsample_and_log_prob` (zuko's flows, which do not
+    tell the log-determinant apart) does both at once. torch's and Pyro's `TransformedDistribution`
+    is walked forward. Any other draws, then scores.
     """
     shape = Size(sample_shape)
-    if hasattr(q, "draw"):
-        return Draw(*q.draw(shape))
+    if isinstance(q, OnePass):
+        return q.draw(shape)
     if hasattr(q, "rsample_and_log_prob"):
         z, log_prob = q.rsample_and_log_prob(shape)
         return Draw(z, log_prob, torch.zeros_like(log_prob))
@@ -64,12 +63,22 @@ def draw(q: Distribution, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
     return Draw(z, log_prob, torch.zeros_like(log_prob))
 
 
-def rsample_and_log_prob(
-    q: Distribution, sample_shape: Size | tuple[int, ...] = ()
-) -> tuple[Tensor, Tensor]:
-    """Return z (K, B, L) and log q(z) (K, B): `draw` without the split."""
-    sample = draw(q, sample_shape)
-    return sample.z, sample.log_prob
+def grad_log_prob(q: Distribution, sample: Draw) -> Tensor:
+    """Return ∂ log q(z)/∂z at a draw of q, (K, B, L), as numbers: no gradient flows through it.
+
+    Raises:
+        NotImplementedError, KeyError: where q scores nothing but its own draws.
+    """
+    gradient = q.grad_log_prob(sample) if isinstance(q, OnePass) else _slope(q, sample.z)
+    return gradient.detach()
+
+
+def _slope(q: Distribution, z: Tensor) -> Tensor:
+    """Return ∂ log q(z)/∂z by autograd."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(q.log_prob(z).sum(), z)
+    return gradient
 
 
 def _walk(q: TransformedDistribution, shape: Size) -> Draw:
@@ -92,8 +101,3 @@ def _walk(q: TransformedDistribution, shape: Size) -> Draw:
         event_dim += t.codomain.event_dim - t.domain.event_dim
         z = y
     return Draw(z, log_base, log_det)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return x in float32 if it came in a half precision, as it is otherwise."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

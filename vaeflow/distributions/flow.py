@@ -15,7 +15,7 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.distributions.draw import Draw, draw, grad_log_prob
+from vaeflow.distributions.draw import Draw, OnePass, draw, grad_log_prob
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import PluginError
 
@@ -30,7 +30,7 @@ class Map(Protocol):
     def __call__(self, z: Tensor, /) -> tuple[Tensor, Tensor]: ...
 
 
-class Flow(Distribution):
+class Flow(OnePass):
     r"""The law of :math:`z = f_T ∘ … ∘ f_1(z_0)` with :math:`z_0 \sim q_0`.
 
     .. math:: \log q(z) = \log q_0(z_0) - \sum_t \log|\det ∂f_t/∂z_{t-1}|

@@ -5,19 +5,17 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from vaeflow.distributions.draw import Draw, at_least_float32
+from vaeflow.distributions.draw import Draw, OnePass
+from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, at_least_float32
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
-
-class DiagonalNormal(Independent):
+class DiagonalNormal(OnePass, Independent):
     r"""N(loc, diag(exp(log_variance))): torch's `Independent(Normal)`, drawn and scored at once.
 
     With z = loc + σ·ε, :math:`\log q(z) = -\sum_i ½ε_i^2 + \log σ_i + ½\log 2π`: the noise is at
@@ -58,7 +56,7 @@ class DiagonalNormal(Independent):
 
     def _score(self, noise: Tensor) -> Tensor:
         log_volume = self.log_scale.expand(self.loc.shape).sum(-1)
-        return -0.5 * (noise * noise).sum(-1) - log_volume - noise.shape[-1] * _HALF_LOG_TWO_PI
+        return -0.5 * (noise * noise).sum(-1) - log_volume - noise.shape[-1] * HALF_LOG_TWO_PI
 
 
 class StandardNormal(DiagonalNormal):
@@ -73,4 +71,4 @@ class StandardNormal(DiagonalNormal):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Score any z (*, L)."""
-        return -0.5 * (value * value).sum(-1) - value.shape[-1] * _HALF_LOG_TWO_PI
+        return -0.5 * (value * value).sum(-1) - value.shape[-1] * HALF_LOG_TWO_PI

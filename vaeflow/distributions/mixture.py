@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
-from vaeflow.distributions.draw import Draw, at_least_float32
+from vaeflow.distributions.draw import Draw, OnePass
+from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, at_least_float32
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
-
-class DiagonalNormalMixture(Distribution):
+class DiagonalNormalMixture(OnePass):
     r"""The law :math:`\sum_c π_c\, N(m_c, \mathrm{diag}\, σ_c^2)` with π = softmax(logits).
 
     A draw picks a component, then its noise. Its derivatives are implicit (Figurnov et al. 2018):
@@ -69,7 +68,7 @@ class DiagonalNormalMixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Score any z (*, L)."""
         x = (value[..., None, :] - self.loc) * (-self.log_scale).exp()
-        log_volume = self.log_scale.sum(-1) + x.shape[-1] * _HALF_LOG_TWO_PI
+        log_volume = self.log_scale.sum(-1) + x.shape[-1] * HALF_LOG_TWO_PI
         log_normal = -0.5 * (x * x).sum(-1) - log_volume
         return (self.log_weights + log_normal).logsumexp(-1)
 
@@ -112,7 +111,7 @@ class _ImplicitDraw(torch.autograd.Function):
         scale = log_scale.exp()
         away = z[..., None, :] - loc  # (K, *, C, L)
         x = away / scale
-        log_n = -0.5 * x * x - log_scale - _HALF_LOG_TWO_PI
+        log_n = -0.5 * x * x - log_scale - HALF_LOG_TWO_PI
         before = F.pad(log_n.cumsum(-1)[..., :-1], (1, 0))  # a difference would lose its digits
         log_w = (log_weights[..., None] + before).log_softmax(-2)
         log_p = (log_w + log_n).logsumexp(-2, keepdim=True)

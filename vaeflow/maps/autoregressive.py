@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vaeflow.distributions.draw import at_least_float32
+from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.maps.univariate import Gate, Univariate
 from vaeflow.nn.masked import MADE
 from vaeflow.nn.mlp import Activation

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vaeflow.distributions.draw import at_least_float32
+from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.maps.univariate import Univariate
 from vaeflow.nn.masked import Conditioner
 from vaeflow.nn.mlp import Activation

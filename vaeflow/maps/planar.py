@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from vaeflow.distributions.numerics import log_softplus, softplus
+
 _NEWTON_STEPS = 50  # a handful do, and log(w·û) more where a map throws z far
 
 
@@ -84,7 +86,7 @@ class _Constrained(torch.autograd.Function):
     def forward(ctx: FunctionCtx, w: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         wu, ww = (w * u).sum(-1), (w * w).sum(-1)
         flat = ww == 0
-        c = ((_softplus(wu) - 1 - wu) / ww).masked_fill_(flat, 0.0)
+        c = ((softplus(wu) - 1 - wu) / ww).masked_fill_(flat, 0.0)
         log_slope = log_softplus(wu).masked_fill_(flat, 0.0)
         u_hat = torch.addcmul(u, c[..., None], w)
         ctx.save_for_backward(w, u, wu, ww, c, log_slope, u_hat)
@@ -239,15 +241,3 @@ def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
     tanh = torch.tanh(a)
     residual = target - (a - tanh) - log_slope.exp() * tanh
     return a + (residual - residual.detach()) / slope
-
-
-def log_softplus(x: Tensor) -> Tensor:
-    """Return log(log(1 + eˣ)) without underflow: it tends to x as x → −∞."""
-    far = x < -15  # there log(1 + eˣ) = eˣ(1 − eˣ/2 + …), exact in float64 up to e^(2x)/3
-    near = torch.log(_softplus(torch.where(far, 0.0, x)))
-    return torch.where(far, x - 0.5 * torch.exp(torch.where(far, x, -15.0)), near)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    """Return log(1 + eˣ) to the last digit; torch's own is x from 20 on, off by e⁻²⁰."""
-    return F.softplus(x, threshold=40)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from vaeflow.distributions.numerics import softplus
 
 
 class RadialMap:
@@ -26,8 +27,8 @@ class RadialMap:
         # No softplus may underflow to 0, as 0/0 would follow at the centre.
         tiny = torch.finfo(centre.dtype).tiny
         self.centre = centre
-        self.alpha = F.softplus(a, threshold=40) + tiny
-        self.s = F.softplus(b, threshold=40) + tiny
+        self.alpha = softplus(a) + tiny
+        self.s = softplus(b) + tiny
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""

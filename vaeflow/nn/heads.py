@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaeflow.distributions.draw import at_least_float32
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.nn.mlp import Init, initialize
 
 Amortize = Literal["full", "none"]

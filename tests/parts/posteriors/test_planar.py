@@ -13,11 +13,11 @@ from torch.autograd.functional import jacobian
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.flow import Flow
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.distributions.numerics import log_softplus
 from vaeflow.maps.planar import (
     PlanarMaps,
     _Constrained,
     _Stack,
-    log_softplus,
     planar_log_det,
     planar_root,
 )
@@ -164,26 +164,6 @@ def test_planar_log_det_against_mpmath(wu, magnitude, dtype, rel, floor):
         grads = torch.autograd.grad(value, (a, x))
         assert close(grads[0].item(), d_a, rel, floor)
         assert close(grads[1].item(), d_wu, rel, floor)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "rel"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=["float64", "float32"]
-)
-@pytest.mark.parametrize("x", [*SLOPES, -15.001, -15.0, -14.999, -5.0, 5.0, 19.9, 20.1, 40.5])
-def test_log_softplus_against_mpmath(x, dtype, rel):
-    x = torch.tensor(x, dtype=dtype, requires_grad=True)
-    value = log_softplus(x)
-    expected = mpmath.log(mp_softplus(x.item()))
-    assert close(value.item(), expected, rel, 0)
-    (grad,) = torch.autograd.grad(value, x)
-    d_x = 1 / (1 + mpmath.exp(-mpmath.mpf(x.item()))) / mp_softplus(x.item())
-    # Where the expansion takes over it is exact to e^(2x), which is its derivative's error too.
-    assert close(grad.item(), d_x, 10 * rel, 0)
-
-
-def test_log_softplus_at_its_zero():
-    x = torch.log(torch.expm1(torch.tensor(1.0, dtype=torch.float64)))
-    assert log_softplus(x).abs() < 1e-15
 
 
 def mp_textbook(z, w, u, b):

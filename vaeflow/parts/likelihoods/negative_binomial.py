@@ -8,8 +8,8 @@ from pydantic import PositiveFloat
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from vaeflow.distributions.numerics import log_softplus
 from vaeflow.parts.abstract import Shape
-from vaeflow.parts.likelihoods.poisson import log_softplus
 from vaeflow.parts.likelihoods.scaled import Scale, Scaled
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 from torch.distributions import Poisson as TorchPoisson
 
+from vaeflow.distributions.numerics import log_softplus
 from vaeflow.parts.abstract import Likelihood
 
 
@@ -34,10 +35,3 @@ class _Poisson(TorchPoisson):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return x * self.log_rate - self.rate - torch.lgamma(x + 1)
-
-
-def log_softplus(x: Tensor) -> Tensor:
-    """Return log log(1 + e^x), finite for all x: x − e^x/2 where e^x is small."""
-    edge = -20.0
-    low = x.clamp(max=edge)
-    return torch.where(x < edge, low - low.exp() / 2, F.softplus(x.clamp(min=edge)).log())

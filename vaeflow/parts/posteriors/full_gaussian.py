@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, MultivariateNormal, register_kl
 
-from vaeflow.distributions.draw import Draw
+from vaeflow.distributions.draw import Draw, OnePass
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.nn.heads import FlowParameters, GaussianHead
 from vaeflow.nn.mlp import Init
@@ -43,7 +43,7 @@ class FullGaussian(Posterior):
         return CholeskyNormal(base.loc, base.log_scale, lower)
 
 
-class CholeskyNormal(MultivariateNormal):
+class CholeskyNormal(OnePass, MultivariateNormal):
     r"""N(loc, TTᵀ) with T = diag(exp(log_scale))(I + lower), drawn and scored at once.
 
     torch's `MultivariateNormal`, but for draws scored by their noise, and for log-determinants that
