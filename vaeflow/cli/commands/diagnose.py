@@ -107,13 +107,13 @@ def command(
     The defaults take minutes for a planar flow of the digits, and more for a larger model:
     --images 20 or --skip gaps for a quick look.
     """
-    from vaeflow import load
     from vaeflow.diagnosis.diagnose import diagnose
     from vaeflow.diagnosis.verdict import verdict
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of, load_data
     from vaeflow.runs.diagnosis import families
     from vaeflow.runs.directory import Run
+    from vaeflow.runs.load import load
     from vaeflow.version import __version__
 
     if out is not None:

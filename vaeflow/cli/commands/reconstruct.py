@@ -36,11 +36,11 @@ def command(
     """Draw z from q(z|x) for test data, through the whole flow, and show x beside E[x|z]."""
     import torch
 
-    from vaeflow import load
     from vaeflow.cli.output import new_file, write_values
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of, load_data
     from vaeflow.runs.directory import Run
+    from vaeflow.runs.load import load
 
     with new_file(out):
         plugins = load_plugins(selection)

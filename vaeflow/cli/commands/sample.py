@@ -31,9 +31,9 @@ def command(
     """Draw z from the prior of the model in RUN and show the mean of p(x|z)."""
     import torch
 
-    from vaeflow import load
     from vaeflow.cli.output import new_file, write_values
     from vaeflow.plugins.loading import load_plugins
+    from vaeflow.runs.load import load
 
     with new_file(out):
         model = load(run, plugins=load_plugins(selection))
