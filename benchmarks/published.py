@@ -36,8 +36,8 @@ from vaeflow.benchmark.engines import launch, trouble
 from vaeflow.benchmark.grid import FILE, Grid
 from vaeflow.cli.signals import interruptible
 from vaeflow.comparison.finished import Finished, find, look
-from vaeflow.config.options import show
 from vaeflow.config.settings import Config, PartConfig
+from vaeflow.config.text import show
 from vaeflow.errors import VaeflowError
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.build import load_data

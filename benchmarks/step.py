@@ -28,7 +28,9 @@ from shared.work import BATCH, WORK, data, floor, own_floor, vaeflow_step, vaefl
 from torch import nn
 
 from vaeflow.data.splits import Splits
-from vaeflow.runs import experiment
+from vaeflow.runs.directory import Run
+from vaeflow.training import Observer
+from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.tensorboard import TensorBoard
 
 Times = Mapping[str, Sequence[float]]  # of a contender, the seconds per step of each round
@@ -61,7 +63,7 @@ CLAIMS = (
 )
 
 
-class Memory(experiment.Observer):
+class Memory(Observer):
     """Notes the peak memory of the process after each epoch."""
 
     def __init__(self) -> None:
@@ -82,11 +84,11 @@ def epoch_overhead(splits: Splits, epochs: int) -> dict[str, float]:
         run = Path(folder)
         memory = Memory()
         crew = [
-            experiment.MetricsFile(run / "metrics.jsonl"),
+            MetricsFile(run / "metrics.jsonl"),
             TensorBoard(run, {"recipe": "zoltowski-mnist"}, splits.validation, 10),
             memory,
         ]
-        store = experiment.Run(run).store
+        store = Run(run).store
         records = trainer.run(crew, store).records
     seconds = [r["seconds"] for r in records]
     spent = [b - a for a, b in zip([0.0, *seconds], seconds, strict=False)]

@@ -25,6 +25,7 @@ from vaeflow.config.settings import Config
 from vaeflow.evaluation import evaluate
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs import experiment
+from vaeflow.runs.build import images_of, load_data
 from vaeflow.runs.directory import Run
 from vaeflow.training import Observer
 
@@ -94,8 +95,8 @@ def figures(run: Run) -> dict[str, Any]:
     """Evaluate a run on the test images."""
     plugins = load_plugins()
     config = run.config(plugins)
-    splits = experiment.load_data(config, plugins)
-    x = experiment.images_of(splits, "test", config)
+    splits = load_data(config, plugins)
+    x = images_of(splits, "test", config)
     model = load(run.path)
     bounds = evaluate(model, x, samples=K)
     records = run.metrics()

@@ -15,8 +15,9 @@ import tomli_w
 from vaeflow.config.files import read_toml
 from vaeflow.config.flat import flatten, nest
 from vaeflow.config.layers import Layers
-from vaeflow.config.options import describe, show
+from vaeflow.config.options import describe
 from vaeflow.config.settings import Config, setting_fields
+from vaeflow.config.text import show
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import KINDS

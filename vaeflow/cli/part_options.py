@@ -131,8 +131,8 @@ def _setting_names() -> list[str]:
 
 
 def _setting_options() -> list[click.Option]:
-    from vaeflow.config.options import show, type_name
     from vaeflow.config.settings import setting_fields
+    from vaeflow.config.text import show, type_name
 
     options = []
     for name, field in setting_fields().items():

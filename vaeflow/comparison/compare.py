@@ -13,7 +13,7 @@ from torch import Tensor
 from vaeflow.comparison.differences import Difference, difference, over_seeds
 from vaeflow.comparison.finished import Finished, Unfinished
 from vaeflow.comparison.labels import labels, short
-from vaeflow.config.options import show
+from vaeflow.config.text import show
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.evaluation import Estimate
 

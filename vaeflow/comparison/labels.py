@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vaeflow.config.options import show
+from vaeflow.config.text import show
 from vaeflow.plugins.registry import KINDS
 
 

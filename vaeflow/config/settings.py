@@ -19,7 +19,8 @@ from pydantic import (
     field_validator,
 )
 
-from vaeflow.config.options import explain, read
+from vaeflow.config.options import explain
+from vaeflow.config.text import read
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.registry import KINDS
 

@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import torch
 
-from vaeflow.config.options import options_model, show, type_name, validate
+from vaeflow.config.options import options_model, validate
+from vaeflow.config.text import show, type_name
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.parts.abstract import (
     Dataset,

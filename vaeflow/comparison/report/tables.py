@@ -9,8 +9,8 @@ from vaeflow.comparison.compare import Comparison
 from vaeflow.comparison.differences import Difference
 from vaeflow.comparison.labels import short
 from vaeflow.comparison.report.cautions import cautions
-from vaeflow.config.options import show
 from vaeflow.config.settings import setting_fields
+from vaeflow.config.text import show
 from vaeflow.evaluation import Estimate
 from vaeflow.plugins.registry import KINDS
 
