@@ -176,8 +176,8 @@ def picture(found: Mapping[str, Scored], path: Path) -> None:
     from PIL import Image
 
     plugins = load_plugins()
-    config = found[CROSS_ENTROPY].runs[0].run.config(plugins)
-    x = images_of(load_data(config, plugins), "test", config)[:DIGITS]
+    plan = found[CROSS_ENTROPY].runs[0].run.plan(plugins)
+    x = images_of(load_data(plan), "test", plan.config)[:DIGITS]
     rows: list[tuple[str, list[Tensor]]] = [("test images", [x])]
     for name, scored in found.items():
         model = load(scored.runs[0].run.path, plugins=plugins)

@@ -36,7 +36,7 @@ from vaeflow.benchmark.engines import launch, trouble
 from vaeflow.benchmark.grid import FILE, Grid
 from vaeflow.cli.signals import interruptible
 from vaeflow.comparison.finished import Finished, find, look
-from vaeflow.config.settings import Config, PartConfig
+from vaeflow.config.layers import Layers
 from vaeflow.config.text import show
 from vaeflow.errors import VaeflowError
 from vaeflow.plugins.loading import Plugins, load_plugins
@@ -72,7 +72,9 @@ def command(dataset: str, posterior: str, *, epochs: int, runs: int, samples: in
 def at_hand(dataset: str, plugins: Plugins) -> bool:
     """Tell whether a data set can be loaded, and print why not."""
     try:
-        load_data(Config(dataset=PartConfig(name=dataset)), plugins)
+        layers = Layers()
+        layers.add({"dataset": dataset}, "benchmark")
+        load_data(layers.resolve(plugins))
     except VaeflowError as error:
         print(f"{dataset}: {error}", flush=True)
         return False
@@ -112,7 +114,7 @@ def _figures(run: Finished, *, bits: bool) -> dict[str, Any]:
     return {
         "negative ELBO": -run.stored.figures.elbo.values.mean().item() / unit,
         "NLL": run.stored.figures.nll.values.mean().item() / unit,
-        "epochs": run.run.metrics()[-1]["epoch"],
+        "epochs": run.run.metrics[-1]["epoch"],
         "best epoch": run.summary["best_epoch"],
         "hours": run.summary["seconds"] / 3600,
     }

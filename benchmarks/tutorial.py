@@ -20,13 +20,12 @@ from shared.common import RESULTS, machine, table, write_results
 
 from vaeflow import load
 from vaeflow.config.files import read_recipe
-from vaeflow.config.layers import Layers
-from vaeflow.config.settings import Config
+from vaeflow.config.layers import Layers, Plan
 from vaeflow.evaluation import evaluate
 from vaeflow.plugins.loading import load_plugins
-from vaeflow.runs import experiment
 from vaeflow.runs.build import images_of, load_data
 from vaeflow.runs.directory import Run
+from vaeflow.runs.experiment import Watch, resume, train
 from vaeflow.training import Observer
 
 # The losses that the tutorial prints.
@@ -66,7 +65,7 @@ class Lines(Observer):
         )
 
 
-def configured(options: dict[str, Any], data_root: Path | None) -> Config:
+def configured(options: dict[str, Any], data_root: Path | None) -> Plan:
     """Return the recipe with `options` laid over it."""
     layers = Layers()
     layers.add(read_recipe("zoltowski-mnist"), "recipe")
@@ -78,31 +77,25 @@ def configured(options: dict[str, Any], data_root: Path | None) -> Config:
 
 def finished(path: Path, options: dict[str, Any], data_root: Path | None) -> Run:
     """Return the finished run in `path`: trained, resumed, or found."""
-    plugins = load_plugins()
+    watch = Watch(observers=lambda run, experiment: [Lines(path.name)])
     if path.exists():
         run = Run.open(path)
-        config = run.config(plugins)
-        if run.status().get("state") != "completed":
-            prepared = experiment.prepare(config, plugins)
-            experiment.resume(run, prepared, lambda r: [Lines(path.name)])
+        resume(run, load_plugins(), watch=watch)
         return run
-    prepared = experiment.prepare(configured(options, data_root), plugins)
-    run, _ = experiment.train(prepared, path, lambda r: [Lines(path.name)])
-    return run
+    return train(configured(options, data_root), path, watch).run
 
 
 def figures(run: Run) -> dict[str, Any]:
     """Evaluate a run on the test images."""
     plugins = load_plugins()
-    config = run.config(plugins)
-    splits = load_data(config, plugins)
-    x = images_of(splits, "test", config)
+    plan = run.plan(plugins)
+    x = images_of(load_data(plan), "test", plan.config)
     model = load(run.path)
     bounds = evaluate(model, x, samples=K)
-    records = run.metrics()
+    records = run.metrics
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "binarization": config.binarization,
+        "binarization": plan.config.binarization,
         "elbo": bounds.elbo,
         "nll": bounds.nll,
         "kl": bounds.kl,
@@ -182,7 +175,7 @@ def main(data_root: Path | None, runs: Path, only: tuple[str, ...], threads: int
     for name in only or RUNS:
         finished(runs / name, RUNS[name], data_root)
     done = {name: Run(runs / name) for name in RUNS if (runs / name).exists()}
-    done = {name: run for name, run in done.items() if run.status().get("state") == "completed"}
+    done = {name: run for name, run in done.items() if run.status.get("state") == "completed"}
     RESULTS.mkdir(exist_ok=True)
     report({name: figures(run) for name, run in done.items()})
 

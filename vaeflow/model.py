@@ -5,7 +5,9 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +81,9 @@ class VAE(nn.Module):
         self.prior = prior
         self.decoder = decoder
         self.likelihood = likelihood
+        # kind -> the registered name and the options, where the parts were chosen by name: with
+        # them the model can be saved as a run directory.
+        self.chosen: Mapping[str, Any] = {}
 
     @property
     def data_shape(self) -> tuple[int, ...]:

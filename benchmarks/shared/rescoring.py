@@ -135,9 +135,9 @@ def measure(
     """
     plugins = load_plugins()
     runs = [run for place in places if isinstance(run := look(place, "test", samples), Finished)]
-    config = runs[0].run.config(plugins)
-    splits = load_data(config, plugins)
-    validation, test = (images_of(splits, name, config) for name in ("validation", "test"))
+    plan = runs[0].run.plan(plugins)
+    splits = load_data(plan)
+    validation, test = (images_of(splits, name, plan.config) for name in ("validation", "test"))
     found = {}
     for name, options in models.items():
         own = [run for run in runs if options.items() <= run.config.items()]

@@ -16,7 +16,7 @@ from vaeflow.config.layers import Layers
 from vaeflow.data.splits import Splits
 from vaeflow.nn.heads import FlowParameters
 from vaeflow.plugins.loading import load_plugins
-from vaeflow.runs import experiment
+from vaeflow.runs.build import build_model, make
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training import Trainer
 
@@ -89,16 +89,14 @@ def vaeflow_trainer(options: dict[str, object], splits: Splits, epochs: int) -> 
     layers = Layers()
     layers.add(read_recipe("zoltowski-mnist"), "recipe")
     layers.add({**options, "epochs": epochs, "seed": 1}, "benchmark")
-    config = layers.resolve(plugins)
-    model = experiment.build(config, plugins, SHAPE)
-    make = plugins.require("objective", config.objective.name).load()
+    plan = layers.resolve(plugins)
     return Trainer(
-        model,
+        build_model(plan, SHAPE),
         splits.train,
         splits.validation,
-        objective=make(**config.objective.options),
-        binarization=config.binarization,
-        settings=config,
+        objective=make(plan, "objective"),
+        binarization=plan.config.binarization,
+        settings=plan.config,
     )
 
 

@@ -15,7 +15,7 @@ from vaeflow.benchmark.grid import Grid
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Layers
 from vaeflow.plugins.loading import load_plugins
-from vaeflow.runs.build import build
+from vaeflow.runs.build import build_model
 
 AUTHORS = {  # the defaults of their code, and the optimizer that it makes
     "latent": 64, "batch_size": 100, "optimizer": "adamax", "lr": 0.0005, "eps": 1e-7,
@@ -93,7 +93,7 @@ def test_models_have_the_size_of_the_authors_network_and_of_16_maps(grids, poste
     config = grids("binarized-mnist", posterior, epochs=1, runs=1).cells[0].config
     layers, plugins = Layers(), load_plugins(quiet=True)
     layers.add(config, "the grid")
-    model = build(layers.resolve(plugins), plugins, (1, 28, 28))
+    model = build_model(layers.resolve(plugins), (1, 28, 28))
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters == 3_067_105 + 16 * PER_MAP[posterior]
 

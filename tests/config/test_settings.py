@@ -25,7 +25,7 @@ def resolve(plugins):
         stack = Layers()
         for number, layer in enumerate(layers, 1):
             stack.add(layer, f"layer {number}")
-        return stack.resolve(plugins)
+        return stack.resolve(plugins).config
 
     return run
 
@@ -65,7 +65,7 @@ def test_another_part_drops_the_options_of_the_one_it_replaces_and_says_so(plugi
     assert layers.dropped == [
         "posterior 'iaf' (flags) replaces 'planar': its options steps are dropped"
     ]
-    config = layers.resolve(plugins)
+    config = layers.resolve(plugins).config
     assert config.posterior.name == "vaeflow/iaf"
     assert config.posterior.options["steps"] != 3
 
@@ -76,7 +76,7 @@ def test_the_same_part_named_again_keeps_its_options(plugins, again):
     layers.add({"posterior": {"name": "planar", "steps": 3}}, "recipe")
     layers.add({"posterior": again}, "flags")
     assert layers.dropped == []
-    assert layers.resolve(plugins).posterior.options["steps"] == 3
+    assert layers.resolve(plugins).config.posterior.options["steps"] == 3
 
 
 def test_what_is_written_reads_back_the_same(resolve, tmp_path):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from vaeflow.config.settings import Config, PartConfig
+from vaeflow.config.layers import Layers
 from vaeflow.diagnosis.calibration import Calibration, simulate
 from vaeflow.diagnosis.diagnose import STAGES, Bracket, Diagnosis, diagnose
 from vaeflow.diagnosis.gaps import split_gap
@@ -213,8 +213,9 @@ def test_the_families_are_the_runs_own_a_gaussian_and_a_richer_one(one_sentence)
     plugins = load_plugins(Selection(allowed=frozenset()))
 
     def of(name, richer=(), **options):
-        config = Config(latent=2, posterior=PartConfig(name=name, options=options))
-        return families(config, plugins, richer)
+        layers = Layers()
+        layers.add({"latent": 2, "posterior": {"name": name, **options}}, "the test")
+        return families(layers.resolve(plugins), richer)
 
     assert [*of("identity")] == ["identity", "planar"]
     assert [*of("planar")] == ["planar", "identity", "mixture"]

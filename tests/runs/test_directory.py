@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import vaeflow
-from vaeflow.config.layers import Layers
-from vaeflow.config.settings import Config
+from vaeflow.config.layers import Layers, Plan
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run, new_path
@@ -24,17 +23,17 @@ FACTS = {"data_shape": (4, 4), "threads": 1}
 
 
 @pytest.fixture
-def config() -> Config:
+def plan() -> Plan:
     layers = Layers()
     layers.add({"posterior": {"name": "planar", "steps": 3}, "seed": 7}, "test")
     return layers.resolve(load_plugins())
 
 
-def test_a_new_run_holds_its_configuration_and_its_environment(tmp_path, config):
-    run = Run.create(tmp_path / "deep" / "run", config, load_plugins(), FACTS)
+def test_a_new_run_holds_its_configuration_and_its_environment(tmp_path, plan):
+    run = Run.create(tmp_path / "deep" / "run", plan, FACTS)
     again = Run.open(run.path)
-    assert again.config(load_plugins()) == config
-    environment = again.environment()
+    assert again.plan(load_plugins()).config == plan.config
+    environment = again.environment
     assert environment["parts"]["posterior"] == {
         "name": "vaeflow/planar",
         "distribution": "vaeflow",
@@ -42,11 +41,11 @@ def test_a_new_run_holds_its_configuration_and_its_environment(tmp_path, config)
     }
     assert environment["torch"] == torch.__version__
     assert environment["data_shape"] == [4, 4]
-    assert (again.status(), again.summary(), again.metrics()) == ({}, {}, [])
+    assert (again.status, again.summary, again.metrics) == ({}, {}, [])
 
 
 @pytest.mark.parametrize("kind", ["directory", "full directory", "file", "dangling link"])
-def test_nothing_that_exists_becomes_a_run(tmp_path, config, kind, snapshot, one_sentence):
+def test_nothing_that_exists_becomes_a_run(tmp_path, plan, kind, snapshot, one_sentence):
     path = tmp_path / "run"
     if kind == "file":
         path.write_text("mine")
@@ -58,24 +57,24 @@ def test_nothing_that_exists_becomes_a_run(tmp_path, config, kind, snapshot, one
             (path / "config.toml").write_text("mine")
     before = snapshot(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        Run.create(path, config, load_plugins(), FACTS)
+        Run.create(path, plan, FACTS)
     one_sentence(str(caught.value))
     assert f"--run-dir {path}: it exists, and nothing is overwritten" in str(caught.value)
     assert "choose another, or continue it with `vaeflow resume" in str(caught.value)
     assert snapshot(tmp_path) == before
 
 
-def test_a_run_below_a_file_is_refused(tmp_path, config, one_sentence):
+def test_a_run_below_a_file_is_refused(tmp_path, plan, one_sentence):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cannot be written \(Not a directory\)") as caught:
-        Run.create(tmp_path / "file" / "run", config, load_plugins(), FACTS)
+        Run.create(tmp_path / "file" / "run", plan, FACTS)
     one_sentence(str(caught.value))
 
 
 @pytest.mark.parametrize("failing", ["write_bytes", "replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_run_that_cannot_be_begun_leaves_no_directory(
-    tmp_path, config, failing, error, monkeypatch
+    tmp_path, plan, failing, error, monkeypatch
 ):
     def refuse(*args, **kwargs):
         raise error
@@ -83,7 +82,7 @@ def test_a_run_that_cannot_be_begun_leaves_no_directory(
     monkeypatch.setattr(Path, failing, refuse)
     expected = StorageError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as caught:
-        Run.create(tmp_path / "run", config, load_plugins(), FACTS)
+        Run.create(tmp_path / "run", plan, FACTS)
     assert not (tmp_path / "run").exists()
     if expected is StorageError:
         assert "(No space left on device): check the path, its permissions and the free" in str(
@@ -91,8 +90,8 @@ def test_a_run_that_cannot_be_begun_leaves_no_directory(
         )
 
 
-def test_a_name_tells_when_and_what(config, tmp_path):
-    path = new_path(tmp_path, config)
+def test_a_name_tells_when_and_what(plan, tmp_path):
+    path = new_path(tmp_path, plan.config)
     assert path.parent == tmp_path
     assert re.fullmatch(r"\d{8}-\d{6}-planar-digits-s7", path.name)
 
@@ -111,9 +110,9 @@ sys.stdin.read()
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone_however_it_ended(
-    tmp_path, config, one_sentence
+    tmp_path, plan, one_sentence
 ):
-    run = Run.create(tmp_path / "run", config, load_plugins(), FACTS)
+    run = Run.create(tmp_path / "run", plan, FACTS)
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER, str(run.path / "lock")],
         stdin=subprocess.PIPE,
@@ -133,8 +132,8 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_ended(
         assert (run.path / "lock").read_text().startswith(f"pid {os.getpid()} on ")
 
 
-def test_a_lock_that_the_file_system_refuses(tmp_path, config, monkeypatch, one_sentence):
-    run = Run.create(tmp_path / "run", config, load_plugins(), FACTS)
+def test_a_lock_that_the_file_system_refuses(tmp_path, plan, monkeypatch, one_sentence):
+    run = Run.create(tmp_path / "run", plan, FACTS)
 
     def refuse(*args):
         raise OSError(37, "No locks available")
@@ -148,13 +147,13 @@ def test_a_lock_that_the_file_system_refuses(tmp_path, config, monkeypatch, one_
         run.locked().__enter__()
 
 
-def test_status_and_summary_are_replaced_in_one_motion(tmp_path, config, monkeypatch):
-    run = Run.create(tmp_path / "run", config, load_plugins(), FACTS)
+def test_status_and_summary_are_replaced_in_one_motion(tmp_path, plan, monkeypatch):
+    run = Run.create(tmp_path / "run", plan, FACTS)
     run.set_status("running")
     run.set_status("completed", epoch=3, step=40)
     run.set_summary({"elbo": 1.5})
-    assert run.status() == {"state": "completed", "epoch": 3, "step": 40}
-    assert run.summary() == {"elbo": 1.5}
+    assert run.status == {"state": "completed", "epoch": 3, "step": 40}
+    assert run.summary == {"elbo": 1.5}
 
     def torn(self, *args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -162,15 +161,15 @@ def test_status_and_summary_are_replaced_in_one_motion(tmp_path, config, monkeyp
     monkeypatch.setattr(Path, "write_bytes", torn)
     with pytest.raises(StorageError, match=r"status\.json cannot be written \(No space left"):
         run.set_status("failed")
-    assert run.status()["state"] == "completed"
+    assert run.status["state"] == "completed"
 
 
 def test_a_finished_run_tells_what_it_did(trained):
     run = Run.open(trained)
-    assert run.status() == {"state": "completed", "epoch": 2, "step": 6}
-    assert [record["epoch"] for record in run.metrics()] == [1, 2]
+    assert run.status == {"state": "completed", "epoch": 2, "step": 6}
+    assert [record["epoch"] for record in run.metrics] == [1, 2]
     assert run.checkpoint().step == 6
-    environment = run.environment()
+    environment = run.environment
     assert environment["data_sizes"] == {"train": 24, "validation": 8, "test": 6}
     assert environment["threads"] == 1
     assert len(environment["data_sha256"]) == 64
@@ -208,7 +207,7 @@ def test_a_damaged_file_is_named(run_copy, name, content, told, one_sentence):
         file.write_text(content)
     run = Run.open(run_copy)
     with pytest.raises(CheckpointError) as caught:
-        {"environment.json": run.environment, "status.json": run.status}.get(name, run.summary)()
+        getattr(run, name.removesuffix(".json"))
     one_sentence(str(caught.value))
     assert str(caught.value).startswith(f"{file} {told}")
 
@@ -216,7 +215,7 @@ def test_a_damaged_file_is_named(run_copy, name, content, told, one_sentence):
 def test_a_torn_last_line_of_the_metrics_is_left_out(run_copy):
     with open(run_copy / "metrics.jsonl", "a") as f:
         f.write('{"epoch": 3, "st')
-    assert [record["epoch"] for record in Run.open(run_copy).metrics()] == [1, 2]
+    assert [record["epoch"] for record in Run.open(run_copy).metrics] == [1, 2]
 
 
 def needing(run_copy: Path, qualified: str) -> Run:
@@ -234,7 +233,7 @@ def needing(run_copy: Path, qualified: str) -> Run:
 
 def test_a_missing_distribution_is_named_with_its_installation(run_copy, one_sentence):
     with pytest.raises(PluginError) as caught:
-        needing(run_copy, "vaeflow-twist/twist").config(load_plugins())
+        needing(run_copy, "vaeflow-twist/twist").plan(load_plugins())
     one_sentence(str(caught.value))
     assert "needs posterior 'vaeflow-twist/twist' of vaeflow-twist 1.2" in str(caught.value)
     assert "not installed: pip install vaeflow-twist" in str(caught.value)
@@ -245,7 +244,7 @@ def test_a_distribution_that_is_there_but_fails_is_not_to_be_installed(
 ):
     plugin("vaeflow-twist", "import no_such_module")
     with pytest.raises(PluginError) as caught:
-        needing(run_copy, "vaeflow-twist/twist").config(load_plugins())
+        needing(run_copy, "vaeflow-twist/twist").plan(load_plugins())
     one_sentence(str(caught.value))
     assert "failed to load (ModuleNotFoundError" in str(caught.value)
     assert "`vaeflow plugins info vaeflow-twist` says where" in str(caught.value)
@@ -257,11 +256,11 @@ def test_a_configuration_that_was_broken_by_hand(run_copy, one_sentence):
     text = file.read_text()
     file.write_text(text.replace("latent = 3", "latent = -3"))
     with pytest.raises(ConfigError, match=r"--latent: got -3") as caught:
-        Run.open(run_copy).config(load_plugins())
+        Run.open(run_copy).plan(load_plugins())
     one_sentence(str(caught.value))
     file.write_text(text.replace("latent = 3", "latents = 3"))
     with pytest.raises(ConfigError, match=r"config\.toml: unknown setting 'latents'"):
-        Run.open(run_copy).config(load_plugins())
+        Run.open(run_copy).plan(load_plugins())
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -305,9 +304,9 @@ def test_a_read_only_run_is_read_without_a_trace(run_copy, snapshot, monkeypatch
     ):  # fmt: skip
         monkeypatch.setattr(owner, name, refuse)
     run = Run.open(run_copy)
-    assert run.config(load_plugins()).latent == 3
-    assert run.status()["state"] == "completed"
-    assert len(run.metrics()) == 2
+    assert run.plan(load_plugins()).config.latent == 3
+    assert run.status["state"] == "completed"
+    assert len(run.metrics) == 2
     assert weights(run_copy)
     assert snapshot(run_copy) == before
     monkeypatch.undo()
@@ -318,6 +317,6 @@ def test_a_read_only_run_is_read_without_a_trace(run_copy, snapshot, monkeypatch
 def test_the_best_and_the_last_weights_differ_only_if_an_earlier_epoch_was_best(trained):
     best = vaeflow.load(trained, weights="best").state_dict()
     last = vaeflow.load(trained, weights="last").state_dict()
-    records = Run.open(trained).metrics()
+    records = Run.open(trained).metrics
     earlier = records[0]["validation/elbo"] > records[1]["validation/elbo"]
     assert equal(best, last) is not earlier

@@ -147,7 +147,7 @@ def make_cells(
                 layers.add(raw, source)
             layers.add(nest({**fixed, **parts, **varied, "seed": seed}), "the command line")
             remarks.update(dict.fromkeys(layers.dropped))
-            config = layers.resolve(plugins)
+            config = layers.resolve(plugins).config
             cell = Cell(_name(config, chosen, names, varied), config.to_toml())
             _put(found, cell)
     return [*found.values()], [*remarks]

@@ -13,20 +13,21 @@ from typing import Any
 class Stop:
     """Becomes true at the first signal; `code` is then the exit code, 128 + its number."""
 
-    code = 0
+    def __init__(self) -> None:
+        self.code = 0
 
     def __call__(self) -> bool:
         return self.code != 0
 
 
 @contextmanager
-def interruptible(*, once: bool = True) -> Iterator[Stop]:
+def interruptible(stop: Stop | None = None, *, once: bool = True) -> Iterator[Stop]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once.
 
     Not so without `once`: torchrun passes on a signal that its ranks may have had already, and
     kills those that take too long.
     """
-    stop = Stop()
+    stop = stop or Stop()
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     # What the parent ignores, as under nohup, stays ignored.
     before = {

@@ -132,7 +132,7 @@ def trained(run: Run) -> bool:
     One whose files cannot be read has not; `look` says so in its row.
     """
     try:
-        return run.status().get("state") == "completed" and bool(run.summary())
+        return run.status.get("state") == "completed" and bool(run.summary)
     except CheckpointError:
         return False
 
@@ -150,7 +150,7 @@ def figures_of(run: Run, split: str, samples: int) -> Stored | None:
     except CheckpointError as error:
         log.warning("%s", error)
         return None
-    epoch = run.summary().get("best_epoch") or run.status().get("epoch")
+    epoch = run.summary.get("best_epoch") or run.status.get("epoch")
     return stored if stored.complete and stored.about.get("epoch") == epoch else None
 
 
@@ -221,14 +221,14 @@ def look(
             stored = figures_of(run, split, samples)
         if stored is None:
             return Unfinished(place.name, _unevaluated(place, samples))
-        environment = run.environment()
+        environment = run.environment
         return Finished(
             name=place.name,
             run=run,
             config=flatten(read_toml(run.path / "config.toml")),
             stored=stored,
             environment=environment,
-            summary=run.summary(),
+            summary=run.summary,
             milliseconds=_milliseconds(run, environment["data_sizes"]["train"]),
         )
     except VaeflowError as error:
@@ -246,7 +246,7 @@ def _samples(run: Run, split: str) -> set[int]:
 
 def _why(place: Place) -> str:
     """Return why a run is not finished."""
-    status = place.run.status()
+    status = place.run.status
     if status.get("error"):
         return str(status["error"])
     if status:
@@ -273,7 +273,7 @@ def _unevaluated(place: Place, samples: int) -> str:
 
 def _milliseconds(run: Run, images: int) -> float:
     """Return the time of a step, the median over epochs; the first one warms up."""
-    epochs = run.metrics()
+    epochs = run.metrics
     steps = epochs[0]["step"] / epochs[0]["epoch"]
     each = [1000 * images / steps / e["images_per_second"] for e in epochs]
     return statistics.median(each[1:] or each)

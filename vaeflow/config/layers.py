@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,29 @@ from vaeflow.config.settings import Config, PartConfig, _plain, setting_fields, 
 from vaeflow.errors import ConfigError, PluginError, did_you_mean
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import KINDS, Part
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A validated configuration with the registered parts that it names."""
+
+    config: Config
+    parts: Mapping[str, Part]  # kind -> part
+    plugins: Plugins  # where the parts were found, and whose hooks a run calls
+
+    def but(self, **settings: Any) -> Plan:
+        """Return the plan with other settings, already of their types."""
+        return replace(self, config=self.config.model_copy(update=settings))
+
+    def choosing(self, kind: str, name: str) -> Plan:
+        """Return the plan with another part of a kind, at the defaults of its options.
+
+        Raises:
+            ConfigError: if there is no such part.
+        """
+        part = self.plugins.require(kind, name)
+        chosen = self.but(**{kind: PartConfig(name=part.qualified)})
+        return replace(chosen, parts={**self.parts, kind: part})
 
 
 class Layers:
@@ -66,8 +90,8 @@ class Layers:
             old = {}
         self.parts[kind] = {**old, **table}
 
-    def resolve(self, plugins: Plugins) -> Config:
-        """Validate everything and return the configuration, all defaults filled in.
+    def resolve(self, plugins: Plugins) -> Plan:
+        """Validate everything and return the configuration, all defaults filled in, and its parts.
 
         Part names come out qualified, "distribution/name".
 
@@ -76,23 +100,27 @@ class Layers:
             PluginError: if a chosen part cannot be imported.
         """
         values: dict[str, Any] = dict(self.settings)
+        parts = {}
         for kind, table in self.parts.items():
             name = table.get("name", Config.model_fields[kind].default.name)
-            part = plugins.require(kind, name)
-            options = {k.replace("-", "_"): v for k, v in table.items() if k != "name"}
-            options = validate(part.load(), options, kind)
+            parts[kind] = part = plugins.require(kind, name)
+            given = {k.replace("-", "_"): v for k, v in table.items() if k != "name"}
+            options = validate(part.load(), given, kind)
             _check_plain(options, part)
-            # A run must not depend on the directory that it was started from.
-            for key, value in options.items():
-                if isinstance(value, Path) and "data_root" not in values:
-                    options[key] = value.absolute()
+            if "data_root" not in self.settings:
+                options = {key: _absolute(value) for key, value in options.items()}
             values[kind] = PartConfig(name=part.qualified, options=options)
         config = settings_from(Config, values)
         if config.schedule == "milestones" and not config.lr_milestones:
             raise ConfigError("--schedule milestones needs --lr-milestones, such as 50,80")
         if config.data_root is not None:
             config = config.model_copy(update={"data_root": config.data_root.absolute()})
-        return config
+        return Plan(config, parts, plugins)
+
+
+def _absolute(value: Any) -> Any:
+    """Return a path made absolute: a run must not depend on the directory it was started from."""
+    return value.absolute() if isinstance(value, Path) else value
 
 
 def _same(one: str, other: str) -> bool:

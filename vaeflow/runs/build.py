@@ -7,51 +7,54 @@ from typing import Any
 
 from torch import Tensor
 
+from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import prepare_split
 from vaeflow.data.splits import Splits
 from vaeflow.errors import PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
-from vaeflow.plugins.loading import Plugins
 
 
-def load_data(config: Config, plugins: Plugins) -> Splits:
-    """Load the dataset that the configuration names.
+def load_data(plan: Plan) -> Splits:
+    """Load the data set that the plan names.
 
     Raises:
         DataError: if it cannot be had.
         PluginError: if loading fails in another way.
     """
-    part = plugins.require("dataset", config.dataset.name)
-    dataset = _make(config, plugins, "dataset", config.data_root)
+    owner = plan.parts["dataset"].owner
+    dataset = make(plan, "dataset", plan.config.data_root)
     try:
         splits = dataset.load()
     except VaeflowError:
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{part.owner} failed to load ({one_line(error)})") from error
+        raise PluginError(f"{owner} failed to load ({one_line(error)})") from error
     if not isinstance(splits, Splits):
-        raise PluginError(f"{part.owner}: load() returned {type(splits).__name__}, not Splits")
+        raise PluginError(f"{owner}: load() returned {type(splits).__name__}, not Splits")
     return splits
 
 
-def build(config: Config, plugins: Plugins, data_shape: tuple[int, ...]) -> VAE:
-    """Build the model that the configuration describes, for data of one shape."""
-    likelihood = _make(config, plugins, "likelihood", data_shape)
-    encoder = _make(config, plugins, "encoder", data_shape)
-    return VAE(
+def build_model(plan: Plan, data_shape: tuple[int, ...]) -> VAE:
+    """Build the model that the plan describes, for data of one shape."""
+    latent = plan.config.latent
+    likelihood = make(plan, "likelihood", data_shape)
+    encoder = make(plan, "encoder", data_shape)
+    model = VAE(
         encoder=encoder,
-        posterior=build_posterior(config, plugins, encoder.features),
-        prior=_make(config, plugins, "prior", config.latent, data_shape),
-        decoder=_make(config, plugins, "decoder", config.latent, likelihood.output_shape),
+        posterior=build_posterior(plan, encoder.features),
+        prior=make(plan, "prior", latent, data_shape),
+        decoder=make(plan, "decoder", latent, likelihood.output_shape),
         likelihood=likelihood,
     )
+    model.chosen = {kind: plan.config.parts()[kind] for kind, _ in model.named_children()}
+    return model
 
 
-def build_posterior(config: Config, plugins: Plugins, features: int) -> Posterior:
-    """Build the posterior that the configuration names, for as many features."""
-    posterior: Posterior = _make(config, plugins, "posterior", config.latent, features)
+def build_posterior(plan: Plan, features: int) -> Posterior:
+    """Build the posterior that the plan names, for as many features."""
+    posterior: Posterior = make(plan, "posterior", plan.config.latent, features)
     return posterior
 
 
@@ -61,12 +64,15 @@ def images_of(splits: Splits, split: str, config: Config) -> Tensor:
     return prepare_split(dict(splits)[split], config.binarization, config.dequantize)
 
 
-def _make(config: Config, plugins: Plugins, kind: str, *args: Any) -> Any:
-    """Build one part from its class, positional arguments and options."""
-    chosen = config.parts()[kind]
-    part = plugins.require(kind, chosen.name)
+def make(plan: Plan, kind: str, *args: Any) -> Any:
+    """Build one part from its class, positional arguments and options.
+
+    Raises:
+        PluginError: if its constructor fails, or leaves out an attribute of its kind.
+    """
+    part, options = plan.parts[kind], plan.config.parts()[kind].options
     try:
-        made = part.load()(*args, **deepcopy(chosen.options))  # a part may change a list
+        made = part.load()(*args, **deepcopy(options))  # a part may change a list
     except VaeflowError:
         raise
     except (Exception, SystemExit) as error:

@@ -23,7 +23,7 @@ from typing import Any
 import tomli_w
 
 from vaeflow.config.files import read_toml
-from vaeflow.config.layers import Layers
+from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
 from vaeflow.plugins.loading import Plugins
@@ -49,7 +49,7 @@ class Run:
         self.store = CheckpointStore(path / "checkpoints")
 
     @classmethod
-    def create(cls, path: Path, config: Config, plugins: Plugins, facts: Mapping[str, Any]) -> Run:
+    def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any]) -> Run:
         """Make the directory, which must not exist, and write what is known before training.
 
         `facts` join the versions in environment.json: the data's shape and checksum, threads.
@@ -63,13 +63,10 @@ class Run:
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
-                raise ConfigError(
-                    f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or "
-                    f"continue it with `vaeflow resume {path}`"
-                ) from None
+                raise taken(path) from None
             try:
-                run.set_config(config)
-                run._write("environment.json", {**_environment(config, plugins), **facts})
+                run.set_config(plan.config)
+                run._write("environment.json", {**_environment(plan), **facts})
             except BaseException:
                 shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
                 raise
@@ -89,15 +86,16 @@ class Run:
             )
         return cls(path)
 
-    def config(self, plugins: Plugins) -> Config:
-        """Read the configuration, once the parts that it names are installed.
+    def plan(self, plugins: Plugins) -> Plan:
+        """Read the configuration, and find the parts that it names.
 
         Raises:
             PluginError: if a part's distribution is missing, naming what to install.
             ConfigError: if the file was changed into something invalid.
+            CheckpointError: if it names another part than the one that the run was made with.
         """
         raw = read_toml(self.path / "config.toml")
-        owners = self.environment()["parts"]
+        owners = self.environment["parts"]
         for kind in KINDS:
             self._check_owner(kind, owners[kind], plugins)
             if raw.get(kind, {}).get("name") != owners[kind]["name"]:
@@ -130,6 +128,7 @@ class Run:
             )
         raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
 
+    @property
     def environment(self) -> dict[str, Any]:
         """Return environment.json.
 
@@ -151,14 +150,17 @@ class Run:
             )
         return content
 
+    @property
     def status(self) -> dict[str, Any]:
         """Return status.json: state, epoch, step and exit code."""
         return self._read("status.json")
 
+    @property
     def summary(self) -> dict[str, Any]:
         """Return summary.json, empty until the final evaluation is done."""
         return self._read("summary.json")
 
+    @property
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
         return read_metrics(self.path / "metrics.jsonl")
@@ -245,6 +247,14 @@ class Run:
         write_file(self.path / name, text, make_folder=False)
 
 
+def taken(path: Path) -> ConfigError:
+    """Return the error of a run directory that is there already."""
+    return ConfigError(
+        f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or continue it "
+        f"with `vaeflow resume {path}`"
+    )
+
+
 def new_path(parent: Path, config: Config) -> Path:
     """Return a path like parent/20261122-153000-planar-digits-s0 that does not exist yet."""
     name = _name(config)
@@ -258,11 +268,10 @@ def _name(config: Config) -> str:
     return f"{stamp}-{posterior}-{dataset}-s{config.seed}"
 
 
-def _environment(config: Config, plugins: Plugins) -> dict[str, Any]:
+def _environment(plan: Plan) -> dict[str, Any]:
     """Return what the numbers of a run depend on besides its configuration."""
     import torch
 
-    parts = {kind: plugins.registry.get(kind, p.name) for kind, p in config.parts().items()}
     return {
         "vaeflow": __version__,
         "python": sys.version.split()[0],
@@ -270,6 +279,6 @@ def _environment(config: Config, plugins: Plugins) -> dict[str, Any]:
         "platform": platform.platform(),
         "parts": {
             kind: {"name": p.qualified, "distribution": p.distribution, "version": p.version}
-            for kind, p in parts.items()
+            for kind, p in plan.parts.items()
         },
     }

@@ -19,7 +19,7 @@ from vaeflow.evaluation.latent_code import CODE_IMAGES, Code, describe_code
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.build import build, images_of, load_data
+from vaeflow.runs.build import build_model, images_of, load_data
 from vaeflow.runs.directory import Run
 from vaeflow.runs.load import load_weights
 from vaeflow.runtime.blame import Blame
@@ -80,15 +80,16 @@ class Evaluation:
         chunk: int | None = None,
         again: bool = False,
     ) -> None:
-        self.config = run.config(plugins)
+        plan = run.plan(plugins)
         if data_root is not None:
-            self.config = self.config.model_copy(update={"data_root": data_root.absolute()})
+            plan = plan.but(data_root=data_root.absolute())
+        self.config = plan.config
         self.samples, self.chunk = samples, chunk
         checkpoint = run.checkpoint()
-        model = build(self.config, plugins, tuple(run.environment()["data_shape"]))
+        model = build_model(plan, tuple(run.environment["data_shape"]))
         load_weights(model, checkpoint, weights)
         self.model = model.to(choose_device(device)).eval()
-        images = images_of(load_data(self.config, plugins), split, self.config)
+        images = images_of(load_data(plan), split, self.config)
         if limit is not None and limit < len(images):
             images = images[:limit]
         else:

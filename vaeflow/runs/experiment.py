@@ -1,40 +1,54 @@
-"""From a configuration to a trained run, and from a run directory back to a model."""
+"""The life of a run: from a plan to a trained and evaluated run directory, and on after a stop."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.splits import Splits
-from vaeflow.errors import DataError, VaeflowError
+from vaeflow.errors import ConfigError, DataError, VaeflowError
+from vaeflow.evaluation import Bounds
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.build import _make, build, images_of, load_data
-from vaeflow.runs.directory import Run, new_path
+from vaeflow.runs.build import build_model, images_of, load_data, make
+from vaeflow.runs.directory import Run, new_path, taken
+from vaeflow.runs.evaluation import evaluate_split
+from vaeflow.runs.load import load_weights
+from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import OpenBar, no_bar
+from vaeflow.runtime.ranks import World, launched
 from vaeflow.training import Fit, Observer, Trainer
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
+Stop = Callable[[], bool]  # asked between two steps
 
 
-@dataclass
+@dataclass(frozen=True)
 class Experiment:
-    """A configuration with its data loaded and its model built; nothing on disk yet."""
+    """A plan with its data loaded and its model built; nothing is on disk yet."""
 
-    config: Config
-    plugins: Plugins
+    plan: Plan
     splits: Splits
     trainer: Trainer
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration, with everything that was "auto" decided."""
+        return self.plan.config
 
     @property
     def model(self) -> VAE:
@@ -42,86 +56,252 @@ class Experiment:
         return self.trainer.model
 
 
-def prepare(config: Config, plugins: Plugins) -> Experiment:
+@dataclass(frozen=True)
+class Watch:
+    """How a run is watched and stopped from outside. By default nothing does either.
+
+    Arguments:
+        observers: called before the first step, by the first rank alone.
+        stopping: entered for the time of the training; its value is asked between two steps.
+        bar: opens the bar of the final evaluation.
+    """
+
+    observers: Callable[[Run, Experiment], Sequence[Observer]] = lambda run, experiment: ()
+    stopping: Callable[[World], AbstractContextManager[Stop]] = lambda world: nullcontext(
+        lambda: False
+    )
+    bar: OpenBar = no_bar
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run after its training; `bounds` is None where that was interrupted, and on later ranks."""
+
+    run: Run
+    experiment: Experiment
+    fit: Fit
+    bounds: Bounds | None
+
+
+def train(plan: Plan, path: Path | None = None, watch: Watch | None = None) -> Outcome:
+    """Train in a new run directory, by default below runs/, and evaluate the best weights.
+
+    Raises:
+        ConfigError: if the directory exists.
+        DataError: if the data cannot be had or scored, or if another rank loaded other data.
+        PluginError, NonFiniteError, StorageError, RankError: as the training calls for.
+    """
+    if path is not None and path.exists():
+        raise taken(path)
+
+    def begin(experiment: Experiment, world: World) -> Run:
+        directory = path or new_path(Path("runs"), experiment.config)
+        facts = _facts(experiment, world)
+        return Run.create(directory, experiment.plan, facts) if world.first else Run(directory)
+
+    return _live(plan, begin, watch or Watch())
+
+
+def resume(
+    run: Run,
+    plugins: Plugins,
+    *,
+    epochs: int | None = None,
+    data_root: Path | None = None,
+    watch: Watch | None = None,
+) -> Outcome | None:
+    """Continue a run from its newest checkpoint, or from the beginning if it has none.
+
+    Arguments:
+        run: the run.
+        plugins: where its parts are looked up.
+        epochs: train to this many in all.
+        data_root: where the data lies, if it has moved.
+        watch: how the run is watched and stopped.
+
+    Returns:
+        None where the run is complete.
+
+    Raises:
+        ConfigError: if the run's schedule was laid out for another number of epochs.
+        DataError: if the data is not what the run began with.
+        CheckpointError: if no checkpoint is whole.
+    """
+    plan = _changed(run.plan(plugins), run, epochs, data_root)
+    done = run.status.get("epoch") or 0
+    enough = epochs is None or done >= epochs  # early stopping may have ended it before its time
+    complete = run.status.get("state") == "completed" and enough and run.summary
+    if complete and run.store.latest() is not None:
+        return None
+
+    def begin(experiment: Experiment, world: World) -> Run:
+        _warn_of_changes(run, experiment, world)
+        return run
+
+    return _live(plan, begin, watch or Watch(), resuming=True)
+
+
+def prepare(plan: Plan) -> Experiment:
     """Load the data, build the model and check both, before anything is written.
 
     Raises:
         ConfigError, DataError, PluginError: as the parts and the data call for.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    splits = load_data(config, plugins)
-    with Noise(config.seed, torch.device("cpu")).private("weights"):
-        model = build(config, plugins, splits.data_shape)
-        objective = _make(config, plugins, "objective")
-    wanted = config.binarization
-    if wanted == "auto" and config.dequantize is not None:
+    splits = load_data(plan)
+    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
+        model = build_model(plan, splits.data_shape)
+        objective = make(plan, "objective")
+    wanted = plan.config.binarization
+    if wanted == "auto" and plan.config.dequantize is not None:
         wanted = "none"
-    how = resolve_binarization(wanted, splits.train, model.likelihood.support)
-    config = config.model_copy(update={"binarization": how})
+    plan = plan.but(
+        binarization=resolve_binarization(wanted, splits.train, model.likelihood.support)
+    )
+    config = plan.config
+    assert config.binarization != "auto"
     trainer = Trainer(
         model,
         splits.train,
         splits.validation,
         objective=objective,
-        binarization=how,
+        binarization=config.binarization,
         dequantize=config.dequantize,
         settings=config,
-        owners={kind: plugins.require(kind, p.name).owner for kind, p in config.parts().items()},
+        owners={kind: part.owner for kind, part in plan.parts.items()},
     )
     if config.start_at_mean:
         # Of binary draws, their grey mean is the mean.
-        model.start_at_mean(
-            splits.train if how == "dynamic" else images_of(splits, "train", config)
-        )
+        grey = config.binarization == "dynamic"
+        model.start_at_mean(splits.train if grey else images_of(splits, "train", config))
     test = images_of(splits, "test", config)
     check_values("test", test, splits.data_shape, model.likelihood.support)
-    return Experiment(config, plugins, splits, trainer)
+    return Experiment(plan, splits, trainer)
 
 
-def train(
-    experiment: Experiment,
-    path: Path | None = None,
-    observers: Callable[[Run], Sequence[Observer]] = lambda run: (),
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[Run, Fit]:
-    """Train in a new run directory, by default below runs/; of several ranks, the first makes it.
+def _live(
+    plan: Plan,
+    begin: Callable[[Experiment, World], Run],
+    watch: Watch,
+    *,
+    resuming: bool = False,
+) -> Outcome:
+    """Prepare, train and evaluate. The first rank holds the run's lock to the end."""
+    with ExitStack() as held:
+        held.enter_context(cpu_threads(plan.config.threads))
+        with launched() as world:
+            experiment = prepare(plan)
+            with watch.stopping(world) as stop:
+                run = begin(experiment, world)
+                if not world.first:  # the first rank alone writes and is watched
+                    fit = _fit(run, experiment, (), stop, resuming=resuming)
+                    return Outcome(run, experiment, fit, None)
+                observers = watch.observers(run, experiment)
+                held.enter_context(run.locked())
+                fit = _train(run, experiment, observers, stop, resuming=resuming)
+        # The other ranks have left: the evaluation is the first one's.
+        bounds = None if fit.status == "interrupted" else _evaluate(run, experiment, fit, watch)
+        return Outcome(run, experiment, fit, bounds)
 
-    Raises:
-        DataError: if another rank loaded other data.
-    """
-    config, world = experiment.config, experiment.trainer.world
-    if path is None:
-        path = new_path(Path("runs"), config)
+
+def _train(
+    run: Run, experiment: Experiment, observers: Sequence[Observer], stop: Stop, *, resuming: bool
+) -> Fit:
+    """Train, and keep the run's status true to it."""
+    if resuming:
+        run.set_config(experiment.config)
+    run.set_status("running")
+    hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
+    crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
+    crew += _tensorboard(run, experiment)
+    try:
+        result = _fit(run, experiment, crew, stop, resuming=resuming)
+    except VaeflowError as error:
+        run.set_status("failed", exit_code=error.exit_code, error=str(error))
+        raise
+    except KeyboardInterrupt:  # a second one, which does not wait for the checkpoint
+        run.set_status("interrupted", exit_code=130)
+        raise
+    except BaseException as error:
+        run.set_status("failed", exit_code=1, error=f"{type(error).__name__}: {error}")
+        raise
+    run.set_status(result.status, epoch=result.progress.epoch, step=result.progress.step)
+    return result
+
+
+def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:
+    config = experiment.config
+    if not config.tensorboard:
+        return []
+    from vaeflow.training.observers.tensorboard import TensorBoard
+
+    images = images_of(experiment.splits, "validation", config)
+    return [TensorBoard(run.path, config.to_toml(), images, config.image_every)]
+
+
+def _fit(
+    run: Run, experiment: Experiment, observers: Sequence[Observer], stop: Stop, *, resuming: bool
+) -> Fit:
+    checkpoint = run.store.latest() if resuming else None
+    if checkpoint is not None:
+        experiment.trainer.restore(checkpoint)
+    return experiment.trainer.run(observers, run.store, stop)
+
+
+def _evaluate(run: Run, experiment: Experiment, fit: Fit, watch: Watch) -> Bounds:
+    """Evaluate the best weights on the test data, and write the summary."""
+    config, done = experiment.config, fit.progress
+    load_weights(experiment.model, run.checkpoint(), "best")
+    images = images_of(experiment.splits, "test", config)
+    with watch.bar(len(images), "test images") as progress:
+        bounds = evaluate_split(
+            experiment.model, images, config, samples=config.test_samples, progress=progress
+        )
+    run.set_summary(
+        {
+            "dataset": config.dataset.name,
+            "split": "test",
+            "binarization": config.binarization,
+            "dequantize": config.dequantize,
+            "weights": "best" if done.best_epoch else "last",
+            "best_epoch": done.best_epoch or None,
+            "seconds": done.seconds,
+            **bounds.as_dict(),
+        }
+    )
+    return bounds
+
+
+def _facts(experiment: Experiment, world: World) -> dict[str, Any]:
+    """Return what joins the versions in environment.json."""
     sha256 = experiment.splits.fingerprint()
-    facts = {
+    if not world.same(int(sha256[:15], 16)):
+        raise DataError("the ranks hold different data: give every machine the same files")
+    return {
         "threads": torch.get_num_threads(),
         "ranks": world.count,
         "data_shape": experiment.splits.data_shape,
         "data_sizes": {name: len(x) for name, x in experiment.splits},
         "data_sha256": sha256,
     }
-    if not world.same(int(sha256[:15], 16)):
-        raise DataError("the ranks hold different data: give every machine the same files")
-    run = Run.create(path, config, experiment.plugins, facts) if world.first else Run(path)
-    return run, _train(run, experiment, observers, stop)
 
 
-def resume(
-    run: Run,
-    experiment: Experiment,
-    observers: Callable[[Run], Sequence[Observer]] = lambda run: (),
-    stop: Callable[[], bool] = lambda: False,
-) -> Fit:
-    """Continue a run from its newest checkpoint, or from the beginning if it has none.
+def _changed(plan: Plan, run: Run, epochs: int | None, data_root: Path | None) -> Plan:
+    """Return the plan of a run with the settings that may change."""
+    if data_root is not None:
+        plan = plan.but(data_root=data_root.absolute())
+    if epochs is None or epochs == plan.config.epochs:
+        return plan
+    if plan.config.schedule == "cosine":
+        raise ConfigError(
+            f"--epochs {epochs}: the cosine schedule of {run.path} was laid out for "
+            f"{plan.config.epochs} epochs; train a new run instead"
+        )
+    return plan.but(epochs=epochs)
 
-    The experiment's configuration, which may ask for more epochs, becomes the run's.
 
-    Raises:
-        DataError: if the data is not what the run began with.
-        CheckpointError: if no checkpoint is whole.
-    """
-    before = run.environment()
+def _warn_of_changes(run: Run, experiment: Experiment, world: World) -> None:
+    """Refuse other data than the run's, and warn of another environment."""
+    before = run.environment
     if before.get("data_sha256") != experiment.splits.fingerprint():
         raise DataError(
             f"{run.path} was trained on other data than dataset "
@@ -131,53 +311,10 @@ def resume(
         ("vaeflow", __version__),
         ("torch", torch.__version__),
         ("threads", torch.get_num_threads()),
-        ("ranks", experiment.trainer.world.count),
+        ("ranks", world.count),
     ):
         if before.get(what, 1) != now:  # what began before there were ranks had one
             log.warning(
                 "%s is %s now and was %s: the run goes on, but bit for bit only as it was",
                 what, now, before.get(what),
             )  # fmt: skip
-    return _train(run, experiment, observers, stop, resuming=True)
-
-
-def _train(
-    run: Run,
-    experiment: Experiment,
-    observers: Callable[[Run], Sequence[Observer]],
-    stop: Callable[[], bool],
-    *,
-    resuming: bool = False,
-) -> Fit:
-    trainer = experiment.trainer
-    if not trainer.world.first:  # the first rank alone writes and is watched
-        if resuming:
-            _restore(trainer, run)
-        return trainer.run((), run.store, stop)
-    watching = observers(run)
-    with run.locked():
-        if resuming:
-            run.set_config(experiment.config)
-            _restore(trainer, run)
-        run.set_status("running")
-        hooks = hooks_of(experiment.plugins, run.path, experiment.config.to_toml())
-        crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watching]
-        try:
-            result = trainer.run(crew, run.store, stop)
-        except VaeflowError as error:
-            run.set_status("failed", exit_code=error.exit_code, error=str(error))
-            raise
-        except KeyboardInterrupt:  # a second one, which does not wait for the checkpoint
-            run.set_status("interrupted", exit_code=130)
-            raise
-        except BaseException as error:
-            run.set_status("failed", exit_code=1, error=f"{type(error).__name__}: {error}")
-            raise
-        done = result.progress
-        run.set_status(result.status, epoch=done.epoch, step=done.step)
-        return result
-
-
-def _restore(trainer: Trainer, run: Run) -> None:
-    if (checkpoint := run.store.latest()) is not None:
-        trainer.restore(checkpoint)

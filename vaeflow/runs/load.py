@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.runs.build import build
+from vaeflow.runs.build import build_model
 from vaeflow.runs.directory import Run
 from vaeflow.runtime.devices import choose_device
 from vaeflow.training.checkpoints import Checkpoint, check_fit
@@ -33,8 +33,7 @@ def load(
     """
     plugins = plugins or load_plugins()
     run = Run.open(Path(path))
-    config = run.config(plugins)
-    model = build(config, plugins, tuple(run.environment()["data_shape"]))
+    model = build_model(run.plan(plugins), tuple(run.environment["data_shape"]))
     load_weights(model, run.checkpoint(), weights)
     return model.to(choose_device(device)).eval()
 

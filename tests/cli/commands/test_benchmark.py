@@ -87,7 +87,7 @@ def test_a_run_is_what_train_makes_of_its_configuration(made, cli, tmp_path):
     out = made[0]
     done = cli("train", "--config", out / "configs/planar-s1.toml", "--run-dir", tmp_path / "alone")
     assert done.code == 0, done.err
-    ours, theirs = Run(out / "runs/planar-s1").summary(), Run(tmp_path / "alone").summary()
+    ours, theirs = Run(out / "runs/planar-s1").summary, Run(tmp_path / "alone").summary
     assert theirs.pop("seconds")
     assert ours.items() >= theirs.items()
 
@@ -345,5 +345,5 @@ def test_a_killed_process_costs_one_run_and_the_next_call_resumes_it(cli, tmp_pa
     log = (out / "logs/identity-s0.log").read_text()
     assert "$ vaeflow resume" in log
     assert log.count("$ vaeflow train") == 1
-    epochs = [r["epoch"] for r in Run(out / "runs/identity-s0").metrics()]
+    epochs = [r["epoch"] for r in Run(out / "runs/identity-s0").metrics]
     assert epochs == [*range(1, 26)]

@@ -82,7 +82,7 @@ def test_evaluations_with_different_k_are_not_mixed(cli, runs):
 
 def test_other_weights_than_those_evaluated_count_as_missing(cli, runs):
     run = Run(runs[1])
-    run.set_summary({**run.summary(), "best_epoch": 9})  # as after more epochs
+    run.set_summary({**run.summary, "best_epoch": 9})  # as after more epochs
     assert "has no evaluation" in cli("compare", *runs).err
 
 

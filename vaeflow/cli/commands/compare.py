@@ -147,8 +147,8 @@ def _evaluator(
 
 def _parameters(run: Finished, plugins: Plugins) -> int:
     """Return the number of parameters of a run's model."""
-    from vaeflow.runs.build import build
+    from vaeflow.runs.build import build_model
 
     shape = tuple(run.environment["data_shape"])
-    model = build(run.run.config(plugins), plugins, shape)
+    model = build_model(run.run.plan(plugins), shape)
     return sum(p.numel() for p in model.parameters())

@@ -119,12 +119,13 @@ def command(
     if out is not None:
         _check_new(out)
     plugins = load_plugins(selection)
-    config = Run.open(run).config(plugins)
+    plan = Run.open(run).plan(plugins)
     if data_root is not None:
-        config = config.model_copy(update={"data_root": data_root.absolute()})
-    chosen = families(config, plugins, richer)
+        plan = plan.but(data_root=data_root.absolute())
+    config = plan.config
+    chosen = families(plan, richer)
     model = load(run, device=device, weights=weights, plugins=plugins)
-    x = images_of(load_data(config, plugins), split, config)[:images]
+    x = images_of(load_data(plan), split, config)[:images]
     found = diagnose(
         model,
         x,

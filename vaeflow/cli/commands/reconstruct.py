@@ -44,11 +44,11 @@ def command(
 
     with new_file(out):
         plugins = load_plugins(selection)
-        config = Run.open(run).config(plugins)
+        plan = Run.open(run).plan(plugins)
         if data_root is not None:
-            config = config.model_copy(update={"data_root": data_root.absolute()})
+            plan = plan.but(data_root=data_root.absolute())
         model = load(run, plugins=plugins)
-        x = images_of(load_data(config, plugins), "test", config)[:count]
+        x = images_of(load_data(plan), "test", plan.config)[:count]
         torch.manual_seed(seed)
         with torch.no_grad():
             mean = model.generate(model.infer(x).rsample((1,))).mean[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -24,37 +23,18 @@ def command(
     With the same torch, device and number of threads, the run ends with the same bits as one that
     was never interrupted.
     """
-    from vaeflow.cli.progress import finish, observers
-    from vaeflow.cli.signals import interruptible
-    from vaeflow.errors import ConfigError
+    from vaeflow.cli.progress import report, watch
+    from vaeflow.cli.signals import Stop
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.experiment import prepare, resume
-    from vaeflow.runtime.ranks import launched
+    from vaeflow.runs.experiment import resume
 
-    plugins = load_plugins(selection)
-    opened = Run.open(run)
-    config = opened.config(plugins)
-    update: dict[str, Any] = {}
-    if data_root is not None:
-        update["data_root"] = data_root.absolute()
-    if epochs is not None and epochs != config.epochs:
-        if config.schedule == "cosine":
-            raise ConfigError(
-                f"--epochs {epochs}: the cosine schedule of {run} was laid out for "
-                f"{config.epochs} epochs; train a new run instead"
-            )
-        update["epochs"] = epochs
-    config = config.model_copy(update=update)
-    status = opened.status()
-    done = status.get("epoch") or 0
-    enough = epochs is None or done >= epochs  # early stopping may have ended it before its time
-    complete = status.get("state") == "completed" and enough and opened.summary()
-    if complete and opened.store.latest() is not None:
+    opened, stop = Run.open(run), Stop()
+    outcome = resume(
+        opened, load_plugins(selection), epochs=epochs, data_root=data_root, watch=watch(stop)
+    )
+    if outcome is None:
+        done = opened.status.get("epoch") or 0
         click.echo(f"{run} is complete after {done} epochs: nothing to do.")
         return 0
-    with launched() as world:
-        experiment = prepare(config, plugins)
-        with interruptible(once=world.count == 1) as stop:
-            result = resume(opened, experiment, lambda r: observers(r, experiment), stop)
-    return finish(opened, experiment, result, stop.code) if world.first else 0
+    return report(outcome, stop)

@@ -35,11 +35,8 @@ def command(
     Every part of the model is chosen by name; the defaults train a diagonal Gaussian posterior on
     scikit-learn's digits.
     """
-    from vaeflow.cli.progress import finish, observers
-    from vaeflow.cli.signals import interruptible
     from vaeflow.config.files import read_recipe, read_toml
     from vaeflow.config.layers import Layers
-    from vaeflow.errors import ConfigError
     from vaeflow.plugins.loading import load_plugins
 
     layers = Layers()
@@ -50,24 +47,16 @@ def command(
     layers.add(command_line_layer(ctx, params), "the command line")
     for notice in layers.dropped:
         click.echo(f"Note: {notice}.", err=True)
-    plugins = load_plugins(ctx.obj)
-    resolved = layers.resolve(plugins)
+    plan = layers.resolve(load_plugins(ctx.obj))
     if print_config:
         import tomli_w
 
-        click.echo(tomli_w.dumps(resolved.to_toml()), nl=False)
+        click.echo(tomli_w.dumps(plan.config.to_toml()), nl=False)
         return 0
-    if run_dir is not None and run_dir.exists():
-        raise ConfigError(
-            f"--run-dir {run_dir}: it exists, and nothing is overwritten; choose another, or "
-            f"continue it with `vaeflow resume {run_dir}`"
-        )
 
-    from vaeflow.runs.experiment import prepare, train
-    from vaeflow.runtime.ranks import launched
+    from vaeflow.cli.progress import report, watch
+    from vaeflow.cli.signals import Stop
+    from vaeflow.runs.experiment import train
 
-    with launched() as world:
-        experiment = prepare(resolved, plugins)
-        with interruptible(once=world.count == 1) as stop:
-            run, result = train(experiment, run_dir, lambda run: observers(run, experiment), stop)
-    return finish(run, experiment, result, stop.code) if world.first else 0
+    stop = Stop()
+    return report(train(plan, run_dir, watch(stop)), stop)
