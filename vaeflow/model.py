@@ -5,7 +5,7 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaeflow.data.arrays import as_tensor
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.errors import ConfigError
+from vaeflow.nn.modes import evaluating
 from vaeflow.parts.abstract import Decoder, Encoder, Likelihood, Posterior, Prior
 from vaeflow.terms import Terms
 
@@ -40,6 +42,9 @@ def _output_at(likelihood: Likelihood, mean: Tensor) -> Tensor:
         f"--start-at-mean: no output of the likelihood {type(likelihood).__name__} has the mean of "
         "the data; leave it out, or take another likelihood"
     )
+
+
+_ROWS = 1000  # that pass through the networks at a time
 
 
 class VAE(nn.Module):
@@ -112,6 +117,55 @@ class VAE(nn.Module):
         p: Distribution = self.likelihood(at_least_float32(self.decoder(z)))
         return p
 
+    @torch.no_grad()
+    def sample(self, count: int, *, mean: bool = True) -> Tensor:
+        """Draw z from p(z) and return E[x|z], or draws of p(x|z) without `mean`: (N, *data_shape).
+
+        The draws are of torch's generator: `torch.manual_seed` repeats them.
+        """
+        with evaluating(self):
+            p = self.generate(self.latent_prior().sample(torch.Size((count, 1))))
+            return (p.mean if mean else p.sample())[:, 0]
+
+    @torch.no_grad()
+    def reconstruct(self, x: object) -> Tensor:
+        """Draw z from q(z|x), through all its maps, and return E[x|z]: (N, *data_shape).
+
+        Arguments:
+            x: data (N, *data_shape), a NumPy array or a tensor.
+
+        Raises:
+            DataError: if x is no such array.
+        """
+        with evaluating(self):
+            parts = [
+                self.generate(self.infer(rows).rsample(torch.Size((1,)))).mean[0]
+                for rows in self._rows(x)
+            ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def encode(self, x: object, *, draws: int = 100) -> Tensor:
+        """Return the mean of q(z|x), the latent code of each example: (N, L).
+
+        The mean of a flow has no formula: it is the average of so many draws.
+
+        Arguments:
+            x: data (N, *data_shape), a NumPy array or a tensor.
+            draws: of each example, where the mean is estimated.
+
+        Raises:
+            DataError: if x is no such array.
+        """
+        with evaluating(self):
+            return torch.cat([_mean(self.infer(rows), draws) for rows in self._rows(x)])
+
+    def _rows(self, x: object) -> Iterable[Tensor]:
+        """Yield data on the model's device, so many rows at a time that memory stays bounded."""
+        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        whole = as_tensor("x", x, dtype, self.data_shape)
+        return (rows.to(self.device) for rows in whole.split(_ROWS))
+
     def start_at_mean(self, x: Tensor) -> None:
         """Start the decoder's last bias at the mean of the data x (N, *data_shape).
 
@@ -138,3 +192,11 @@ class VAE(nn.Module):
     def forward(self, x: Tensor, samples: int = 1) -> Terms:
         """Return the terms of the bound at x (B, *data_shape) for K = `samples` draws."""
         return self.terms(x, self.infer(x), samples)
+
+
+def _mean(q: Distribution, draws: int) -> Tensor:
+    """Return the mean of q, (B, L), by its formula if it has one, else by so many draws."""
+    try:
+        return q.mean
+    except NotImplementedError:
+        return q.sample(torch.Size((draws,))).mean(0)

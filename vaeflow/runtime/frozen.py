@@ -7,18 +7,17 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from vaeflow.nn.modes import evaluating
+
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode, its parameters without gradients; undo both at the end."""
-    modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval()
     model.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         for parameter, want in wanted:
             parameter.requires_grad_(want)

@@ -20,6 +20,7 @@ from vaeflow.config.settings import Settings
 from vaeflow.data.binarization import Binarization, prepare_split, redraw
 from vaeflow.errors import CheckpointError, ConfigError, NonFiniteError
 from vaeflow.evaluation.active_units import active_units
+from vaeflow.evaluation.arrays import held_out_split
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 from vaeflow.parts.objectives.elbo import ELBO
@@ -40,7 +41,7 @@ from vaeflow.training.optimizers import (
     optimizer_tensors,
 )
 from vaeflow.training.progress import Fit, Progress, Weights
-from vaeflow.training.splits import held_out_split, training_split
+from vaeflow.training.splits import training_split
 from vaeflow.training.step import TERMS, Bound, Step, accept
 from vaeflow.training.validation import validate
 

@@ -1,4 +1,4 @@
-"""The data as a training sees it: checked, and binarized or dequantized where that is done once."""
+"""Training data: checked, and binarized or dequantized where that is done once."""
 
 from __future__ import annotations
 
@@ -33,19 +33,6 @@ def training_split(x: Tensor, model: VAE, binarization: Binarization, levels: in
     seen = prepare_split(x, binarization, levels)
     check_values("training", seen, model.data_shape, support)
     return seen if levels is None else x
-
-
-def held_out_split(
-    name: str, x: Tensor, model: VAE, binarization: Binarization, levels: int | None
-) -> Tensor:
-    """Return evaluation data, the same in every run.
-
-    Raises:
-        DataError: if the likelihood cannot score it.
-    """
-    x = prepare_split(x, binarization, levels)
-    check_values(name, x, model.data_shape, model.likelihood.support)
-    return x
 
 
 def _check_dtype(x: Tensor, model: VAE) -> None:

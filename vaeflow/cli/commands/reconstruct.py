@@ -50,6 +50,4 @@ def command(
         model = load(run, plugins=plugins)
         x = images_of(load_data(plan), "test", plan.config)[:count]
         torch.manual_seed(seed)
-        with torch.no_grad():
-            mean = model.generate(model.infer(x).rsample((1,))).mean[0]
-        write_values(out, images=x, reconstructions=mean)
+        write_values(out, images=x, reconstructions=model.reconstruct(x))

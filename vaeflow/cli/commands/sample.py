@@ -38,7 +38,4 @@ def command(
     with new_file(out):
         model = load(run, plugins=load_plugins(selection))
         torch.manual_seed(seed)
-        with torch.no_grad():
-            p = model.generate(model.latent_prior().sample((count, 1)))
-            x = (p.sample() if binary else p.mean)[:, 0]
-        write_values(out, samples=x)
+        write_values(out, samples=model.sample(count, mean=not binary))

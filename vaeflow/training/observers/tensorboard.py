@@ -55,14 +55,10 @@ class TensorBoard(Observer):
                 self.writer.add_scalar(_tag(name), value, step)
         self.last = record
         if self.every and (record["epoch"] == 1 or record["epoch"] % self.every == 0):
-            with torch.no_grad():
-                x = self.images.to(model.device)
-                z = model.infer(x).rsample((1,))
-                pairs = torch.stack([x, model.generate(z).mean[0]], 1).flatten(0, 1)
-                z = model.latent_prior().sample((_SAMPLES, 1))
-                samples = model.generate(z).mean[:, 0]
+            x = self.images.to(model.device)
+            pairs = torch.stack([x, model.reconstruct(x)], 1).flatten(0, 1)
             self.writer.add_image("reconstructions", grid(pairs, columns=8), step)
-            self.writer.add_image("samples", grid(samples), step)
+            self.writer.add_image("samples", grid(model.sample(_SAMPLES)), step)
 
     def end(self, status: str) -> None:
         if self.last and status == "completed":
