@@ -10,6 +10,7 @@ from vaeflow.maps.coupling import Coupling
 from vaeflow.maps.spline import Spline
 from vaeflow.maps.stack import Backwards, Stack
 from vaeflow.maps.univariate import Affine, Gate
+from vaeflow.nn.masked import Hidden
 
 FEATURES = 4
 UNIVARIATES = {"affine": Affine(), "spline": Spline(5), "gate": Gate()}
@@ -29,11 +30,9 @@ def stack(latent, form, univariate, *, steps=3, features=FEATURES, depth=2, star
         latent,
         features,
         UNIVARIATES[univariate],
+        Hidden(16, depth, "elu"),
         form=form,
         steps=steps,
-        width=16,
-        depth=depth,
-        act="elu",
     ).double()
     with torch.no_grad():
         for name, p in made.named_parameters():
@@ -149,7 +148,7 @@ def test_every_map_sees_the_context(form):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_coupling_leaves_one_half_and_moves_the_other_by_it(reverse):
     torch.manual_seed(0)
-    layer = Coupling(5, 0, Affine(), reverse=reverse, width=8, depth=1, act="elu").double()
+    layer = Coupling(5, 0, Affine(), Hidden(8, 1, "elu"), reverse=reverse).double()
     torch.nn.init.normal_(layer.net.last.weight)
     still, moved = (slice(0, 3), slice(3, 5)) if reverse else (slice(3, 5), slice(0, 3))
     z = noise(5)
@@ -172,8 +171,8 @@ def test_a_coupling_leaves_one_half_and_moves_the_other_by_it(reverse):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_an_autoregressive_jacobian_is_triangular_and_dense_below(depth, reverse):
     torch.manual_seed(0)
-    options = {"reverse": reverse, "width": 16, "depth": depth, "act": "elu"}
-    layer = Autoregressive(4, FEATURES, Affine(), **options).double()
+    hidden = Hidden(16, depth, "elu")
+    layer = Autoregressive(4, FEATURES, Affine(), hidden, reverse=reverse).double()
     torch.nn.init.normal_(layer.net.last.weight)
     f = layer(noise(1, FEATURES))
     j = jacobian(lambda x: f(x[None])[0][0], noise(4))

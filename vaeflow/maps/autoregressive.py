@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vaeflow.distributions.numerics import at_least_float32
-from vaeflow.maps.univariate import Gate, Univariate
-from vaeflow.nn.masked import MADE
-from vaeflow.nn.mlp import Activation
+from vaeflow.maps.univariate import Univariate
+from vaeflow.nn.masked import MADE, Hidden
 
 
 class Autoregressive(nn.Module):
@@ -20,10 +19,8 @@ class Autoregressive(nn.Module):
         latent: L.
         features: F, the size of the context h, or 0 for none.
         univariate: the family of f.
+        hidden: the hidden layers of the masked network.
         reverse: count the dimensions from the last to the first.
-        width: hidden units of each layer of the masked network.
-        depth: number of its hidden layers, at least 1.
-        act: its nonlinearity.
     """
 
     def __init__(
@@ -31,23 +28,13 @@ class Autoregressive(nn.Module):
         latent: int,
         features: int,
         univariate: Univariate,
+        hidden: Hidden,
         *,
         reverse: bool,
-        width: int,
-        depth: int,
-        act: Activation,
     ) -> None:
         super().__init__()
         self.univariate = univariate
-        self.net = MADE(
-            latent,
-            features,
-            width=width,
-            depth=depth,
-            outputs=univariate.size,
-            act=act,
-            reverse=reverse,
-        )
+        self.net = MADE(latent, features, hidden, outputs=univariate.size, reverse=reverse)
         self.net.start_at_zero()
 
     def forward(self, h: Tensor | None = None) -> AutoregressiveMap:
@@ -62,15 +49,21 @@ class AutoregressiveMap:
         net: emits θ, (*, size·L).
         univariate: the family of functions.
         h: (B, F), or None for a network without context.
+        flip: reverse the order of the dimensions of z before the map. Where MADE's `reverse` counts
+            the same z from its end, this turns z itself, and z leaves the map turned.
     """
 
-    def __init__(self, net: MADE, univariate: Univariate, h: Tensor | None) -> None:
+    def __init__(
+        self, net: MADE, univariate: Univariate, h: Tensor | None, *, flip: bool = False
+    ) -> None:
         self.net = net
         self.univariate = univariate
         self.context = net.given(h)
+        self.flip = flip
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
+        z = z.flip(-1) if self.flip else z
         z, log_slope = self.univariate(z, self._theta(z))
         return z, log_slope.sum(-1)
 
@@ -90,31 +83,8 @@ class AutoregressiveMap:
             # What leaves the range of the numbers would make the next dimensions inf − inf.
             found[i] = z_i.squeeze(-1).clamp(-far, far)
             log_det = log_det + log_slope.squeeze(-1)
-        return torch.stack(found, dim=-1), log_det
+        z = torch.stack(found, dim=-1)
+        return z.flip(-1) if self.flip else z, log_det
 
     def _theta(self, z: Tensor) -> Tensor:
         return at_least_float32(self.net(z, self.context)).unflatten(-1, (-1, z.shape[-1]))
-
-
-class IAFMap(AutoregressiveMap):
-    """One gated autoregressive map for the features h (B, F): L passes of the network to undo.
-
-    Arguments:
-        net: emits the means and the gates, (*, 2L).
-        h: (B, F), or None for a network without context.
-        reverse: reverse the order of the dimensions first.
-    """
-
-    def __init__(self, net: nn.Module, h: Tensor | None, *, reverse: bool) -> None:
-        assert isinstance(net, MADE)
-        super().__init__(net, Gate(), h)
-        self.reverse = reverse
-
-    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
-        return super().__call__(z.flip(-1) if self.reverse else z)
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo the map, exactly, in L passes; log|det| (*, B) is still that of the map."""
-        z, log_det = super().inverse(z)
-        return z.flip(-1) if self.reverse else z, log_det

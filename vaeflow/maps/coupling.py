@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.maps.univariate import Univariate
-from vaeflow.nn.masked import Conditioner
-from vaeflow.nn.mlp import Activation
+from vaeflow.nn.masked import Conditioner, Hidden
 
 Pair = tuple[Tensor, Tensor]
 
@@ -25,10 +24,8 @@ class Coupling(nn.Module):
         latent: L, at least 2.
         features: F, the size of the context h, or 0 for none.
         univariate: the family of f.
+        hidden: the hidden layers of the perceptron.
         reverse: move the last half of the dimensions instead of the first.
-        width: hidden units of each layer of the perceptron.
-        depth: number of its hidden layers, at least 1.
-        act: its nonlinearity.
     """
 
     def __init__(
@@ -36,20 +33,18 @@ class Coupling(nn.Module):
         latent: int,
         features: int,
         univariate: Univariate,
+        hidden: Hidden,
         *,
         reverse: bool,
-        width: int,
-        depth: int,
-        act: Activation,
     ) -> None:
         super().__init__()
         self.univariate = univariate
         self.reverse = reverse
         self.first = -(-latent // 2)  # the size of the first half
         moved = latent - self.first if reverse else self.first
-        sizes = [latent - moved, *[width] * depth, moved * univariate.size]
+        sizes = [latent - moved, *[hidden.width] * hidden.depth, moved * univariate.size]
         layers = (nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
-        self.net = Conditioner(layers, features, width=width, act=act)
+        self.net = Conditioner(layers, features, width=hidden.width, act=hidden.act)
         self.net.start_at_zero()
 
     def forward(self, h: Tensor | None = None) -> CouplingMap:

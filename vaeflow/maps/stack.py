@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaeflow.maps.autoregressive import Autoregressive, AutoregressiveMap
 from vaeflow.maps.coupling import Coupling, CouplingMap
 from vaeflow.maps.univariate import Univariate
-from vaeflow.nn.mlp import Activation
+from vaeflow.nn.masked import Hidden
 
 Form = Literal["coupling", "autoregressive"]
 ConditionedMap = CouplingMap | AutoregressiveMap
@@ -29,11 +29,9 @@ class Stack(nn.Module):
         latent: L.
         features: F, the size of the context h, or 0 for none.
         univariate: the family of functions that the maps apply to each dimension.
+        hidden: the hidden layers of the maps' networks.
         form: whether half of the dimensions or all those before say how a dimension moves.
         steps: T.
-        width: hidden units of each layer of the networks.
-        depth: hidden layers of the networks.
-        act: their nonlinearity.
     """
 
     def __init__(
@@ -41,20 +39,15 @@ class Stack(nn.Module):
         latent: int,
         features: int,
         univariate: Univariate,
+        hidden: Hidden,
         *,
         form: Form,
         steps: int,
-        width: int,
-        depth: int,
-        act: Activation,
     ) -> None:
         super().__init__()
         layer = _LAYERS[form] if latent > 1 else Autoregressive
         self.layers = nn.ModuleList(
-            layer(
-                latent, features, univariate, reverse=i % 2 == 1, width=width, depth=depth, act=act
-            )
-            for i in range(steps)
+            layer(latent, features, univariate, hidden, reverse=i % 2 == 1) for i in range(steps)
         )
 
     def forward(self, h: Tensor | None = None) -> list[ConditionedMap]:

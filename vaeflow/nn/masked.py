@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaeflow.nn.mlp import Activation, activation
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The hidden layers of a network: `depth` layers, at least 1, of `width` units each."""
+
+    width: int
+    depth: int
+    act: Activation
 
 
 class MaskedLinear(nn.Linear):
@@ -89,10 +99,8 @@ class MADE(Conditioner):
     Arguments:
         latent: L, the number of inputs.
         features: size of the context h, or 0 for none.
-        width: hidden units of each layer.
-        depth: number of hidden layers, at least 1.
+        hidden: the hidden layers.
         outputs: numbers per input; the result has shape (*, L·outputs), one block per kind.
-        act: the nonlinearity.
         reverse: count the dimensions from the last to the first.
     """
 
@@ -100,21 +108,19 @@ class MADE(Conditioner):
         self,
         latent: int,
         features: int,
+        hidden: Hidden,
         *,
-        width: int,
-        depth: int,
         outputs: int,
-        act: Activation,
         reverse: bool = False,
     ) -> None:
         inputs = torch.arange(1, latent + 1)
         inputs = inputs.flip(0) if reverse else inputs
-        degrees = torch.arange(width) % latent
+        degrees = torch.arange(hidden.width) % latent
         masks = [
             degrees[:, None] >= inputs[None, :],
-            *[degrees[:, None] >= degrees[None, :]] * (depth - 1),
+            *[degrees[:, None] >= degrees[None, :]] * (hidden.depth - 1),
             (inputs[:, None] > degrees[None, :]).repeat(outputs, 1),
         ]
-        super().__init__(map(MaskedLinear, masks), features, width=width, act=act)
+        super().__init__(map(MaskedLinear, masks), features, width=hidden.width, act=hidden.act)
         # The dimensions in an order in which each depends on those before it alone.
         self.order = tuple(inputs.argsort().tolist())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaeflow.distributions.flow import Flow
-from vaeflow.maps.autoregressive import IAFMap
+from vaeflow.maps.autoregressive import AutoregressiveMap
+from vaeflow.maps.univariate import Gate
 from vaeflow.nn.heads import AmortizeContext, GaussianHead
-from vaeflow.nn.masked import MADE
+from vaeflow.nn.masked import MADE, Hidden
 from vaeflow.nn.mlp import Activation, Init
 from vaeflow.parts.abstract import Posterior
 
@@ -49,12 +53,11 @@ class IAF(Posterior):
         super().__init__(latent, features)
         self.head = GaussianHead(latent, features, init)
         context = features if amortize == "context" else 0
-        self.nets = nn.ModuleList(
-            MADE(latent, context, width=width, depth=depth, outputs=2, act=activation)
-            for _ in range(steps)
-        )
+        hidden = Hidden(width, depth, activation)
+        self.nets = nn.ModuleList(MADE(latent, context, hidden, outputs=2) for _ in range(steps))
 
     def forward(self, h: Tensor) -> Distribution:
         base = self.head(h)
-        maps = [IAFMap(net, h, reverse=i > 0) for i, net in enumerate(self.nets)]
+        nets = cast("Iterable[MADE]", self.nets)  # a ModuleList forgets of which class they are
+        maps = [AutoregressiveMap(net, Gate(), h, flip=i > 0) for i, net in enumerate(nets)]
         return Flow(base, maps)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pydantic import NonNegativeInt, PositiveInt
-from torch import Tensor
-from torch.distributions import Distribution
 
-from vaeflow.distributions.flow import StandardizedFlow
-from vaeflow.maps.stack import Stack
 from vaeflow.maps.univariate import Affine
-from vaeflow.nn.heads import AmortizeContext, GaussianHead
+from vaeflow.nn.heads import AmortizeContext
+from vaeflow.nn.masked import Hidden
 from vaeflow.nn.mlp import Activation, Init
-from vaeflow.parts.abstract import Posterior
+from vaeflow.parts.posteriors.stacked import StackedFlow
 
 
-class RealNVP(Posterior):
+class RealNVP(StackedFlow):
     r"""A diagonal Gaussian whose noise is bent by affine coupling maps, the features as context.
 
     .. math::
@@ -46,19 +43,13 @@ class RealNVP(Posterior):
         amortize: AmortizeContext = "context",
         init: Init = "torch",
     ) -> None:
-        super().__init__(latent, features)
-        self.head = GaussianHead(latent, features, init)
-        self.flow = Stack(
+        super().__init__(
             latent,
-            features if amortize == "context" else 0,
+            features,
             Affine(),
+            Hidden(width, depth, activation),
             form="coupling",
             steps=steps,
-            width=width,
-            depth=depth,
-            act=activation,
+            amortize=amortize,
+            init=init,
         )
-
-    def forward(self, h: Tensor) -> Distribution:
-        base = self.head(h)
-        return StandardizedFlow(base, self.flow(h))

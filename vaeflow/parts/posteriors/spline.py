@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
-from torch.distributions import Distribution
 
-from vaeflow.distributions.flow import StandardizedFlow
 from vaeflow.maps.spline import Spline as RationalQuadratic
-from vaeflow.maps.stack import Form, Stack
-from vaeflow.nn.heads import AmortizeContext, GaussianHead
+from vaeflow.maps.stack import Form
+from vaeflow.nn.heads import AmortizeContext
+from vaeflow.nn.masked import Hidden
 from vaeflow.nn.mlp import Activation, Init
-from vaeflow.parts.abstract import Posterior
+from vaeflow.parts.posteriors.stacked import StackedFlow
 
 
-class Spline(Posterior):
+class Spline(StackedFlow):
     r"""A diagonal Gaussian whose noise is bent by rational-quadratic splines.
 
     .. math::
@@ -57,19 +55,13 @@ class Spline(Posterior):
         amortize: AmortizeContext = "context",
         init: Init = "torch",
     ) -> None:
-        super().__init__(latent, features)
-        self.head = GaussianHead(latent, features, init)
-        self.flow = Stack(
+        super().__init__(
             latent,
-            features if amortize == "context" else 0,
+            features,
             RationalQuadratic(bins, bound),
+            Hidden(width, depth, activation),
             form=form,
             steps=steps,
-            width=width,
-            depth=depth,
-            act=activation,
+            amortize=amortize,
+            init=init,
         )
-
-    def forward(self, h: Tensor) -> Distribution:
-        base = self.head(h)
-        return StandardizedFlow(base, self.flow(h))

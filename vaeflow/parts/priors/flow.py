@@ -15,6 +15,7 @@ from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.maps.spline import Spline
 from vaeflow.maps.stack import Backwards, Form, Stack
 from vaeflow.maps.univariate import Affine, Univariate
+from vaeflow.nn.masked import Hidden
 from vaeflow.nn.mlp import Activation
 from vaeflow.parts.abstract import Infer, Prior, Shape
 
@@ -66,11 +67,9 @@ class FlowPrior(Prior):
             latent,
             0,
             univariates[transform](),
+            Hidden(width, depth, activation),
             form=form,
             steps=steps,
-            width=width,
-            depth=depth,
-            act=activation,
         )
 
     def forward(self, infer: Infer) -> Distribution:
