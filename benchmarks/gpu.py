@@ -77,7 +77,7 @@ class Bench:
     def stepper(self, trainer: Trainer) -> Callable[[], torch.Tensor]:
         """Return one step on the next batch, as the training takes it."""
         size = trainer.settings.batch_size
-        order = torch.randperm(len(trainer.train), device=self.device).split(size)
+        order = torch.randperm(len(trainer.data.train), device=self.device).split(size)
         whole = [batch for batch in order if len(batch) == size]
         beta = torch.ones((), device=self.device)
         taken = 0
@@ -86,7 +86,7 @@ class Bench:
             nonlocal taken
             taken += 1
             with no_validation():
-                return trainer.take(whole[taken % len(whole)], beta)
+                return trainer.step(whole[taken % len(whole)], beta)
 
         return step
 
@@ -103,7 +103,7 @@ class Bench:
             torch.manual_seed(1)
             step = self.stepper(trainer)
             losses.append(torch.stack([step().clone() for _ in range(steps)]))
-            if isinstance(trainer.take, Captured) and trainer.take._replay is None:
+            if isinstance(trainer.step, Captured) and not trainer.step.recorded:
                 raise SystemExit(f"{kind} at batch {batch} was not captured")
         return ((losses[1] - losses[0]) / losses[0]).abs().max().item()
 

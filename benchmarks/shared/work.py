@@ -18,7 +18,7 @@ from vaeflow.nn.heads import FlowParameters
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.build import build_model, make
 from vaeflow.runtime.validation import no_validation
-from vaeflow.training import Trainer
+from vaeflow.training import Trainer, prepare_trainer
 
 BATCH = 100
 IMAGES = 55_000
@@ -90,7 +90,7 @@ def vaeflow_trainer(options: dict[str, object], splits: Splits, epochs: int) -> 
     layers.add(read_recipe("zoltowski-mnist"), "recipe")
     layers.add({**options, "epochs": epochs, "seed": 1}, "benchmark")
     plan = layers.resolve(plugins)
-    return Trainer(
+    return prepare_trainer(
         build_model(plan, SHAPE),
         splits.train,
         splits.validation,
@@ -102,7 +102,7 @@ def vaeflow_trainer(options: dict[str, object], splits: Splits, epochs: int) -> 
 
 def vaeflow_step(trainer: Trainer, batch: int = BATCH) -> Callable[[], float]:
     """Return one step of vaeflow on the next batch of a shuffled epoch, which returns the loss."""
-    order = torch.randperm(len(trainer.train)).split(batch)
+    order = torch.randperm(len(trainer.data.train)).split(batch)
     beta = torch.tensor(1.0)
     i = 0
 

@@ -22,7 +22,7 @@ from vaeflow.parts.posteriors.iaf import IAF
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.parts.priors.normal import Normal
-from vaeflow.training import Observer, Trainer
+from vaeflow.training import Observer, prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 
 SHAPE = (1, 3, 3)
@@ -48,7 +48,7 @@ def trainer(posterior="planar", settings=SETTINGS):
         Bernoulli(SHAPE),
     )
     data = torch.rand(40, *SHAPE)
-    return Trainer(
+    return prepare_trainer(
         model,
         data[:30],
         data[30:],

@@ -18,7 +18,7 @@ from vaeflow.parts.encoders.mlp import MLP
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.priors.normal import Normal as NormalPrior
-from vaeflow.training import Trainer
+from vaeflow.training import prepare_trainer
 
 
 class Bomb(nn.Module):
@@ -96,7 +96,7 @@ def trainer(
         likelihood=likelihood,
     )
     settings = Settings(batch_size=10, epochs=3, device="cpu")
-    return Trainer(model, *data, objective=objective, settings=settings, **more)
+    return prepare_trainer(model, *data, objective=objective, settings=settings, **more)
 
 
 @pytest.mark.parametrize("kind", [Fused, Delayed])

@@ -24,7 +24,7 @@ from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.parts.priors.normal import Normal
-from vaeflow.training import Trainer
+from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.fit import fit
 from vaeflow.training.optimizers import make_optimizer, make_schedule
@@ -135,13 +135,13 @@ def test_weights_from_within_a_warm_up_of_steps_are_not_the_best():
 def test_dequantized_data_gets_new_noise_at_every_visit_and_the_same_in_validation():
     levels = (images(40) * 3).round() / 3
     vae = model(likelihood=Gaussian(SHAPE, sigma=0.3))
-    trainer = Trainer(vae, levels, levels[:10], dequantize=4)
-    first, second = (trainer.step.redraw(trainer.train) for _ in range(2))
+    trainer = prepare_trainer(vae, levels, levels[:10], dequantize=4)
+    first, second = (trainer.data.redraw(trainer.data.train) for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal((first * 4).floor(), (levels * 3).round())
-    assert torch.equal(trainer.validation, prepare_split(levels[:10], "none", 4))
+    assert torch.equal(trainer.data.validation, prepare_split(levels[:10], "none", 4))
     with pytest.raises(DataError, match="--dequantize 4 needs the values k/3"):
-        Trainer(vae, images(40), dequantize=4)
+        prepare_trainer(vae, images(40), dequantize=4)
 
 
 def test_the_same_seed_repeats_a_run_and_another_does_not():
@@ -189,11 +189,13 @@ def test_the_best_weights_are_those_of_the_best_epoch():
 
 def test_clipping_bounds_the_gradient():
     vae = model()
-    trainer = Trainer(vae, images(40), binarization="dynamic", settings=Settings(clip=0.01, lr=1.0))
+    trainer = prepare_trainer(
+        vae, images(40), binarization="dynamic", settings=Settings(clip=0.01, lr=1.0)
+    )
     trainer.step(torch.arange(40), torch.tensor(1.0))
     norm = nn.utils.get_total_norm([p.grad for p in vae.parameters()])
     assert norm.item() == pytest.approx(0.01, rel=1e-3)
-    assert trainer.step.grad_norm > 0.01
+    assert trainer.eager.sums.grad_norm > 0.01
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential", "milestones"])
@@ -240,7 +242,7 @@ class Exploding(Posterior):
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path):
     settings = Settings(epochs=5, batch_size=20, checkpoint_seconds=0, device="cpu")
     store = CheckpointStore(tmp_path / "c")
-    trainer = Trainer(
+    trainer = prepare_trainer(
         model(Exploding, after=6), images(50), binarization="dynamic", settings=settings
     )
     with pytest.raises(NonFiniteError, match=r"at step 5: lower --lr"):
@@ -392,7 +394,9 @@ def test_a_distribution_without_rsample_is_named():
 
 def test_the_check_before_training_is_no_training_batch():
     likelihood = Gaussian(SHAPE, scale="optimal", sigma=2.0)
-    trainer = Trainer(model(likelihood=likelihood), images(40), settings=Settings(batch_size=20))
+    trainer = prepare_trainer(
+        model(likelihood=likelihood), images(40), settings=Settings(batch_size=20)
+    )
     assert likelihood.batches.item() == 0
     assert likelihood.variance.item() == 4.0
     trainer.run()

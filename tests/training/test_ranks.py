@@ -31,7 +31,7 @@ from vaeflow.parts.priors.normal import Normal
 from vaeflow.parts.priors.vamp import Vamp
 from vaeflow.runtime.ranks import Ranks, World, world
 from vaeflow.testing.probes import GivenNoise
-from vaeflow.training import Trainer
+from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.validation import validate
 
@@ -82,7 +82,7 @@ def gradients(case):
     objective, prior, clip = CASES[case]
     vae = model(prior=prior).double()
     x = (images(12) > 0.5).double()
-    trainer = Trainer(
+    trainer = prepare_trainer(
         vae, x, objective=objective, settings=Settings(device="cpu", clip=clip, lr=1e-2)
     )
     noise = torch.randn(3, 12, LATENT, dtype=torch.float64, generator=torch.Generator())
@@ -92,8 +92,8 @@ def gradients(case):
             trainer.step(batch, torch.tensor(1.0), measure=True)
         slopes = {n: p.grad for n, p in vae.named_parameters() if p.grad is not None}
         seen |= {f"{i}.{name}": slope.clone() for name, slope in slopes.items()}
-        seen[f"{i}.norm"] = trainer.step.grad_norm.clone()
-    seen["totals"] = trainer.world.sum(trainer.step.totals.clone())
+        seen[f"{i}.norm"] = trainer.eager.sums.grad_norm.clone()
+    seen["totals"] = trainer.world.sum(trainer.eager.sums.totals.clone())
     return seen
 
 
@@ -133,7 +133,7 @@ class StopAt:
 
 def trained(store=None, stop_at=None, restore=None):
     """Train on 25 images, in three batches of eight and one of one; return all there is."""
-    t = Trainer(
+    t = prepare_trainer(
         model(IAF, likelihood=Gaussian, scale="optimal"),
         images(25),
         images(36)[25:],
@@ -157,7 +157,9 @@ def trained(store=None, stop_at=None, restore=None):
 
 def draws():
     """Return what the first batch looks like after a binarization of grey ½, and its indices."""
-    t = Trainer(model(), torch.full((24, *SHAPE), 0.5), binarization="dynamic", settings=SETTINGS)
+    t = prepare_trainer(
+        model(), torch.full((24, *SHAPE), 0.5), binarization="dynamic", settings=SETTINGS
+    )
     seen = []
     redraw, share = t.step.redraw, t.world.share
 
@@ -190,7 +192,7 @@ class Lost(ELBO):
 def lost():
     x = (images(24) > 0.5).float()
     try:
-        Trainer(model(), x, objective=Lost(), settings=SETTINGS).run()
+        prepare_trainer(model(), x, objective=Lost(), settings=SETTINGS).run()
     except NonFiniteError as error:
         return {"at step 4": torch.tensor("at step 4:" in str(error))}
     return {}

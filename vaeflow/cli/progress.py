@@ -28,7 +28,7 @@ def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
         for kind, part in experiment.config.parts().items()
     )
     count = sum(p.numel() for p in experiment.model.parameters())
-    click.echo(f"{names}; {count:,} parameters on {experiment.trainer.device}")
+    click.echo(f"{names}; {count:,} parameters on {experiment.model.device}")
     binarization = experiment.config.binarization
     click.echo(f"{sizes} train / validation / test examples, binarization {binarization}")
     click.echo(f"run directory {run.path}")

@@ -26,7 +26,7 @@ def active_units(model: VAE, x: Tensor, world: World = ALONE) -> int:
     if len(x) < 2:
         return 0
     means = noises = x.new_zeros(0, model.posterior.latent)
-    for batch in _batches(world.part(x)):
+    for batch in batches(world.part(x)):
         z = draw(model.infer(batch), (_DRAWS,)).z
         means = torch.cat([means, z.mean(0)])
         noises = torch.cat([noises, z.var(0) / _DRAWS])
@@ -36,5 +36,6 @@ def active_units(model: VAE, x: Tensor, world: World = ALONE) -> int:
     return int((spread - noise > _ACTIVE).sum())
 
 
-def _batches(x: Tensor) -> tuple[Tensor, ...]:
+def batches(x: Tensor) -> tuple[Tensor, ...]:
+    """Return x in batches, none if it is empty."""
     return x.split(BATCH) if len(x) else ()

@@ -28,7 +28,7 @@ from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched
-from vaeflow.training import Fit, Observer, Trainer
+from vaeflow.training import Fit, Observer, Trainer, prepare_trainer
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
 from vaeflow.version import __version__
@@ -159,7 +159,7 @@ def prepare(plan: Plan) -> Experiment:
     )
     config = plan.config
     assert config.binarization != "auto"
-    trainer = Trainer(
+    trainer = prepare_trainer(
         model,
         splits.train,
         splits.validation,

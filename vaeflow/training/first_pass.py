@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,74 +17,113 @@ from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 from vaeflow.runtime.blame import Blame
 
+T = TypeVar("T")
 
-def check_contract(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
+
+def first_pass(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
     """Pass a few images through the model, so that a broken part is named before the run begins.
 
     Raises:
         ConfigError: if the objective does not apply to these parts.
-        PluginError: naming the part, what it returned and what is expected.
+        PluginError: naming the part, the value that it returned and the expected one.
     """
-    batch, k = len(x), objective.samples
-    before = {name: value.clone() for name, value in model.named_buffers()}
+    part_by_part = _FirstPass(model, objective, blame)
+    with torch.no_grad(), blame.at(lambda: "on a first batch"), _buffers_kept(model):
+        q = part_by_part.posterior(x)
+        part_by_part.prior()
+        part_by_part.likelihood(q, len(x))
+        part_by_part.objective(x)
+    _check_saving(model, blame)
 
-    def expect(part: object, what: str, seen: Sequence[int], wanted: Sequence[int]) -> None:
-        if tuple(seen) != tuple(wanted):
-            raise PluginError(
-                f"{blame.owner(part)}: {what} has shape {tuple(seen)}, but {tuple(wanted)} is "
-                "expected: correct its forward"
-            )
 
-    def called(part: nn.Module, argument: object, kind: type) -> Any:
-        value = part(argument)
-        if not isinstance(value, kind):
-            raise PluginError(
-                f"{blame.owner(part)}: its forward returned {type(value).__name__}, but a "
-                f"{kind.__module__}.{kind.__name__} is expected: correct it"
-            )
-        return value
+class _FirstPass:
+    """Calls each part, and holds its value to type and shape."""
 
-    with torch.no_grad(), blame.at(lambda: "on a first batch"):
-        h = called(model.encoder, x, Tensor)
-        expect(model.encoder, "features", h.shape, (batch, model.encoder.features))
-        q = called(model.posterior, h, Distribution)
-        expect(model.posterior, "q(z|x)'s batch shape", q.batch_shape, (batch,))
-        expect(model.posterior, "q(z|x)'s event shape", q.event_shape, (model.posterior.latent,))
-        p = called(model.prior, model.infer, Distribution)
-        expect(model.prior, "p(z)'s event shape", p.event_shape, (model.posterior.latent,))
-        try:
-            z = draw(q, (k,)).z
-        except NotImplementedError as error:
-            raise PluginError(
-                f"{blame.owner(model.posterior)}: its {type(q).__name__} cannot be drawn with "
-                f"gradients or scored ({error or 'no rsample'}): return a distribution that can"
-            ) from error
-        output = called(model.decoder, z, Tensor)
-        expect(model.decoder, "output", output.shape, (k, batch, *model.decoder.output_shape))
-        px = called(model.likelihood, output, Distribution)
-        expect(model.likelihood, "p(x|z)'s batch shape", px.batch_shape, (k, batch))
-        expect(model.likelihood, "p(x|z)'s event shape", px.event_shape, model.data_shape)
-        terms = model(x, k)
+    def __init__(self, model: VAE, objective: Objective, blame: Blame) -> None:
+        self._model = model
+        self._objective = objective
+        self._blame = blame
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """Return q(z|x)."""
+        encoder, posterior = self._model.encoder, self._model.posterior
+        h = self._call(encoder, x, Tensor)
+        self._expect(encoder, "features", h.shape, (len(x), encoder.features))
+        q = self._call(posterior, h, Distribution)
+        self._expect(posterior, "q(z|x)'s batch shape", q.batch_shape, (len(x),))
+        self._expect(posterior, "q(z|x)'s event shape", q.event_shape, (posterior.latent,))
+        return q
+
+    def prior(self) -> None:
+        prior = self._model.prior
+        p = self._call(prior, self._model.infer, Distribution)
+        self._expect(prior, "p(z)'s event shape", p.event_shape, (self._model.posterior.latent,))
+
+    def likelihood(self, q: Distribution, batch: int) -> None:
+        model, k = self._model, self._objective.samples
+        output = self._call(model.decoder, self._draw(q, k), Tensor)
+        wanted = (k, batch, *model.decoder.output_shape)
+        self._expect(model.decoder, "output", output.shape, wanted)
+        px = self._call(model.likelihood, output, Distribution)
+        self._expect(model.likelihood, "p(x|z)'s batch shape", px.batch_shape, (k, batch))
+        self._expect(model.likelihood, "p(x|z)'s event shape", px.event_shape, model.data_shape)
+
+    def objective(self, x: Tensor) -> None:
+        model, objective = self._model, self._objective
+        terms = model(x, objective.samples)
         for part, name in (
             (model.likelihood, "log_px"),
             (model.prior, "log_pz"),
             (model.posterior, "log_qz"),
         ):
-            expect(part, name, getattr(terms, name).shape, (k, batch))
+            self._expect(part, name, getattr(terms, name).shape, (objective.samples, len(x)))
         value = objective(terms, torch.ones((), device=x.device))
-        expect(objective, "its value, one number per image,", value.shape, (batch,))
+        self._expect(objective, "its value, one number per image,", value.shape, (len(x),))
         weight = objective.weight(0.0)
         if not (isinstance(weight, int | float) and weight >= 0 and math.isfinite(weight)):
             raise PluginError(
-                f"{blame.owner(objective)}: weight(0) is {weight!r}, but a number ≥ 0 is expected"
+                f"{self._blame.owner(objective)}: weight(0) is {weight!r}, but a number ≥ 0 is "
+                "expected"
             )
-        for name, value in model.named_buffers():  # running means count training batches alone
-            value.copy_(before[name])
-    _check_saving(model, blame)
+
+    def _draw(self, q: Distribution, samples: int) -> Tensor:
+        try:
+            return draw(q, (samples,)).z
+        except NotImplementedError as error:
+            raise PluginError(
+                f"{self._blame.owner(self._model.posterior)}: its {type(q).__name__} cannot be "
+                f"drawn with gradients or scored ({error or 'no rsample'}): return a distribution "
+                "that can"
+            ) from error
+
+    def _call(self, part: nn.Module, argument: object, kind: type[T]) -> T:
+        value = part(argument)
+        if not isinstance(value, kind):
+            raise PluginError(
+                f"{self._blame.owner(part)}: its forward returned {type(value).__name__}, but a "
+                f"{kind.__module__}.{kind.__name__} is expected: correct it"
+            )
+        return value
+
+    def _expect(self, part: object, what: str, seen: Sequence[int], wanted: Sequence[int]) -> None:
+        if tuple(seen) != tuple(wanted):
+            raise PluginError(
+                f"{self._blame.owner(part)}: {what} has shape {tuple(seen)}, but {tuple(wanted)} "
+                "is expected: correct its forward"
+            )
+
+
+@contextmanager
+def _buffers_kept(model: VAE) -> Iterator[None]:
+    """Put the buffers back at the end: running means count training batches alone."""
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    yield
+    for name, value in model.named_buffers():
+        value.copy_(before[name])
 
 
 def _check_saving(model: VAE, blame: Blame) -> None:
-    """Refuse what a checkpoint cannot hold, before there is work to lose."""
+    """Refuse a state that a checkpoint cannot hold, before there is work to lose."""
     seen: dict[int, str] = {}
     for name, value in model.state_dict().items():
         owner = blame.owners.get(name.partition(".")[0], "the model")

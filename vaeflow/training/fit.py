@@ -11,8 +11,8 @@ from vaeflow.config.settings import Settings, settings_from
 from vaeflow.data.binarization import Binarization
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
-from vaeflow.training.loop import Trainer
 from vaeflow.training.observers import Observer
+from vaeflow.training.prepare import prepare_trainer
 from vaeflow.training.progress import Fit
 
 
@@ -33,9 +33,9 @@ def fit(
     best validation ELBO, ready for `model.load_state_dict`.
 
     Raises:
-        ConfigError, DataError, PluginError, NonFiniteError: as `Trainer` and `Trainer.run`.
+        ConfigError, DataError, PluginError, NonFiniteError: as `prepare_trainer` and `Trainer.run`.
     """
-    trainer = Trainer(
+    trainer = prepare_trainer(
         model,
         train,
         validation,

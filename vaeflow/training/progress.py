@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -22,12 +25,29 @@ class Progress:
     best_elbo: float | None = None  # of the validation data
     seconds: float = 0.0  # spent in earlier processes
 
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on from where another training stood."""
+        for name, value in vars(Progress(**saved)).items():
+            setattr(self, name, value)
+
+
+class Stopwatch:
+    """Counts seconds from its start, on top of `before`."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._start = time.monotonic() - before
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return time.monotonic() - self._start
+
 
 @dataclass
 class Fit:
     """The outcome of a training."""
 
-    status: str  # "completed" or "interrupted"
+    status: str  # "completed", "interrupted" or, until it ends, "failed"
     progress: Progress
     best: Weights  # of the epoch with the best validation ELBO; the last without validation
     records: list[Record] = field(default_factory=list)  # one per epoch of this process

@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from vaeflow.data.binarization import Binarization, prepare_split
+from vaeflow.data.binarization import Binarization, prepare_split, redraw
 from vaeflow.data.checks import check_values
 from vaeflow.errors import ConfigError, DataError
+from vaeflow.evaluation.arrays import held_out_split
 from vaeflow.model import VAE
 
 
-def training_split(x: Tensor, model: VAE, binarization: Binarization, levels: int | None) -> Tensor:
-    """Return training data for `model`; what is drawn anew at each visit is left as it is.
+@dataclass(frozen=True)
+class TrainingData:
+    """The images of a training on its device, each split (N, *data_shape).
+
+    `redraw` is applied to each training batch at each visit: it binarizes grey values or spreads
+    levels by new noise. None leaves the batches as they are.
+    """
+
+    train: Tensor
+    validation: Tensor | None
+    redraw: Callable[[Tensor], Tensor] | None
+
+
+def training_data(
+    train: Tensor,
+    validation: Tensor | None,
+    model: VAE,
+    binarization: Binarization,
+    levels: int | None,
+    device: torch.device,
+) -> TrainingData:
+    """Return both splits, checked and on the device.
 
     Raises:
         ConfigError: if the likelihood cannot score dequantized data.
         DataError: if it cannot score the data, or the data is of another type than the weights.
     """
+    seen = _training_split(train, model, binarization, levels).to(device)
+    if validation is not None:
+        held_out = held_out_split("validation", validation, model, binarization, levels)
+        validation = held_out.to(device)
+    return TrainingData(seen, validation, redraw(binarization, levels))
+
+
+def _training_split(
+    x: Tensor, model: VAE, binarization: Binarization, levels: int | None
+) -> Tensor:
+    """Return training data for `model`; values that are drawn anew at each visit stay as given."""
     _check_dtype(x, model)
     support = model.likelihood.support
     if levels is not None and support.is_discrete:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -14,16 +14,16 @@ from vaeflow.parts.abstract import Objective
 from vaeflow.runtime.ranks import ALONE, World
 from vaeflow.terms import Terms
 
-# Summed over the images of an epoch, in this order.
-TERMS = ("log_px", "log_pz", "log_q0", "log_det", "objective")
+# Summed over the images of an epoch, in this order; all but the last are fields of `Terms`.
+TERMS = ("log_px", "log_pz", "log_base", "log_det", "objective")
 
 
-class Bound(nn.Module):
-    """All that has a gradient, from a batch to the objective: what several ranks wrap.
+class LossModule(nn.Module):
+    """The model with its objective as one module: the gradient of several ranks needs that.
 
     Arguments:
         bf16: let matrix products and convolutions run in bfloat16. Densities stay in float32, as
-            every part's contract has it, and so does the objective.
+            the contract of every part demands, and so does the objective.
     """
 
     def __init__(self, model: VAE, objective: Objective, *, bf16: bool = False) -> None:
@@ -39,19 +39,36 @@ class Bound(nn.Module):
         return terms, self.objective(terms, beta)
 
 
+class Sums:
+    """The terms summed over the images of an epoch, and the norm of the newest gradient."""
+
+    def __init__(self, device: torch.device) -> None:
+        # Sums over an epoch need more than float32's 24 bits; MPS has no float64.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.totals = torch.zeros(len(TERMS), dtype=dtype, device=device)
+        self.grad_norm = torch.zeros((), device=device)
+
+    @torch.no_grad()
+    def add(self, terms: Terms, objective: Tensor, weight: float) -> None:
+        """Add the terms (K, B) and the objective (B,) of a batch, times `weight`."""
+        each = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
+        every = torch.stack([*each, objective.expand_as(terms.log_px)])
+        self.totals.add_(every.sum((1, 2)), alpha=weight)
+
+
 def accept(loss: Tensor) -> None:
-    """Take any loss."""
+    """Accept any loss."""
 
 
 class Step:
     """The step in eager mode; it never waits for the device.
 
     Arguments:
-        bound: maps a batch and β to the terms and the objective.
-        parameters: what the optimizer updates.
+        loss_module: maps a batch and β to the terms and the objective.
+        optimizer: updates the parameters, all of them in one group.
         data: the training data (N, *data_shape), on the model's device.
         samples: K, the draws of each image.
-        redraw: what each batch passes through at each visit, such as a dynamic binarization.
+        redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
         check: is shown the loss before the update, and may refuse it by raising.
         world: the ranks that share the step.
@@ -59,8 +76,7 @@ class Step:
 
     def __init__(
         self,
-        bound: Callable[[Tensor, Tensor], tuple[Terms, Tensor]],
-        parameters: Iterable[nn.Parameter],
+        loss_module: Callable[[Tensor, Tensor], tuple[Terms, Tensor]],
         optimizer: Optimizer,
         data: Tensor,
         *,
@@ -70,45 +86,39 @@ class Step:
         check: Callable[[Tensor], None] = accept,
         world: World = ALONE,
     ) -> None:
-        self.world = world
-        self.bound = bound
+        self.loss_module = loss_module
         self.optimizer = optimizer
-        self.parameters = list(parameters)
+        self.parameters: list[nn.Parameter] = optimizer.param_groups[0]["params"]
         self.data = data
         self.samples = samples
         self.redraw = redraw
         self.clip = clip
         self.check = check
-        # Sums over an epoch need more than float32's 24 bits, which is all that MPS has.
-        dtype = torch.float32 if data.device.type == "mps" else torch.float64
-        self.totals = torch.zeros(len(TERMS), dtype=dtype, device=data.device)
-        self.grad_norm = torch.zeros((), device=data.device)
+        self.world = world
+        self.sums = Sums(data.device)
 
     def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
         """Take one step on the images `index` at KL weight `beta`; return the loss, a tensor.
 
-        Each rank takes its share of the images, and returns the loss of that.
-        `measure` records the norm of the gradient (before clipping, which records it anyway).
+        Each rank takes its share of the images and returns the loss of that share. `measure`
+        records the norm of the gradient; clipping records the norm before it in any case.
         """
-        index, weight, counts = self.world.share(index)
-        x = self.data.index_select(0, index)
+        images, weight, counts = self.world.share(index)
+        x = self.data.index_select(0, images)
         if self.redraw is not None:
             x = self.redraw(x)
-        terms, value = self.bound(x, beta)
-        loss = -value.mean()
+        terms, objective = self.loss_module(x, beta)
+        loss = -objective.mean()
         for p in self.parameters:
             p.grad = None
         loss.backward(weight)
         loss = loss.detach()
         self.check(loss)
         if self.clip is not None:
-            self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            self.sums.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         elif measure:
             gradients = [p.grad for p in self.parameters if p.grad is not None]
-            self.grad_norm = nn.utils.get_total_norm(gradients)
+            self.sums.grad_norm = nn.utils.get_total_norm(gradients)
         self.optimizer.step()
-        with torch.no_grad():
-            each = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
-            every = torch.stack([*each, value.expand_as(terms.log_px)])
-            self.totals.add_(every.sum((1, 2)), alpha=counts / self.samples)
+        self.sums.add(terms, objective, counts / self.samples)
         return loss

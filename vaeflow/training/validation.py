@@ -1,11 +1,11 @@
-"""The bound on held-out data after an epoch, and the active units."""
+"""The bound on held-out data after an epoch."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from vaeflow.evaluation.active_units import _batches
+from vaeflow.evaluation.active_units import batches
 from vaeflow.model import VAE
 from vaeflow.runtime.ranks import ALONE, World
 from vaeflow.training.step import TERMS
@@ -19,7 +19,7 @@ def validate(model: VAE, x: Tensor, world: World = ALONE) -> dict[str, float]:
     """
     dtype = torch.float32 if x.device.type == "mps" else torch.float64
     totals = torch.zeros(len(TERMS), dtype=dtype, device=x.device)
-    for batch in _batches(world.part(x)):
+    for batch in batches(world.part(x)):
         t = model(batch)
         parts = (t.log_px, t.log_pz, t.log_base, t.log_det, t.log_weight)
         totals += torch.stack([p.sum() for p in parts])

@@ -17,7 +17,7 @@ from vaeflow.parts.encoders.mlp import MLP as Encoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.priors.normal import Normal
 from vaeflow.plugins.loading import load_plugins
-from vaeflow.training import Trainer
+from vaeflow.training import prepare_trainer
 from vaeflow.training.acceleration.captured import Captured
 
 SHAPE = (1, 4, 4)
@@ -73,7 +73,7 @@ def trainer(posterior="identity", objective="elbo", *, device="cpu", n=50, **set
     )
     x = torch.rand(n, *SHAPE)
     settings = {"batch_size": 10, "epochs": 3, "lr": 1e-2, "clip": 1.0, **settings}
-    return Trainer(
+    return prepare_trainer(
         vae,
         x,
         objective=part("objective", objective)(warmup=2.0),
@@ -97,7 +97,7 @@ def assert_close(one, other, tolerance):
 def test_the_bookkeeping_is_that_of_the_eager_step(n):
     plain, captured = trainer(n=n), trainer(n=n)
     again = Again()
-    captured.take = Captured(captured.step, 10, captured.blame, again)
+    captured.step = Captured(captured.eager, 10, captured.blame, again)
     assert_close(outcome(captured), outcome(plain), {"rtol": 0, "atol": 0})
     assert again.rehearsals == 2
     per_epoch = n // 10 - (n == 50)  # the last is taken eagerly
@@ -131,7 +131,7 @@ class Failing(Again):
 
 def test_what_cannot_be_captured_trains_eagerly_and_says_why(caplog):
     plain, captured = trainer(Counting), trainer(Counting)
-    captured.take = Captured(captured.step, 10, captured.blame, Failing())
+    captured.step = Captured(captured.eager, 10, captured.blame, Failing())
     assert_close(outcome(captured), outcome(plain), {"rtol": 0, "atol": 0})
     (message,) = [r.getMessage() for r in caplog.records]
     assert message == (
@@ -142,7 +142,7 @@ def test_what_cannot_be_captured_trains_eagerly_and_says_why(caplog):
 
 def test_a_step_elsewhere_than_on_cuda_is_not_captured():
     one = trainer()
-    assert one.take is one.step
+    assert one.step is one.eager
 
 
 @cuda
@@ -151,12 +151,12 @@ def test_a_step_elsewhere_than_on_cuda_is_not_captured():
 def test_the_graph_repeats_the_eager_numbers(posterior, objective, caplog):
     """To 1e-4: the order of atomic sums is not that of another run."""
     one = trainer(posterior, objective, device="cuda")
-    assert isinstance(one.take, Captured)
+    assert isinstance(one.step, Captured)
     seen = outcome(one)
     eager = outcome(trainer(posterior, objective, device="cuda", capture=False))
     assert_close(seen, eager, {"rtol": 1e-4, "atol": 1e-4})
     if "cannot be" not in caplog.text:
-        assert one.take._replay is not None
+        assert one.step.recorded
 
 
 @cuda
@@ -165,7 +165,7 @@ def test_a_graph_follows_the_learning_rate(optimizer):
     settings = {"optimizer": optimizer, "schedule": "exponential", "lr_gamma": 0.01}
     one = trainer(device="cuda", **settings)
     seen = outcome(one)
-    assert one.take._replay is not None
+    assert one.step.recorded
     eager = outcome(trainer(device="cuda", capture=False, **settings))
     assert_close(seen, eager, {"rtol": 1e-4, "atol": 1e-4})
 

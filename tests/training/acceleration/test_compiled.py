@@ -18,7 +18,7 @@ from vaeflow.parts.encoders.mlp import MLP as Encoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.parts.priors.normal import Normal
-from vaeflow.training import Trainer
+from vaeflow.training import prepare_trainer
 from vaeflow.training.acceleration.compiled import Compiled
 
 SHAPE = (1, 4, 4)
@@ -35,7 +35,7 @@ def trainer(posterior=Planar, **settings):
         Bernoulli(SHAPE),
     )
     settings = {"batch_size": 10, "epochs": 2, "device": "cpu", **settings}
-    return Trainer(
+    return prepare_trainer(
         vae, torch.rand(27, *SHAPE), binarization="dynamic", settings=Settings(**settings)
     )
 
@@ -51,7 +51,7 @@ def figures(trainer):
 def test_a_compiled_model_has_the_numbers_of_the_eager_one(caplog):
     one = trainer(compile=True)
     torch.testing.assert_close(figures(one), figures(trainer()), rtol=1e-4, atol=1e-4)
-    assert not one.step.bound._fails
+    assert not one.eager.loss_module.fails
     assert not [r for r in caplog.records if r.name == "vaeflow"]
 
 
@@ -111,11 +111,11 @@ def test_bfloat16_is_near_float32_and_keeps_densities_in_it():
     a, b = figures(full), figures(half)
     assert not torch.equal(a, b)
     torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)
-    terms, value = half.step.bound(half.train.round(), torch.ones(()))
+    terms, value = half.eager.loss_module(half.data.train.round(), torch.ones(()))
     for term in (terms.log_px, terms.log_pz, terms.log_base, terms.log_det, value):
         assert term.dtype == torch.float32
     with torch.no_grad():  # it is the products that are rounded, and they alone
-        x = half.train.round()
+        x = half.data.train.round()
         with torch.autocast("cpu", torch.bfloat16):
             assert half.model.decoder(torch.randn(1, 27, 3)).dtype == torch.bfloat16
         assert half.model(x).log_px.dtype == torch.float32
@@ -143,13 +143,13 @@ class Lost(Posterior):
 def test_a_loss_that_is_not_finite_moves_no_weight():
     one = trainer(Lost)
     weights = []
-    taken = one.take
+    taken = one.step
 
     def take(*args, **options):
         weights.append([p.detach().clone() for p in one.model.parameters()])
         return taken(*args, **options)
 
-    one.take = take
+    one.step = take
     with pytest.raises(NonFiniteError, match="step 3"):
         one.run()
     assert len(weights) == 3

@@ -76,12 +76,33 @@ class CUDAGraphs:
             raise
 
 
+class _Recording:
+    """The arguments and the result of the recorded step, in memory that stays in place."""
+
+    def __init__(self, step: Step, index: Tensor, beta: Tensor) -> None:
+        self._step = step
+        self._index = index.clone()
+        self._beta = beta.clone()
+        self.loss = torch.zeros_like(beta)
+
+    def take(self) -> Tensor:
+        """Take a step on the arguments that were set."""
+        self.loss = self._step(self._index, self._beta)
+        return self.loss
+
+    def set(self, index: Tensor, beta: Tensor) -> None:
+        """Set the arguments of the next replay."""
+        self._index.copy_(index)
+        self._beta.copy_(beta)
+
+
 class Captured:
     """A step that is recorded once and then replayed, with the same numbers as the eager one.
 
-    The first steps are taken eagerly, as rehearsals; so is any that differs from the recorded one:
-    an epoch's last, which may be smaller, and whose gradient is measured. Where a part cannot be
-    captured, for it waits for the device or makes tensors of numbers, all are; a line says why.
+    The first steps are taken eagerly, as rehearsals. So is each step that differs from the
+    recorded one: an epoch's last, which may be smaller, and whose gradient is measured. A part
+    that waits for the device or makes tensors of numbers cannot be captured; all steps are then
+    taken eagerly, and a line says why.
 
     Arguments:
         step: the eager step.
@@ -91,43 +112,44 @@ class Captured:
     """
 
     def __init__(self, step: Step, size: int, blame: Blame, recorder: Recorder) -> None:
-        self.step = step
-        self.size = size
-        self.blame = blame
-        self.recorder = recorder
-        self._rehearsed = 0
-        self._fails = False
+        self._step = step
+        self._size = size
+        self._blame = blame
+        self._recorder: Recorder | None = recorder  # None once the step could not be captured
+        self._rehearsals = 0
+        self._recording: _Recording | None = None
         self._replay: Callable[[], object] | None = None
 
+    @property
+    def recorded(self) -> bool:
+        """Return whether steps are replayed by now."""
+        return self._replay is not None
+
     def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
-        """Take one step, as `Step` does; the loss is overwritten by the next."""
-        if measure or self._fails or len(index) != self.size:
-            return self.step(index, beta, measure=measure)
+        """Take one step, as `Step` does; the next one overwrites the loss."""
+        if measure or self._recorder is None or len(index) != self._size:
+            return self._step(index, beta, measure=measure)
         if self._replay is None:
-            self._rehearsed += 1
-            if self._rehearsed == 1:  # it may compile, which waits
-                return self.step(index, beta)
+            self._rehearsals += 1
+            if self._rehearsals == 1:  # it may compile, which waits
+                return self._step(index, beta)
             try:
-                with self.recorder.harmless():
-                    if self._rehearsed <= _REHEARSALS:
-                        return self.recorder.rehearse(lambda: self.step(index, beta))
-                    self._record(index, beta)
+                with self._recorder.harmless():
+                    if self._rehearsals <= _REHEARSALS:
+                        return self._recorder.rehearse(lambda: self._step(index, beta))
+                    recording = _Recording(self._step, index, beta)
+                    self._replay = self._recorder.record(recording.take)
+                    self._recording = recording
             except Exception as error:
-                self._fails = True
-                why = f"{self.blame.named(error)} cannot be ({one_line(error)})"
-                log.warning("the step is not captured as a CUDA graph: %s", why)
-                return self.step(index, beta)
-        assert self._replay is not None
-        self._index.copy_(index)
-        self._beta.copy_(beta)
+                return self._give_up(error)(index, beta)
+        assert self._recording is not None
+        self._recording.set(index, beta)
         self._replay()
-        return self._loss
+        return self._recording.loss
 
-    def _record(self, index: Tensor, beta: Tensor) -> None:
-        self._index, self._beta = index.clone(), beta.clone()
-
-        def call() -> Tensor:
-            self._loss = self.step(self._index, self._beta)
-            return self._loss
-
-        self._replay = self.recorder.record(call)
+    def _give_up(self, error: Exception) -> Step:
+        """Say why the step cannot be captured, and return the eager step."""
+        self._recorder = None
+        why = f"{self._blame.named(error)} cannot be ({one_line(error)})"
+        log.warning("the step is not captured as a CUDA graph: %s", why)
+        return self._step

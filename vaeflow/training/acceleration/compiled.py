@@ -1,4 +1,4 @@
-"""The bound compiled by torch: fewer, larger kernels, after a compilation of some seconds."""
+"""The loss module compiled by torch: fewer, larger kernels, after a compilation of some seconds."""
 
 from __future__ import annotations
 
@@ -12,36 +12,44 @@ from vaeflow.errors import one_line
 from vaeflow.terms import Terms
 
 log = logging.getLogger("vaeflow")
+Call = Callable[[Tensor, Tensor], tuple[Terms, Tensor]]
 
 
 class Compiled:
-    """A bound that is compiled for batches of one size, at the first of them.
+    """A loss module that is compiled for batches of one size, at the first of them.
 
-    Other sizes, such as that of an epoch's last batch, pass through it as it was: each would be
-    compiled anew. Where torch cannot compile it, all do, and a warning says why.
+    Batches of another size, such as an epoch's last, pass through the eager module: each size
+    would be compiled anew. Where torch cannot compile the module, all batches do, and a warning
+    says why.
 
     Arguments:
-        bound: maps a batch and β to the terms and the objective.
+        eager: maps a batch and β to the terms and the objective.
         size: images of a batch.
     """
 
-    def __init__(self, bound: Callable[[Tensor, Tensor], tuple[Terms, Tensor]], size: int) -> None:
-        self.bound = bound
-        self.size = size
+    def __init__(self, eager: Call, size: int) -> None:
+        self._eager = eager
+        self._size = size
         # Noise is left to torch's generators: the numbers are those of the eager step.
-        self._compiled = torch.compile(bound, dynamic=False, options={"fallback_random": True})
-        self._fails = False
+        self._compiled: Call | None = torch.compile(
+            eager, dynamic=False, options={"fallback_random": True}
+        )  # None once the compilation failed
+
+    @property
+    def fails(self) -> bool:
+        """Return whether torch could not compile the module."""
+        return self._compiled is None
 
     def __call__(self, x: Tensor, beta: Tensor) -> tuple[Terms, Tensor]:
         """Return the terms at x (B, *data_shape) and the objective, shape (B,)."""
-        if self._fails or len(x) != self.size:
-            return self.bound(x, beta)
+        if self._compiled is None or len(x) != self._size:
+            return self._eager(x, beta)
         try:
             return self._compiled(x, beta)
         except Exception as error:
             # If it is a part that fails, and not its compilation, it fails again here.
-            result = self.bound(x, beta)
-            self._fails = True
+            result = self._eager(x, beta)
+            self._compiled = None
             log.warning(
                 "torch cannot compile the model, which trains as it is: %s", one_line(error)
             )

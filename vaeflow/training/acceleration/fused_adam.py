@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class _Gathered(NamedTuple):
+    """The state of all parameters, in the order of the parameters."""
+
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]  # views of the counts
+    counts: Tensor  # of steps, one for each parameter
 
 
 class FusedAdam(torch.optim.Adam):
@@ -15,8 +25,9 @@ class FusedAdam(torch.optim.Adam):
     It still takes the first step, and each in which a parameter has no gradient.
     """
 
-    _gathered: tuple[list[Tensor], ...] | None = None
-    _counts: Tensor
+    def __init__(self, parameters: Iterable[nn.Parameter], **options: Any) -> None:
+        super().__init__(parameters, **options)
+        self._gathered: _Gathered | None = None
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -25,10 +36,10 @@ class FusedAdam(torch.optim.Adam):
         gradients = [p.grad for p in group["params"]]
         if self._gathered is None or any(g is None for g in gradients):
             super().step()
-            self._gather()
+            self._gathered = self._gather()
             return
-        means, squares, steps = self._gathered
-        self._counts.add_(1)
+        means, squares, steps, counts = self._gathered
+        counts.add_(1)
         kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
         beta1, beta2 = group["betas"]
         kernel(
@@ -48,18 +59,20 @@ class FusedAdam(torch.optim.Adam):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
+        """Put back a state that `state_dict` returned."""
         super().load_state_dict(state_dict)
         self._gathered = None
 
-    def _gather(self) -> None:
-        """Line up the state, the parameters' counts of steps in one tensor."""
+    def _gather(self) -> _Gathered | None:
+        """Line up the state, the counts of steps in one tensor; None if a parameter has none."""
         (group,) = self.param_groups
         states = [self.state.get(p, {}) for p in group["params"]]
         if not all(states):
-            return
-        self._counts = torch.stack([state["step"] for state in states])
-        for state, count in zip(states, self._counts.unbind(), strict=True):
+            return None
+        counts = torch.stack([state["step"] for state in states])
+        for state, count in zip(states, counts.unbind(), strict=True):
             state["step"] = count
-        columns = ("exp_avg", "exp_avg_sq", "step")
-        self._gathered = tuple([state[key] for state in states] for key in columns)
+        means, squares, steps = (
+            [state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step")
+        )
+        return _Gathered(means, squares, steps, counts)

@@ -1,0 +1,123 @@
+"""Everything before the first step: the device, the data, a first pass, the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaeflow.config.settings import Settings
+from vaeflow.data.binarization import Binarization, prepare_split
+from vaeflow.errors import ConfigError
+from vaeflow.model import VAE
+from vaeflow.parts.abstract import Objective
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.runtime.blame import Blame
+from vaeflow.runtime.devices import check_precision, choose_device
+from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.ranks import World, world
+from vaeflow.runtime.validation import no_validation
+from vaeflow.training.acceleration.captured import Captured, CUDAGraphs
+from vaeflow.training.acceleration.compiled import Compiled
+from vaeflow.training.finite import Finite
+from vaeflow.training.first_pass import first_pass
+from vaeflow.training.loop import Trainer
+from vaeflow.training.optimizers import make_optimizer
+from vaeflow.training.progress import Progress
+from vaeflow.training.splits import TrainingData, training_data
+from vaeflow.training.step import LossModule, Step, accept
+
+
+def prepare_trainer(
+    model: VAE,
+    train: Tensor,
+    validation: Tensor | None = None,
+    *,
+    objective: Objective | None = None,
+    binarization: Binarization = "none",
+    dequantize: int | None = None,
+    settings: Settings | None = None,
+    owners: Mapping[str, str] | None = None,
+) -> Trainer:
+    """Check a model and its data, move both to the device, and return what trains the model.
+
+    Where torch's process group exists, all its ranks train together, each with the same arguments
+    and its share of each batch (`runtime.ranks`).
+
+    Arguments:
+        model: it is moved to the device, and trained in place.
+        train: training data (N, *data_shape), grey values if it is binarized or dequantized.
+        validation: held-out data, or None.
+        objective: is maximized; by default the ELBO with one sample.
+        binarization: "dynamic" draws x ~ Bernoulli(grey value) at each visit.
+        dequantize: grey levels, whose values get new uniform noise at each visit, or None.
+        settings: epochs, batch size, optimizer, …
+        owners: how errors call the part of each kind; by default its class.
+
+    Raises:
+        ConfigError: if a device or an objective cannot be had.
+        DataError: if the likelihood cannot score the data.
+        PluginError: if a part breaks its contract, found by a first pass over two images.
+    """
+    settings = settings or Settings()
+    objective = objective or ELBO()
+    ranks = world()
+    device = _device(settings, ranks)
+    if validation is None and settings.early_stopping is not None:
+        raise ConfigError("early_stopping needs validation data: give some, or leave it out")
+    few = train[:2]
+    data = training_data(train, validation, model, binarization, dequantize, device)
+    model.to(device)
+    blame = Blame(model, objective, owners)
+    noise = Noise(settings.seed, device, ranks.stream)
+    with noise.private("check"), no_validation():
+        few = prepare_split(few, binarization, dequantize).to(device)
+        first_pass(model, objective, few, blame)
+    progress = Progress()
+    finite = Finite(model, data.train, settings.lr, progress, ranks)
+    eager = _eager_step(model, objective, data, settings, finite)
+    return Trainer(
+        model, objective, data, settings, eager, _fastest(eager, settings, blame),
+        noise, blame, finite, progress,
+    )  # fmt: skip
+
+
+def _device(settings: Settings, ranks: World) -> torch.device:
+    device = choose_device(settings.device)
+    check_precision(settings.precision, device)
+    ranks.check(device)
+    return device
+
+
+def _eager_step(
+    model: VAE, objective: Objective, data: TrainingData, settings: Settings, finite: Finite
+) -> Step:
+    """Return the eager step, its model compiled if the settings ask for that."""
+    ranks = finite.world
+    optimizer = make_optimizer(model.parameters(), settings)
+    module: Callable[..., Any] = ranks.wrap(
+        LossModule(model, objective, bf16=settings.precision == "bf16")
+    )
+    if settings.compile:
+        module = Compiled(module, len(ranks.part(torch.arange(settings.batch_size))))
+    return Step(
+        module,
+        optimizer,
+        data.train,
+        samples=objective.samples,
+        redraw=data.redraw,
+        clip=settings.clip,
+        # Reading a number is free on the CPU. Elsewhere it is a wait, and the epoch's sums tell.
+        check=finite.loss if data.train.device.type == "cpu" else accept,
+        world=ranks,
+    )
+
+
+def _fastest(eager: Step, settings: Settings, blame: Blame) -> Callable[..., Tensor]:
+    """Return the step as one CUDA graph where it can be; several ranks cannot agree on one."""
+    device = eager.data.device
+    if device.type != "cuda" or eager.world.count > 1 or not settings.capture:
+        return eager
+    return Captured(eager, settings.batch_size, blame, CUDAGraphs(device))
