@@ -193,6 +193,10 @@ class Dataset(Component, ABC):
     def __init__(self, root: Path | None = None) -> None:
         self.root = root
 
+    def __repr__(self) -> str:
+        known = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if v is not None)
+        return f"{type(self).__name__}({known})"
+
     @abstractmethod
     def load(self) -> Splits:
         """Return the splits.
