@@ -108,7 +108,7 @@ def validate(part: type, options: Mapping[str, Any], where: str) -> dict[str, An
         where: the prefix of the error, such as "posterior".
 
     Raises:
-        ConfigError: naming the first wrong option, its value and what is expected.
+        ConfigError: naming the first wrong option, its value and the expectation.
     """
     model = options_model(part)
     try:

@@ -1,4 +1,4 @@
-"""Data sets in memory: their splits, their binarization and the check of their values."""
+"""Binarization of grey values, and dequantization of grey levels."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def binarize(x: Tensor, how: Binarization) -> Tensor:
 def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
     r"""Spread each grey level k/(levels − 1) over its share of [0, 1], :math:`(k + u)/levels`.
 
-    The density of what results bounds the probability of the levels: with D values,
+    The density of the result bounds the probability of the levels: with D values,
     −log P ≤ nll + D log(levels) on average over u ~ U[0, 1) (Theis et al. 2016, eq. 3).
 
     Raises:
-        DataError: if a value is no such level.
+        DataError: if a value is not one of the levels.
     """
     inside = Levels(levels).check(x)
     if not inside.all():
@@ -96,14 +96,14 @@ def _spread(x: Tensor, levels: int, generator: torch.Generator | None = None) ->
 
 
 def redraw(how: Binarization, levels: int | None) -> Callable[[Tensor], Tensor] | None:
-    """Return what a batch of training data passes through at each visit, if anything."""
+    """Return the function that draws a training batch anew at each visit, if there is one."""
     if levels is not None:
         return partial(_spread, levels=levels)
     return _draw_binary if how == "dynamic" else None
 
 
 def _draw_binary(x: Tensor) -> Tensor:
-    return torch.rand_like(x).lt_(x)  # torch.bernoulli takes thrice the time
+    return torch.rand_like(x).lt_(x)  # torch.bernoulli takes three times as long
 
 
 def prepare_split(x: Tensor, how: Binarization, levels: int | None) -> Tensor:

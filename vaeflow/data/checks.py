@@ -1,4 +1,4 @@
-"""What is wrong with a split's values, and the cure."""
+"""Checks of the values of a split; each error names the cure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_values(
         where = (~finite).nonzero()[0].tolist()
         raise DataError(
             f"{name} example {where[0]} has the value {x[tuple(where)].item()} at "
-            f"{tuple(where[1:])}: replace or drop what is not finite"
+            f"{tuple(where[1:])}: replace or drop values that are not finite"
         )
     inside = support.check(x)
     if not inside.all():

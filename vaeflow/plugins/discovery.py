@@ -1,4 +1,4 @@
-"""Which plugins there are and which of them are selected; nothing is imported to find out."""
+"""The plugins that are installed, and the selection among them; no plugin is imported here."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger("vaeflow")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which plugins to load, by the names of distributions or entry points; built-ins always are.
+    """The plugins to load, by the names of distributions or entry points.
 
-    `allowed` None allows all; `files` are loaded whatever else is said; `strict` makes an error of
-    what otherwise costs a warning.
+    Built-ins and `files` are always loaded. `allowed` None allows all plugins. `strict` turns
+    warnings about plugins into errors.
     """
 
     allowed: frozenset[str] | None = None
@@ -64,10 +64,10 @@ class Selection:
 
 @dataclass
 class Plugin:
-    """A plugin and what became of it.
+    """A plugin, its state and, once it is loaded, its parts and hooks.
 
-    `state` is "installed" before it is loaded, then "ok" or "failed"; "disabled" and "incompatible"
-    ones are never imported.
+    `state` is "installed" before the plugin is loaded, then "ok" or "failed". A plugin that is
+    "disabled" or "incompatible" is never imported.
     """
 
     name: str
@@ -76,15 +76,15 @@ class Plugin:
     target: str  # the module that holds the hooks, or the path of the file
     point: metadata.EntryPoint | None = field(default=None, repr=False)  # None for a file
     state: str = "installed"
-    reason: str = ""  # of any other state than "ok", in one line
+    reason: str = ""  # of a state other than "ok", in one line
     traceback: str = ""
     parts: list[Part] = field(default_factory=list)
-    hooks: list[str] = field(default_factory=list)  # that its module implements
+    hooks: list[str] = field(default_factory=list)  # names of the hooks that its module implements
     module: Any = field(default=None, repr=False)
 
     @property
     def trouble(self) -> str:
-        """Return, of a plugin that is not "ok", what became of it, why, and what helps."""
+        """Return the state of a plugin that is not "ok", with the reason and the cure."""
         became, cure = {
             "installed": ("is not loaded", "load_plugins does"),
             "failed": ("failed to load", f"`vaeflow plugins info {self.distribution}` says where"),
@@ -97,7 +97,7 @@ class Plugin:
         return f"{self.distribution} {self.version} {became} ({self.reason}): {cure}"
 
     def called(self, name: str) -> bool:
-        """Tell whether `name` is that of the distribution or of the entry point."""
+        """Tell whether `name` names the distribution or the entry point."""
         return normal(name) in (normal(self.distribution), normal(self.name))
 
 
@@ -114,7 +114,7 @@ def find_plugins(selection: Selection | None = None) -> list[Plugin]:
         try:
             points = dist.entry_points.select(group=GROUP)
             name, version = (dist.metadata["Name"], dist.version) if points else ("", "")
-        except Exception as error:  # the remains of some uninstallation, no concern of ours
+        except Exception as error:  # such as the remains of an uninstallation
             log.debug("an installed distribution cannot be read: %s", error)
             continue
         if not name or normal(name) in seen:  # as for imports, the first on the path counts
@@ -139,7 +139,7 @@ def normal(name: str) -> str:
 
 def _misfit(dist: metadata.Distribution) -> str:
     """Return how a distribution's requirement of vaeflow fails, or an empty text."""
-    # Importing packaging takes longer than to see that nothing is to be parsed.
+    # packaging is slow to import, and without a requirement of vaeflow it is not needed.
     mine = [r for r in dist.requires or () if re.match(rf"{GROUP}(?![\w.-])", r, re.IGNORECASE)]
     if not mine:
         return ""

@@ -1,8 +1,8 @@
-"""Loading plugins: asking each for its parts and its hooks.
+"""Loading plugins: each is asked for its parts and its hooks.
 
-A plugin costs only itself: one that fails to import, or whose hooks raise, is recorded with its
-error and brings nothing; everything else goes on. To install a plugin is to trust it, as its code
-runs in this process; nothing is loaded that was neither installed nor named by its path.
+A plugin costs only itself. If it fails to import, or one of its hooks raises, its error is recorded
+and it brings nothing; everything else goes on. To install a plugin is to trust it, as its code runs
+in this process. Nothing else is loaded, except for files that are named by their path.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Plugins:
 
     registry: Registry
     hooks: pluggy.PluginManager
-    found: list[Plugin]  # the built-ins are none of them
+    found: list[Plugin]  # without the built-ins
     selection: Selection = field(default_factory=Selection)
 
     def require(self, kind: str, name: str) -> Part:
-        """Return a part by name; where it is unknown, mention the plugins that are not loaded.
+        """Return a part by name; for an unknown name, mention the plugins that are not loaded.
 
         Raises:
             ConfigError: if there is none, or several distributions offer it.
@@ -82,10 +82,10 @@ class Plugins:
         return [parts for parts in owners.values() if len(parts) > 1]
 
     def call(self, plugin: Plugin, hook: str, **arguments: Any) -> None:
-        """Call one hook of one plugin, with those of the arguments that it asks for."""
+        """Call one hook of one plugin, with the arguments that it asks for."""
         others = [module for module in self.hooks.get_plugins() if module is not plugin.module]
         returned = self.hooks.subset_hook_caller(hook, others)(**arguments)
-        if returned:  # such as a generator, whose body nobody has run
+        if returned:  # a generator, for example, has run nothing
             raise PluginError(f"{hook} returned {returned[0]!r}: a hook acts and returns nothing")
 
 
@@ -96,13 +96,13 @@ def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> 
     second of two distributions that use one entry-point name.
 
     Arguments:
-        selection: by default what the environment selects.
-        quiet: neither warn nor raise for a plugin that is not loaded; `found` tells about it.
+        selection: by default the environment's.
+        quiet: neither warn nor raise for a plugin that is not loaded; `found` holds its state.
 
     Raises:
         ConfigError: if a file that is selected cannot be read.
-        PluginError: if such a file fails, or, where the selection is strict, any plugin does, or
-            two plugins claim one name.
+        PluginError: if a selected file fails; where the selection is strict, also if any plugin
+            fails, or two plugins claim one name.
     """
     selection = selection or Selection.from_environment()
     hooks = pluggy.PluginManager(hookspecs.PROJECT)
@@ -131,12 +131,12 @@ def _load(plugins: Plugins, plugin: Plugin) -> None:
 
 
 def _report(plugins: Plugins) -> None:
-    """Warn about what is not as the user would expect, or raise where the user asked for that."""
+    """Warn of plugins that were not loaded; raise for files, and where the selection is strict."""
     selection = plugins.selection
     for plugin in plugins.found:
         if plugin.state not in ("failed", "incompatible"):
             continue
-        if plugin.point is None:  # a file, which was asked for by name
+        if plugin.point is None:  # a file, which the user named
             path, reason = plugin.target, plugin.reason
             raise PluginError(f"--plugin {path} failed to load ({reason}): --debug says where")
         if selection.strict:
@@ -179,7 +179,7 @@ def _offer(plugins: Plugins, plugin: Plugin) -> None:
 
 
 def _register(kind: str, plugin: Plugin, offered: list[Part]) -> hookspecs.Register:
-    """Return what a plugin calls to offer a part of one kind."""
+    """Return the function that a plugin calls to offer a part of one kind."""
 
     def register(name: str, target: str | type) -> None:
         offered.append(_checked(Part(kind, name, plugin.distribution, plugin.version, target)))
@@ -188,7 +188,7 @@ def _register(kind: str, plugin: Plugin, offered: list[Part]) -> hookspecs.Regis
 
 
 def _check_marked(module: Any, implemented: list[str]) -> None:
-    """Refuse what is named like a hook but would never be called, and a module without hooks."""
+    """Refuse a function that is named like a hook but not marked, and a module without hooks."""
     for name in dir(module):
         function = name.startswith("vaeflow_") and inspect.isroutine(getattr(module, name))
         if function and name not in implemented:

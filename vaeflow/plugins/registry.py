@@ -1,4 +1,4 @@
-"""Names of parts and who brought them."""
+"""The names of parts, and the distributions that brought them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vaeflow.errors import ConfigError, PluginError, did_you_mean, one_line
 KINDS = ("dataset", "encoder", "posterior", "prior", "decoder", "likelihood", "objective")
 BUILTIN = "vaeflow"  # the distribution that owns the built-in parts
 
-# Where the abstract class of each kind lives, imported only to check a loaded part, and what the
-# constructor is given by position.
+# The abstract class of each kind, imported only to check a loaded part, and the arguments that its
+# constructor takes by position.
 _CONTRACTS = {
     "dataset": ("vaeflow.parts:Dataset", ("root",)),
     "encoder": ("vaeflow.parts:Encoder", ("data_shape",)),
@@ -43,11 +43,11 @@ class Part:
 
     @property
     def owner(self) -> str:
-        """Return the part with who brought it, as messages name it."""
+        """Return kind, name, distribution and version, as messages name a part."""
         return f"{self.kind} {self.name!r} from {self.distribution} {self.version}"
 
     def load(self) -> type:
-        """Import the part's class and check what can be checked without building it.
+        """Import the part's class and check it, as far as that needs no instance.
 
         Raises:
             PluginError: if it cannot be imported or does not keep the interface of its kind.
@@ -65,6 +65,7 @@ class Part:
                 ) from error
         if fault := _fault(self.kind, loaded):
             raise PluginError(f"{self.owner} {fault}: tell the authors of {self.distribution}")
+        part: type = loaded
         if loaded.api not in _APIS:
             older = isinstance(loaded.api, int) and loaded.api < min(_APIS)
             raise PluginError(
@@ -72,7 +73,7 @@ class Part:
                 f"but this vaeflow has version {max(_APIS)}: pip install --upgrade "
                 f"{self.distribution if older else 'vaeflow'}"
             )
-        return loaded
+        return part
 
 
 def _fault(kind: str, loaded: Any) -> str:

@@ -22,8 +22,8 @@ class BinarizedMNIST(Dataset):
     """70,000 binary images of 28×28 digits: static MNIST. (Larochelle & Murray 2011.)
 
     Each pixel was drawn once from its grey level (Salakhutdinov & Murray 2008). The splits are the
-    three files: 50,000 / 10,000 / 10,000. Bounds on it are not comparable with those on `mnist`,
-    which is drawn anew at each visit.
+    three files: 50,000 / 10,000 / 10,000. Its bounds are not comparable with bounds on
+    `mnist`, which is drawn anew at each visit.
 
     The files are looked for below --data-root, then $VAEFLOW_DATA; with neither, they are
     downloaded once into the user's cache.
@@ -36,7 +36,7 @@ class BinarizedMNIST(Dataset):
             "https://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
             "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
         ),
-        checksums={  # those that TensorFlow Datasets demands
+        checksums={  # of TensorFlow Datasets
             "binarized_mnist_train.amat": (
                 "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"
             ),

@@ -20,9 +20,9 @@ _SHAPES = {"train_data": (4_100, 784), "val_data": (2_264, 784), "test_data": (2
 class Caltech101Silhouettes(Dataset):
     """8,671 binary images of 28×28 outlines of objects. (Marlin et al. 2010.)
 
-    Splits are those of the file: 4,100 / 2,264 / 2,307. It stores a black object, 0, on white, 1;
-    here the object is 1, as the codes of the VampPrior and of Sylvester flows turn it (1 − x).
-    Pictures are stored down the columns, as both codes read them, and are turned upright.
+    The splits are the file's: 4,100 / 2,264 / 2,307. The file stores a black object, 0, on white,
+    1. Here the object is 1: x becomes 1 − x, as in the code of the VampPrior and of Sylvester
+    flows. Pictures are stored column by column, as both codes read them, and are turned upright.
 
     The file is looked for below --data-root, then $VAEFLOW_DATA; with neither, it is downloaded
     once into the user's cache.
@@ -32,7 +32,7 @@ class Caltech101Silhouettes(Dataset):
         title="Caltech 101 Silhouettes",
         folder="caltech101-silhouettes",
         sources=("https://people.cs.umass.edu/~marlin/data/",),
-        checksums={_FILE: "4483e9c14b188fd09937f9ea6f9ea777"},  # the benchmark dm_nevis'
+        checksums={_FILE: "4483e9c14b188fd09937f9ea6f9ea777"},  # of the benchmark dm_nevis
         folders=("Caltech101Silhouettes",),
     )
 

@@ -17,12 +17,12 @@ _SEED = 1505_05770  # fixed, so that every run has the same points
 class Energies(Dataset):
     """Points (2,) drawn from U1, U2, U3 or U4 of Rezende & Mohamed 2015, table 1: no file.
 
-    For `--likelihood gaussian`; walls at |z_i| = 4 bound U2 to U4
+    Use `--likelihood gaussian`. Walls at |z_i| = 4 bound U2 to U4
     (`vaeflow.distributions.energies`).
 
     Options:
         which: the density: a ring with two modes, a wave, or a wave that splits in two ways.
-        size: training points; there are a fifth as many for validation, and for the test.
+        size: training points; validation and test have a fifth as many each.
     """
 
     def __init__(

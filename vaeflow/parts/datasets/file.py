@@ -23,13 +23,13 @@ _LIMIT = 8 << 30  # bytes that a file may unpack to
 class File(Dataset):
     """The first axis of an array in a .npy or .npz file, or a row of a table, is an example.
 
-    An .npz with arrays named train, validation and test is taken as split; one with a single array,
-    or any other file, is shuffled with a fixed seed and split by the fractions below. A table is a
-    .csv, in which a first line without a number is a header, or Parquet, which needs pyarrow; every
-    column of it is data.
+    An .npz file with arrays named train, validation and test is split already. An .npz file with a
+    single array, and any other file, is shuffled with a fixed seed and split by the fractions
+    below. A table is a .csv file, whose first line is a header if it holds no number, or a Parquet
+    file, which needs pyarrow. Every column of a table is data.
 
     Options:
-        path: the file; below --data-root if that is given.
+        path: the file; below --data-root if a root is given.
         scale: values are divided by it; 255 brings grey levels into [0, 1].
         validation: fraction of the examples for validation.
         test: fraction of the examples for the test.
@@ -79,7 +79,7 @@ class File(Dataset):
                 f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
                 "with at least one of each is needed"
             )
-        with np.errstate(all="ignore"):  # what is not finite then, the check of the values tells
+        with np.errstate(all="ignore"):  # values that overflow are refused with their place later
             return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
 
 

@@ -1,4 +1,4 @@
-"""Splitting examples that come without splits, and finding what a user names."""
+"""Splits of examples that come without splits, and paths below a data root."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Fractions:
 
 
 def below(root: Path | None, path: Path) -> Path:
-    """Return the path below --data-root, if that is given.
+    """Return the path below --data-root, if a root is given.
 
-    Of an absolute path the name is kept, so that a run finds data that has moved.
+    An absolute path keeps its last name alone, so that a run finds data that has moved.
     """
     return path if root is None else root / (path.name if path.is_absolute() else path)

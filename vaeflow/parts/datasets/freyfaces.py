@@ -21,15 +21,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class FreyFaces(Dataset):
     """1,965 grey images of 28×20, the frames of a film of one face, k/255. (Roweis & Saul 2000.)
 
-    They are shuffled and split into 1,565 / 200 / 200, as in the code of Sylvester flows (van den
-    Berg et al. 2018), whose runs have the seeds 123, 321 and 231. It reads another copy of the
-    frames, which is taken to have them in the order of the film, too.
+    The frames are shuffled and split into 1,565 / 200 / 200, as in the code of Sylvester flows (van
+    den Berg et al. 2018), whose runs have the seeds 123, 321 and 231. That code reads another copy
+    of the frames; both copies are taken to have the order of the film.
 
     The file frey_rawface.mat is looked for below --data-root, then $VAEFLOW_DATA; with neither, it
     is downloaded once into the user's cache.
 
     Options:
-        seed: of the shuffle before the split; 123, 321 and 231 are those of published figures.
+        seed: seed of the shuffle before the split; published figures have 123, 321 and 231.
     """
 
     origin: ClassVar[Origin] = Origin(
@@ -52,5 +52,5 @@ class FreyFaces(Dataset):
 
 def _read(path: Path) -> Tensor:
     columns = read_mat(path, {"ff": (560, 1_965)}, largest=255, kinds={"uint8"})["ff"]
-    images = columns.T.reshape(-1, 1, 28, 20)  # each column goes along the rows of a picture
+    images = columns.T.reshape(-1, 1, 28, 20)  # each column is a picture, row by row
     return torch.from_numpy(images.astype(np.float32) / 255)

@@ -28,7 +28,7 @@ _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".
 _MODES = {1: "L", 3: "RGB"}
 _GREY = {"1", "L", "LA", "La"}
 _ORIENTATION, _TURNED = 0x0112, {5, 6, 7, 8}  # the EXIF tag; values that swap height and width
-_PNG_DEPTH = 24  # the byte of the header chunk, always the first, that tells the bits of a channel
+_PNG_DEPTH = 24  # where the header, always the first chunk, holds the bits of a channel
 _TIFF_DEPTH = 258  # the tag BitsPerSample
 _LARGEST = 1 << 26  # pixels that a file may unpack to
 _LIMIT = 8 << 30  # bytes of all images as float32
@@ -39,18 +39,17 @@ Size = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=2)]
 class Images(Dataset):
     """The image files of a folder and of the folders in it, in [0, 1].
 
-    Folders train, validation and test are taken as the splits. Without them, all images, in the
-    order of their paths, are shuffled with a fixed seed and split by the fractions below. Images
-    are turned as their EXIF orientation says; of a film the first picture is taken, and
-    transparency is ignored. Links are followed; files and folders whose names start with a dot are
-    left out. Channels have 8 bits: files of more are refused, but for colours in PPM, which are
-    rounded.
+    Folders named train, validation and test are the splits. Without them, all images, in the order
+    of their paths, are shuffled with a fixed seed and split by the fractions below. Images are
+    turned by their EXIF orientation. A film gives its first picture; transparency is ignored. Links
+    are followed; files and folders whose names start with a dot are left out. Channels have 8 bits:
+    files with more are refused, except for colours in PPM, which are rounded.
 
     Options:
-        path: the folder; below --data-root if that is given.
-        size: height,width that each image is brought to, or the side of a square; without it, all
+        path: the folder; below --data-root if a root is given.
+        size: height,width to resize each image to, or the side of a square; without it, all images
             must have the same size.
-        fit: crop scales an image until it covers that size and cuts out the middle, stretch
+        fit: crop scales an image until it covers the size, and cuts out the middle; stretch
             changes its proportions.
         channels: 1 for grey, 3 for colour; without it, 3 if there is an image in colour.
         validation: fraction of the images for validation.
@@ -121,7 +120,7 @@ class Images(Dataset):
 
 @dataclass(frozen=True)
 class _Header:
-    size: tuple[int, int]  # height, width as it is seen
+    size: tuple[int, int]  # height and width, after the turn by EXIF
     grey: bool
 
 
@@ -139,11 +138,11 @@ def _below(folder: Path) -> Iterator[Path]:
     seen = set()
     for top, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(top)
-        if real in seen:  # a link to it, perhaps from within
+        if real in seen:  # a link leads here, perhaps from within
             folders.clear()
             continue
         seen.add(real)
-        # Sorted, as the first of two ways to a folder gives its files their names.
+        # Sorted, because the first of two ways to a folder names its files.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(top, name) for name in names if not name.startswith("."))
 
@@ -174,7 +173,7 @@ def _depth(file: Path, image: Image.Image) -> int:
         with open(file, "rb") as f:
             return f.read(_PNG_DEPTH + 1)[_PNG_DEPTH]
     if isinstance(image, TiffImageFile):
-        return max(image.tag_v2.get(_TIFF_DEPTH, (1,)))
+        return int(max(image.tag_v2.get(_TIFF_DEPTH, (1,))))
     return 8
 
 
@@ -188,7 +187,7 @@ def _pixels(
     try:
         with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened)
-            # Pillow warns where it cannot keep it, as for a palette with a byte for each colour.
+            # Pillow warns if it cannot keep transparency, as for a palette with bytes of it.
             image.info.pop("transparency", None)
             image = image.convert(_MODES[channels])
     except Exception as error:

@@ -1,4 +1,4 @@
-"""MNIST and the two sets of pictures that took over its format: IDX files, 60,000 and 10,000."""
+"""MNIST and two data sets in its format: IDX files of 60,000 and 10,000 images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.download import Origin
 from vaeflow.parts.datasets.files.idx import read_idx
 
-# Of the unpacked bytes, so that re-compressed copies pass.
+# Of the unpacked bytes: copies that were compressed again pass.
 _SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",

@@ -22,10 +22,11 @@ _SEED = 123
 class Omniglot(Dataset):
     """32,415 grey images of 28×28 characters of 50 alphabets, in [0, 1]. (Lake et al. 2015.)
 
-    The file chardata.mat of the code of Burda, Grosse & Salakhutdinov (2016), with their split:
-    8,070 test images; the 24,345 others are shuffled with their seed, 123, and the last 1,345 are
-    for validation, as in the code of Sylvester flows, which shuffles with the seed of the run.
-    Pictures are stored down the columns, as both codes read them, and are turned upright.
+    The file chardata.mat and the split are of the code of Burda, Grosse & Salakhutdinov (2016):
+    8,070 images are for the test. The other 24,345 are shuffled with their seed, 123, and the last
+    1,345 are for validation; the code of Sylvester flows takes as many, but shuffles with the seed
+    of the run. Pictures are stored column by column, as both codes read them, and are turned
+    upright.
 
     The file is looked for below --data-root, then $VAEFLOW_DATA; with neither, it is downloaded
     once into the user's cache.
@@ -36,7 +37,7 @@ class Omniglot(Dataset):
         folder="omniglot",
         sources=("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",),
         checksums={"chardata.mat": None},
-        folders=("OMNIGLOT",),  # of the code of Sylvester flows, like all such folders here
+        folders=("OMNIGLOT",),  # the name in the code of Sylvester flows
     )
 
     def load(self) -> Splits:

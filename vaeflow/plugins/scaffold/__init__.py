@@ -1,7 +1,7 @@
 """A new plugin package, complete: it installs, passes its own tests and trains as it is written.
 
-`template/` is such a package, with a part of every kind, under placeholders that no prose contains:
-`mypart` and its class `MyPart`, of kind `mykind`. A package is a copy with one kind's part.
+`template/` is such a package, with a part of every kind. Its names are placeholders that no prose
+contains: `mypart` and its class `MyPart`, of kind `mykind`. A new package is a copy with one kind.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write(name: str, kind: str, dest: Path) -> list[Path]:
     files = render(name, kind)
     with writing(target, "make room or give another --dest"):
         dest.mkdir(parents=True, exist_ok=True)
-        # Whole or not at all: it is written beside its place and renamed.
+        # The package appears whole or not at all: it is written elsewhere and renamed.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=dest) as aside:
             package = Path(aside, target.name)
             for path, text in files.items():
@@ -87,9 +87,9 @@ def render(name: str, kind: str) -> dict[Path, str]:
 
 
 def _sources(kind: str) -> Iterator[Path]:
-    """Yield the template's files without those of the other kinds.
+    """Yield the template's files, without the files of other kinds.
 
-    What a tool would act on where it lies, such as a test or a pyproject, ends in `.txt` there.
+    A file that a tool would act on, such as a test or a pyproject, ends in `.txt` in the template.
     """
     others = set(KINDS) - {kind}
     for path in sorted(TEMPLATE.rglob("*")):
@@ -128,7 +128,7 @@ def _checked(name: str, kind: str) -> str:
 
 
 def _class_name(name: str, kind: str, text: str) -> str:
-    """Return the name in CamelCase, with the kind where a template uses the name otherwise."""
+    """Return the name in CamelCase; the kind is added if the template uses that name already."""
     camel = "".join(word.capitalize() for word in name.split("-"))
     return camel + kind.capitalize() if re.search(rf"\b{camel}\b", text) else camel
 

@@ -1,4 +1,4 @@
-"""The files of published data sets: at hand or fetched once, and known by their checksums."""
+"""Files of published data sets: found on disk or downloaded once, and verified by checksum."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _ALGORITHMS = {32: ("MD5", "md5"), 64: ("SHA-256", "sha256")}  # by the number o
 class Origin:
     """Where the files of a data set come from.
 
-    `checksums` has an entry for each file. None stands for one of which no checksum is published:
-    the first one seen is recorded in the user's cache, and later ones must be equal to it.
+    `checksums` has an entry for each file, None where no checksum is published. Then the first
+    checksum that is seen is recorded in the user's cache, and later copies must have the same.
     """
 
-    title: str  # what messages call the data set
-    folder: str  # of the user's cache, and one of those below a data root
-    sources: tuple[str, ...]  # what comes before a file's name in its addresses, best first
+    title: str  # the data set's name in messages
+    folder: str  # in the user's cache, and below a data root
+    sources: tuple[str, ...]  # beginnings of a file's addresses, best first
     checksums: Mapping[str, str | None]  # MD5 or SHA-256 in hexadecimal digits
     suffix: str = ""  # ".gz" where the files are published gzipped
-    unpacked: bool = False  # checksums are of the unpacked bytes: whoever packed them, if at all
-    folders: tuple[str, ...] = ()  # more folders below a data root, as other libraries call them
+    unpacked: bool = False  # checksums are of the unpacked bytes: any packing passes
+    folders: tuple[str, ...] = ()  # further folders below a data root, as other libraries name them
 
     def load(self, name: str, root: Path | None, read: Callable[[Path], T]) -> T:
-        """Return what `read` makes of a file below `root`, else $VAEFLOW_DATA, else downloaded.
+        """Find a file below `root`, else below $VAEFLOW_DATA, else download it; then `read` it.
 
         Raises:
             DataError: if the file is missing, has another checksum or cannot be read.
@@ -49,7 +49,7 @@ class Origin:
         return self._accept(self._find(root, name), name, read)
 
     def _find(self, root: Path, name: str) -> Path:
-        # Data sets share the names of their files: a folder of its own goes before the root.
+        # Data sets have files of one name: the data set's own folder goes before the root.
         for folder in (self.folder, *self.folders, "."):
             for suffix in (self.suffix, "") if self.unpacked else (self.suffix,):
                 if (path := root / folder / f"{name}{suffix}").is_file():
@@ -64,7 +64,7 @@ class Origin:
 
         pooch.get_logger().setLevel(logging.WARNING)
         file, cache = f"{name}{self.suffix}", _cache() / self.folder
-        # Where there is a copy in the cache, pooch returns it at the first call and asks no source.
+        # pooch returns a copy in the cache at the first call, without a request.
         cached = (cache / file).is_file()
         failures = []
         for source in (*self.sources[:cached], *self.sources):
@@ -97,7 +97,7 @@ class Origin:
                 f"first loaded: fetch the file again, or delete {record} to take it as it is now"
             )
         result = read(path)
-        if not known:  # recorded only now: what cannot be read, such as an error page, is not it
+        if not known:  # an error page in place of the file cannot be read, and is not recorded
             _record(record, seen, path)
         return result
 

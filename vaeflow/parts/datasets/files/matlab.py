@@ -1,6 +1,6 @@
-"""Reading arrays of numbers from MATLAB files, and pictures as MATLAB lays them out.
+"""Arrays of numbers from MATLAB files, and pictures in MATLAB's layout.
 
-scipy.io.loadmat reads such files, too, but a damaged one can crash the process in it.
+scipy.io.loadmat is not used, because a damaged file can crash the process in it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.unpacking import decompressed, reason
 
-_ORDERS = {b"IM": "<", b"MI": ">"}  # how the two bytes of a number of the header come out
-_PREFIX = 4096  # more bytes than the name and the sizes of an array take
+_ORDERS = {b"IM": "<", b"MI": ">"}  # the header's mark MI, in each order of bytes
+_PREFIX = 4096  # bytes enough for an array's flags, sizes and name
 _MATRIX, _COMPRESSED = 14, 15
 _COMPLEX, _LOGICAL = 0x800, 0x200
 _STORED = {
@@ -41,7 +41,7 @@ class _Array:
     name: str
     shape: tuple[int, ...]
     kind: str
-    values: Callable[[], np.ndarray]  # not called unless the rest is as it should be
+    values: Callable[[], np.ndarray]  # called only if name, shape and kind are right
 
 
 def read_mat(
@@ -54,8 +54,15 @@ def read_mat(
 ) -> dict[str, np.ndarray]:
     """Read the arrays that `shapes` names, with values in [0, largest], from a MATLAB file.
 
-    Files of the versions 4 to 7 are read, in both orders of bytes, but not those of version 7.3,
-    which are HDF5. Values are unpacked only where name, shape and kind are the wanted ones.
+    Versions 4 to 7 are read, in both orders of bytes; version 7.3 is HDF5, and is refused. Values
+    are unpacked only if name, shape and kind are right.
+
+    Arguments:
+        path: the file, which may be gzipped.
+        shapes: the names of the arrays, and their shapes.
+        largest: the largest value; the smallest is 0.
+        kinds: MATLAB's types to accept, such as "uint8"; by default all of real numbers.
+        limit: bytes that the file may unpack to.
 
     Raises:
         DataError: if the file is missing, damaged, larger than `limit` or holds other arrays.
@@ -71,7 +78,7 @@ def read_mat(
         ) from None
     for name, array in arrays.items():
         low, high = array.min(), array.max()
-        if not (low >= 0 and high <= largest):  # not a number fails, too
+        if not (low >= 0 and high <= largest):  # NaN fails, too
             raise DataError(
                 f"{path}: {name} has values from {low:g} to {high:g}, but [0, {largest:g}] is "
                 "expected: fetch the file again"
@@ -80,7 +87,7 @@ def read_mat(
 
 
 def upright(rows: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return pictures (N, height, width) from rows (N, height·width) that go down the columns."""
+    """Return pictures (N, height, width) of rows (N, height·width) stored column by column."""
     return rows.reshape(-1, width, height).transpose(0, 2, 1)
 
 
@@ -92,7 +99,7 @@ def _compare(
 ) -> None:
     for name, shape in shapes.items():
         if name not in found:
-            names = ", ".join(sorted(filter(str.isidentifier, found)))  # others are of no user
+            names = ", ".join(sorted(filter(str.isidentifier, found)))  # others are MATLAB's own
             raise DataError(
                 f"{path} holds {names or 'no array'}, but {name} is needed: fetch the file again"
             )
@@ -110,7 +117,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _arrays(raw: memoryview) -> Iterator[_Array]:
-    """Yield the arrays of a file; one of version 4 has a zero in its first four bytes."""
+    """Yield the arrays of a file, which is of version 4 if its first four bytes hold a zero."""
     if 0 in raw[:4]:
         yield from _arrays_4(raw)
         return
@@ -128,12 +135,12 @@ def _arrays(raw: memoryview) -> Iterator[_Array]:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Yield the type and the bytes of each element, which fill multiples of eight bytes."""
+    """Yield the type and the bytes of each element; elements fill multiples of eight bytes."""
     at = 0
     while at < len(data):
         kind, size = struct.unpack_from(f"{order}II", data, at)
         start = at + 8
-        if kind >> 16:  # up to four bytes stand in the tag itself, behind a size of two bytes
+        if kind >> 16:  # type and size take two bytes each, and up to four bytes of data follow
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
         end = start + size
         if end > len(data) or (start == at + 4 and size > 4):
@@ -156,7 +163,7 @@ def _unpacked(data: memoryview, limit: int, *, to_the_end: bool) -> memoryview:
 
 
 def _array(take: Callable[..., memoryview], order: str) -> _Array:
-    """Read what comes before an array's values: its flags, sizes and name."""
+    """Read the flags, the sizes and the name of an array, which stand before its values."""
     head = [data for _, data in islice(_elements(take(_PREFIX, to_the_end=False), order), 3)]
     if len(head) < 3:
         raise ValueError("it ends within an array's header")
@@ -166,7 +173,7 @@ def _array(take: Callable[..., memoryview], order: str) -> _Array:
     kind = f"complex {kind}" if flags & _COMPLEX else kind
 
     def values() -> np.ndarray:
-        # A number takes eight bytes at most: no more is unpacked, whatever the file holds.
+        # A number takes eight bytes at most; a damaged file may hold more, which stays packed.
         data = take(8 * math.prod(shape) + _PREFIX, to_the_end=True)
         for stored, numbers in islice(_elements(data, order), 3, 4):
             return _numbers(numbers, order + _STORED.get(stored, "V1"), shape)
@@ -193,7 +200,7 @@ def _arrays_4(raw: memoryview) -> Iterator[_Array]:
 
 
 def _numbers(data: memoryview, stored: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return an array of MATLAB, which goes down the columns."""
+    """Return the numbers as an array; MATLAB stores them column by column."""
     if len(data) != math.prod(shape) * np.dtype(stored).itemsize or "V" in stored:
         raise ValueError(f"it holds {len(data):,} bytes for {_by(shape)} values")
     return np.frombuffer(data, stored).reshape(shape, order="F")

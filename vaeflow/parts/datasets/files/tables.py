@@ -1,4 +1,4 @@
-"""Reading tables of numbers, a row an example: CSV and Parquet."""
+"""Tables of numbers from CSV and Parquet files; each row is an example."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vaeflow.parts.datasets.files.unpacking import decompressed, reason
 def read_csv(path: Path, *, limit: int) -> np.ndarray:
     """Read (rows, columns) numbers from a CSV file, gzipped or plain, of at most `limit` bytes.
 
-    Commas separate; a first line without a single number is a header, and empty lines are skipped.
+    Commas separate cells. A first line without a number is a header. Empty lines are skipped.
 
     Raises:
-        DataError: if it is no such file, naming the first wrong cell.
+        DataError: if the file is no such table, naming the first wrong cell.
     """
     try:
         text = decompressed(path, limit=limit).decode("utf-8-sig")
-        # One kind of line end, on which the two readers of lines agree.
+        # With one kind of line end, csv.reader and numpy.loadtxt count the same lines.
         return _csv(path, io.StringIO(text, newline=None).read())
     except UnicodeDecodeError as error:
         raise DataError(
@@ -93,7 +93,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
         csv.Error: if a quote is not closed, which would swallow the lines below it.
     """
     lines = text.count("\n") + (not text.endswith("\n"))
-    # The empty line added at the end is a row of its own, unless an open quote takes it in.
+    # The empty line added at the end is a row of its own, unless an open quote swallows it.
     reader = csv.reader(chain(io.StringIO(text, newline=""), ["\n"]))
     start = 1
     try:
@@ -103,14 +103,14 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
             if cells:
                 yield reader.line_num, cells
             start = reader.line_num + 1
-    except csv.Error:  # or a cell is too long, which over many lines is as much a quote left open
+    except csv.Error:  # an open quote, or a cell too long, which over many lines is the same
         if reader.line_num == start:
             raise
         raise csv.Error(f"row {start} has a quote that is not closed") from None
 
 
 def _is_number(cell: str) -> bool:
-    """Tell whether NumPy reads the cell: as Python does, but no 1_000 and no digits but 0 to 9."""
+    """Tell whether NumPy reads the cell: Python's numbers, without underscores, in ASCII."""
     cell = cell.strip()
     try:
         float(cell)
@@ -120,9 +120,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _trouble(text: str, first: int, width: int) -> str:
-    """Tell what is wrong with the first row that is not `width` numbers, as row `first` should be.
+    """Describe the first row from row `first` on that is not `width` numbers.
 
-    NumPy tells it too, but counts rows and columns in a way of its own.
+    NumPy's own message counts rows and columns otherwise.
     """
     for number, row in _rows(text):
         if number < first:
@@ -154,4 +154,4 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
             f"{path}: row {int(values.argmax()) + 1}, column {name!r} is empty: fill it in or "
             "drop the row"
         )
-    return column.to_numpy().astype(np.float64)
+    return np.asarray(column.to_numpy(), np.float64)

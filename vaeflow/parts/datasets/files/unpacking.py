@@ -1,4 +1,4 @@
-"""What the readers of files share: unpacking within a limit, and an error's reason in short."""
+"""Unpacking within a limit, and the reason of an error in short."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def decompressed(path: Path, *, limit: int = 1 << 30) -> bytes:
     """Return the bytes of a file, unpacked if it is gzipped.
 
     Raises:
-        DataError: if it cannot be read, or unpacks to more than `limit` bytes.
+        DataError: if the file cannot be read, or unpacks to more than `limit` bytes.
     """
     pieces, left = [], limit
     try:
         with open(path, "rb") as f:
             zipped = f.read(2) == b"\x1f\x8b"
         with gzip.open(path) if zipped else open(path, "rb") as f:
-            # In pieces: read(limit) would allocate as much for the smallest file.
+            # In pieces: read(limit) would allocate `limit` bytes for the smallest file.
             while left >= 0 and (piece := f.read(1 << 20)):
                 pieces.append(piece)
                 left -= len(piece)
@@ -34,5 +34,5 @@ def decompressed(path: Path, *, limit: int = 1 << 30) -> bytes:
 
 
 def reason(error: BaseException) -> str:
-    """Return the first sentence of what a library says, to be quoted within another."""
+    """Return the first sentence of a library's message, to be quoted within another sentence."""
     return " ".join(str(error).split(". ")[0].split()).rstrip(".") or type(error).__name__

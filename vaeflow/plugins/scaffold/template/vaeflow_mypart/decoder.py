@@ -1,6 +1,6 @@
 """A decoder that is linear in z, plus one hidden layer.
 
-Shapes: K samples, B batch, L latent size, output_shape what the likelihood asks for.
+Shapes: K samples, B batch, L latent size, output_shape the shape that the likelihood asks for.
 """
 
 from __future__ import annotations
@@ -41,4 +41,4 @@ class MyPart(Decoder):
         output: Tensor = self.linear(z)
         if self.correction is not None:
             output = output + self.correction(z)
-        return output.unflatten(-1, self.output_shape)
+        return output.reshape(*z.shape[:-1], *self.output_shape)

@@ -1,4 +1,4 @@
-"""What this distribution offers vaeflow, by name; torch is imported with the part, on its use."""
+"""The parts of this distribution, by name; a part is imported on use, and torch with it."""
 
 from __future__ import annotations
 
