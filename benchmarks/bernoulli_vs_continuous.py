@@ -135,15 +135,16 @@ def tables(found: Mapping[str, Scored]) -> str:
     """Return the figures under each likelihood, under the same two, and beside published ones."""
     own, same = [], []
     for name, scored in found.items():
-        elbo, bits = str(scored.mean("elbo")), f"{scored.bits_per_dimension:.3f}"
+        elbo, bits = f"{scored.mean('elbo'):.2f}", f"{scored.bits_per_dimension:.3f}"
         if name == CROSS_ENTROPY:
             elbo, bits = f"({elbo})", "–"
-        units, error = f"{scored.active_units:.1f}", scored.mean("squared_error")
-        own.append([name, elbo, bits, scored.mean("kl"), units, error])
+        units, error = f"{scored.active_units:.1f}", f"{scored.mean('squared_error'):.2f}"
+        own.append([name, elbo, bits, f"{scored.mean('kl'):.2f}", units, error])
         sigma = f"{over_seeds(scored.sigmas):.4f}"
-        same.append([name, scored.mean("continuous"), scored.mean("gaussian"), sigma])
+        both = (f"{scored.mean(score):.2f}" for score in ("continuous", "gaussian"))
+        same.append([name, *both, sigma])
     published = [
-        [what, found[name].mean(score), found[name].mean(f"{score}, clipped"), number]
+        [what, *(f"{found[name].mean(s):.2f}" for s in (score, f"{score}, clipped")), number]
         for what, name, score, number in PUBLISHED
     ]
     top = math.log(LARGEST / -math.expm1(-LARGEST))

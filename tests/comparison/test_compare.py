@@ -1,5 +1,6 @@
 """Comparisons of runs with constructed figures, for which the answers are known."""
 
+import html
 import json
 import sys
 from dataclasses import replace
@@ -9,12 +10,13 @@ import pytest
 import torch
 
 from vaeflow.comparison.compare import compare
-from vaeflow.comparison.finished import Finished, Unfinished
+from vaeflow.comparison.finished import Finished
 from vaeflow.comparison.report import check_free, numbers, write
 from vaeflow.comparison.report.plot import draw, front
-from vaeflow.comparison.report.tables import in_common, remarks, tables
+from vaeflow.comparison.report.tables import in_common, tables
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage
+from vaeflow.evaluation.findings import Finding, sentences
 from vaeflow.evaluation.latent_code import Code
 from vaeflow.evaluation.stored import Stored
 from vaeflow.runs.directory import Run
@@ -73,57 +75,92 @@ def ten(run):
     return 10
 
 
+def by_kind(comparison):
+    """Return the findings by kind, subjects of one kind in their order."""
+    found = {}
+    for finding in comparison.findings:
+        found.setdefault(finding.kind, []).append(finding)
+    return found
+
+
+def subjects(comparison, kind):
+    return [finding.subject for finding in by_kind(comparison).get(kind, [])]
+
+
 def test_groups_are_of_seeds_and_their_errors_over_them(six):
     found = compare(six, parameters=ten)
     assert [(g.label, len(g.runs)) for g in found.groups] == [("identity", 3), ("planar", 3)]
     nll = found.groups[0].bound("nll")
     assert (nll.mean, nll.standard_error) == pytest.approx((32.0, 1 / 3**0.5))
-    steps = found.groups[0].figure(lambda r: r.milliseconds)
+    steps = found.groups[0].mean(lambda r: r.milliseconds)
     assert steps.mean == pytest.approx(3.0)
-    bits = found.groups[0].figure(lambda r: r.bits_per_dimension)
+    bits = found.groups[0].mean(lambda r: r.bits_per_dimension)
     assert bits.mean == pytest.approx(32.0 / (4 * 0.6931472))
 
 
-def test_differences_are_paired_and_told_in_words(six):
+def test_differences_are_paired_and_a_finding_each(six):
     found = compare(six, parameters=ten)
     nll = found.versus["planar"].nll
     assert nll.mean == pytest.approx(-1.9)
     assert nll.standard_error == pytest.approx((1 / 3 + 0.01 / 3) ** 0.5)
     assert [*found.versus] == ["planar"]
     assert found.versus["planar"].elbo.mean == pytest.approx(1.9)
-    (verdict,) = found.verdicts
     assert not nll.clear, "with three seeds so far apart"
-    assert verdict.startswith("planar cannot be told apart from identity in NLL: the difference is")
-    assert "over other seeds and other test images" in verdict
+    assert found.results == [
+        Finding(
+            "nll-not-distinguishable",
+            "planar",
+            nll.mean,
+            nll.standard_error,
+            "result",
+            {
+                "baseline": "identity",
+                "low": nll.low,
+                "high": nll.high,
+                "covers": "other seeds and other test images",
+            },
+        )
+    ]
+    assert str(found.results[0]) == (
+        "planar cannot be told apart from identity in NLL: the difference is -1.90 ± 0.58 nats "
+        f"(95 % interval {nll.low:.2f} to +{nll.high:.2f}, over other seeds and other test images)."
+    )
 
 
-def test_a_clear_difference_is_told_by_its_size(run):
+def test_a_clear_difference_reads_as_its_size_without_a_sign(run):
     runs = [run("identity", s, 5.0 + 0.01 * s) for s in range(3)]
     runs += [run("planar", s, 4.0 - 0.01 * s) for s in range(3)]
     runs += [run("radial", s, 6.0 - 0.01 * s) for s in range(3)]
-    lower, higher = compare(runs, parameters=ten).verdicts
-    assert lower.startswith("planar lowers the NLL by 1.02 ± 0.01 nats against identity (95 % ")
-    assert "interval 1.00 to 1.04" in lower
-    assert higher.startswith("radial raises the NLL by 0.98 ± 0.01 nats")
+    lower, higher = compare(runs, parameters=ten).results
+    assert lower.kind == higher.kind == "nll-differs"
+    assert (lower.estimate, higher.estimate) == pytest.approx((-1.02, 0.98))
+    assert str(lower).startswith(
+        "planar lowers the NLL by 1.02 ± 0.01 nats against identity (95 % "
+    )
+    assert "interval 1.00 to 1.04" in str(lower)
+    assert str(higher).startswith("radial raises the NLL by 0.98 ± 0.01 nats")
 
 
-def test_of_one_seed_the_interval_is_of_images_and_says_so(run):
+def test_of_one_seed_the_interval_is_of_images(run):
     found = compare([run("identity", 0, 1.0), run("planar", 0, 0.0)], parameters=ten)
-    assert "over other test images, not other seeds" in found.verdicts[0]
-    assert "± is the standard error over images, as each has one seed." in remarks(found)
-    assert "over images for those" not in " ".join(remarks(found))
+    assert found.results[0].details["covers"] == "other test images, not other seeds"
+    assert subjects(found, "errors-over-images") == ["all groups"]
+    assert "errors-over-seeds" not in by_kind(found)
     assert found.groups[0].bound("nll").standard_error == pytest.approx(
         (IMAGES.var() / 3).sqrt().item()
     )
 
 
-def test_intervals_of_two_kinds_are_told_apart(run):
+def test_intervals_and_errors_of_two_kinds_are_told_apart(run):
     runs = [run(posterior, s, 0.1 * s) for posterior in ("identity", "planar") for s in range(2)]
-    said = " ".join(remarks(compare([*runs, run("iaf", 0, 0.0)], parameters=ten)))
-    assert (
-        "Their intervals, at 95 % each, cover other seeds and other test images; those of iaf, "
-        "other test images, not other seeds. The last column" in said
-    )
+    found = compare([*runs, run("iaf", 0, 0.0)], parameters=ten)
+    covers = {f.subject: f.details["covers"] for f in by_kind(found)["interval-covers"]}
+    assert covers == {
+        "planar": "other seeds and other test images",
+        "iaf": "other test images, not other seeds",
+    }
+    assert subjects(found, "errors-over-seeds") == [""]
+    assert subjects(found, "errors-over-images") == ["iaf"]
 
 
 def test_labels_say_what_tells_groups_apart(run):
@@ -157,7 +194,8 @@ def test_another_baseline_can_be_asked_for(six, one_sentence):
     one_sentence(str(caught.value))
     found = compare(six, parameters=ten, baseline="plaanar", lenient=True)
     assert (len(found.groups), found.versus) == (2, {})
-    assert f"Nothing is compared, {caught.value}." in found.notes
+    (finding,) = by_kind(found)["baseline-unknown"]
+    assert (finding.subject, finding.details) == ("plaanar", {"reason": str(caught.value)})
 
 
 def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
@@ -165,8 +203,7 @@ def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
     runs += [run("planar", 0, 0.0, config={"posterior.steps": steps}) for steps in (4, 16)]
     found = compare(runs, parameters=ten, baseline="planar")
     assert not found.versus
-    (note,) = found.notes
-    assert note.startswith("identity is compared with none, as no baseline or more than one is")
+    assert subjects(found, "baseline-not-unique") == ["identity"]
     found = compare(runs, parameters=ten, baseline="planar (steps 4)")
     assert [*found.versus] == ["identity", "planar (steps 16)"]
 
@@ -174,53 +211,58 @@ def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
 def test_without_a_baseline_there_are_no_differences(run):
     found = compare([run("planar", 0, 0.0), run("radial", 0, 1.0)], parameters=ten)
     assert not found.versus
-    (note,) = found.notes
-    assert note.startswith("No diagonal Gaussian (identity) is among them, so no differences")
+    assert subjects(found, "baseline-missing") == ["identity"]
     assert compare([run("planar", 0, 0.0)], parameters=ten).notes
     assert not compare([run("identity", 0, 0.0)], parameters=ten).notes
 
 
 def test_groups_of_one_posterior_are_compared_once_one_is_named(run):
     runs = [run("identity", 0, 0.0, config={"latent": latent}) for latent in (2, 4)]
-    (note,) = compare(runs, parameters=ten).notes
-    assert note.startswith("All groups are identity, so no differences")
-    assert "such as --baseline 'identity (latent 2)'." in note
+    (finding,) = compare(runs, parameters=ten).notes
+    assert (finding.kind, finding.subject) == ("baseline-not-named", "identity")
+    assert "such as --baseline 'identity (latent 2)'." in str(finding)
     found = compare(runs, parameters=ten, baseline="identity (latent 2)")
     assert [*found.versus] == ["identity (latent 4)"]
-    assert "not the posterior alone" not in " ".join(remarks(found))
+    assert "settings-differ" not in by_kind(found)
 
 
-def test_an_unused_code_is_told(run):
+def test_groups_that_leave_the_code_unused_are_named(run):
     def coded(posterior, units):
         found = run(posterior, 0, 0.0)
         code = Code(3, 2, units, Estimate(0.0, 0.0), None, None)
         return replace(found, stored=replace(found.stored, code=code))
 
-    found = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
-    said = " ".join(remarks(compare(found, parameters=ten)))
-    assert "The code is unused (fewer than 0.5 active units) by identity, planar, so" in said
-    assert "unused" not in " ".join(remarks(compare(found[2:], parameters=ten)))
+    runs = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
+    found = compare(runs, parameters=ten)
+    assert subjects(found, "unused-code") == ["identity", "planar"]
+    assert by_kind(found)["unused-code"][0].details == {"active_units": 0.0}
+    (said,) = (text for text in sentences(found.remarks) if "unused" in text)
+    assert said.startswith("The latent code of identity, planar is unused (0 active units)")
+    assert "unused-code" not in by_kind(compare(runs[2:], parameters=ten))
 
 
-def test_what_differs_besides_the_posterior_is_told(run):
+def test_settings_that_differ_besides_the_posterior_are_named(run):
     runs = [run("identity", 0, 1.0, config={"epochs": 3, "batch_size": 5, "device": "cpu"})]
     runs += [
         run(posterior, 0, 0.0, config={"epochs": 4, "batch_size": 6, "device": "auto"})
         for posterior in ("planar", "iaf")
     ]
-    found = remarks(compare(runs, parameters=ten))
-    said = [text for text in found if "not the posterior alone" in text]
-    assert len(said) == 1
-    assert said[0].endswith("differ in epochs, batch size too.")
-    assert said[0].startswith("What tells planar (")
-    assert ", iaf (" in said[0]
+    found = compare(runs, parameters=ten)
+    planar, iaf = by_kind(found)["settings-differ"]
+    assert planar.details == iaf.details == {"settings": ["epochs", "batch size"]}
+    (said,) = (text for text in sentences(found.remarks) if "only difference" in text)
+    assert "between planar (" in said
+    assert ", iaf (" in said
+    assert said.endswith("they differ in epochs, batch size too.")
 
 
-def test_weights_that_are_not_to_be_trusted_are_told(run):
+def test_groups_whose_weights_are_not_to_be_trusted_are_named(run):
     trusted, other = run("identity", 0, 1.0), run("planar", 0, 0.0)
     other.stored.figures.pareto_k[:] = torch.tensor([0.8, 0.9, torch.nan])
-    said = " ".join(remarks(compare([trusted, other], parameters=ten)))
-    assert "is above 0.7 for many images of planar (67%): there the NLL is not" in said
+    (finding,) = by_kind(compare([trusted, other], parameters=ten))["weights-not-trusted"]
+    assert (finding.subject, finding.severity) == ("planar", "warning")
+    assert finding.details == {"share": pytest.approx(2 / 3), "limit": 0.7}
+    assert "above 0.7 for 67% of the images of planar: the NLL there is not" in str(finding)
 
 
 @pytest.mark.parametrize(
@@ -238,10 +280,13 @@ def test_what_is_not_comparable_is_refused_unless_asked(run, one_sentence, about
     runs = [run("identity", 0, 1.0), run("planar", 0, 0.0, **about)]
     with pytest.raises(ConfigError) as caught:
         compare(runs, parameters=ten)
-    assert f"as identity-0 and planar-0 differ in {said}" in str(caught.value)
+    assert str(caught.value).startswith(
+        f"identity-0 and planar-0 are not comparable, as they differ in {said}: leave some out"
+    )
     one_sentence(str(caught.value))
     found = compare(runs, parameters=ten, anyway=True)
-    assert said in " ".join(found.notes)
+    (finding,) = by_kind(found)["not-comparable"]
+    assert said in str(finding)
     same_images = "images_sha256" not in about
     assert bool(found.versus) == same_images  # images that differ cannot be paired
 
@@ -257,24 +302,26 @@ def test_a_seed_that_is_there_twice_counts_once(run, six, tmp_path):
     found = compare([*six, run("planar", 2, 0.0)], parameters=ten)
     assert len(found.groups[1].runs) == 3
     (left_out,) = found.unfinished
-    assert left_out.why == "the same configuration and seed as planar-2, so left out"
+    assert (left_out.kind, left_out.subject) == ("run-repeated", "planar-2")
+    assert str(left_out) == "the same configuration and seed as planar-2, so left out"
 
 
 def test_threads_that_differ_are_noted_but_make_no_group(run):
     runs = [run("planar", s, 0.0, threads=s + 1, config={"threads": s + 1}) for s in range(2)]
     found = compare(runs, parameters=ten)
     assert len(found.groups) == 1
-    assert "Times are of different numbers of threads." in found.notes
+    assert "threads-differ" in by_kind(found)
 
 
 def test_nothing_finished_is_an_error():
     with pytest.raises(ConfigError, match="no run is finished, x: it burns"):
-        compare([Unfinished("x", "it burns")], parameters=ten)
+        compare([Finding("run-failed", "x", details={"reason": "it burns"})], parameters=ten)
 
 
 @pytest.fixture
 def written(six, tmp_path):
-    found = compare([*six, Unfinished("iaf-0", "<b>no & no</b>")], parameters=ten)
+    failed = Finding("run-failed", "iaf-0", details={"reason": "<b>no & no</b>"})
+    found = compare([*six, failed], parameters=ten)
     of = check_free(tmp_path / "out", [r.run.path for r in six])
     write(found, tmp_path / "out", of)
     return found, tmp_path / "out"
@@ -290,12 +337,16 @@ def test_all_files_hold_all_tables(written):
             assert f"| {' | '.join(row)} |" in text
             if "no & no" not in row[-1]:
                 assert "".join(f"<td>{cell}</td>" for cell in row) in page
-    for verdict in found.verdicts:
-        assert verdict in page
-        assert verdict in text
+    for sentence in sentences(found.findings):
+        assert html.escape(sentence) in page
+        assert f"- {sentence}\n" in text
     # Of the runs left out, and of what all have in common.
     assert page.count('<table class="words">') == 2
     found = json.loads((out / "report.json").read_text())
+    assert [finding["kind"] for finding in found["findings"]][:2] == [
+        "nll-not-distinguishable", "evaluated-on"
+    ]  # fmt: skip
+    assert [finding["subject"] for finding in found["unfinished"]] == ["iaf-0"]
     assert found["groups"][1]["nll_difference_mean"] == pytest.approx(-1.9)
     names = [run["name"] for group in found["groups"] for run in group["runs"]]
     assert names == [f"{p}-{s}" for p in ("identity", "planar") for s in range(3)]

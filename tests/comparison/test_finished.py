@@ -7,6 +7,7 @@ import pytest
 from vaeflow.benchmark.grid import Cell, Grid
 from vaeflow.comparison.finished import Place, choose_samples, figures_of, find
 from vaeflow.errors import CheckpointError, ConfigError
+from vaeflow.evaluation.findings import sentences
 from vaeflow.runs.directory import Run
 
 
@@ -47,7 +48,11 @@ def test_names_do_not_depend_on_where_one_is(tmp_path, monkeypatch):
 
 def test_shared_times_are_noted_once(tmp_path):
     grids = [benchmark(tmp_path / f"g{i}", f"c{i}", jobs=jobs) for i, jobs in enumerate((2, 1, 2))]
-    assert find(grids)[1] == ["Times of g0, g2 are of 2 runs that shared the machine."]
+    notes = find(grids)[1]
+    assert [(note.kind, note.subject, note.details["jobs"]) for note in notes] == [
+        ("machine-shared", "g0", 2), ("machine-shared", "g2", 2)
+    ]  # fmt: skip
+    assert sentences(notes) == ["Times of g0, g2 are of 2 runs that shared the machine."]
 
 
 def test_what_is_neither_run_nor_benchmark_is_refused(tmp_path):

@@ -1,6 +1,5 @@
 """A diagnosis of a model of which all is known, and the words for figures that are made."""
 
-import dataclasses
 import json
 import math
 from contextlib import contextmanager
@@ -9,11 +8,8 @@ import pytest
 import torch
 
 from vaeflow.config.layers import Layers
-from vaeflow.diagnosis.calibration import Calibration, simulate
-from vaeflow.diagnosis.diagnose import STAGES, Bracket, Diagnosis, diagnose
-from vaeflow.diagnosis.gaps import split_gap
-from vaeflow.diagnosis.local_bounds import LocalBounds
-from vaeflow.diagnosis.verdict import told, verdict
+from vaeflow.diagnosis.calibration import simulate
+from vaeflow.diagnosis.diagnose import STAGES, diagnose
 from vaeflow.distributions.flow import Flow
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError, NonFiniteError
@@ -115,14 +111,16 @@ def test_coarse_annealing_is_below_on_one_side_and_above_on_the_other(world):
     assert (found.bracket.above.values - world.log_px(made)).mean() > 0.3
 
 
-def test_the_words_are_those_of_the_figures(found):
-    gaps = found.gaps
-    said = verdict(found)
-    part = gaps.approximation.over_images
-    assert said[0].startswith("Of 1.") or said[0].startswith("Of 0.")
-    assert f", {told(part)} (or up to 0." in said[0]  # 60 temperatures
-    assert said[1].startswith("A local full-gaussian q closes 0.")
-    assert "Calibration fails in 3 of 3 dimensions" in said[-1]
+def test_the_findings_are_those_of_the_figures(found):
+    split, closes, *_, calibration = found.findings
+    assert (split.kind, split.subject) == ("gap-split", "identity")
+    assert split.estimate == found.gaps.total.over_images.mean
+    assert split.details["approximation"] == found.gaps.approximation.over_images
+    assert 0 < split.details["may_be_missing"] < 1  # 60 temperatures
+    assert (closes.kind, closes.subject) == ("family-closes", "full-gaussian")
+    assert calibration.kind == "calibration-failed"
+    assert calibration.details["wrong"] == 3
+    assert str(found).startswith("Of ")
 
 
 def test_each_stage_tells_how_far_it_is(found, stages):
@@ -154,10 +152,10 @@ def test_what_is_skipped_is_not_done_and_not_said(world):
     found = diagnose(world.model(spread=1.3), x, FAMILIES, samples=2000, skip=STAGES)
     assert (found.bracket, found.local, found.calibration, found.log_dets) == (None, {}, None, None)
     assert [*found.as_dict()["gaps"]] == ["log_px_by", "log_px", "total"]
-    said = verdict(found)
-    assert len(said) == 2
-    assert said[0].endswith("nats; they were not split.")
-    assert said[1].startswith("log p(x) is bounded from below only, by IWAE")
+    assert [(f.kind, f.subject) for f in found.findings] == [
+        ("gap-not-split", "log p(x) − ELBO"),
+        ("bounded-from-below", "IWAE"),
+    ]
 
 
 class Linear:
@@ -227,173 +225,6 @@ def test_the_families_are_the_runs_own_a_gaussian_and_a_richer_one(one_sentence)
     with pytest.raises(ConfigError, match="--richer nothing: unknown posterior") as error:
         of("identity", ["nothing"])
     one_sentence(str(error.value))
-
-
-# The verdict's branches, of figures that are made.
-
-
-def figure(mean, error=0.01, wave=1, n=100):
-    """Values with this mean and standard error over images; those of two waves are uncorrelated."""
-    values = torch.cos(wave * torch.pi * (torch.arange(n).double() + 0.5) / n)
-    return PerImage(mean + values / values.std() * error * n**0.5, torch.full((n,), error).double())
-
-
-def made(approximation, amortization, closed=0.0, *, error=0.01, width=0.01, **changed):
-    zero = figure(0.0, 0.0)
-    best = figure(-approximation, error)
-    elbo = PerImage(best.values - figure(amortization, error, 2).values, best.errors)
-    richer = PerImage(best.values + figure(closed, error, 3).values, best.errors)
-    local = {
-        name: LocalBounds(bound, zero, gain=0.2, converged=True)
-        for name, bound in {"identity": best, "planar": richer}.items()
-    }
-    plain = Diagnosis(
-        samples=10,
-        elbo=elbo,
-        log_px={"IWAE": zero},
-        bracket=Bracket(zero, "IWAE", figure(width, 0.001)),
-        local=local,
-        gaps=split_gap(elbo, best, {"IWAE": zero}, {"planar": richer}),
-        calibration=None,
-        log_dets=None,
-        active_units=3,
-    )
-    return dataclasses.replace(plain, **changed)
-
-
-def test_a_split_is_said_with_its_errors():
-    assert verdict(made(0.8, 1.3, 0.6)) == [
-        "Of 2.10 ± 0.01 nats between log p(x) and the ELBO, 0.80 ± 0.01 are the family's "
-        "(approximation), 1.30 ± 0.01 are the encoder's (amortization).",
-        "A local planar q closes 0.60 ± 0.01 of the family's part and leaves 0.20 ± 0.01.",
-        "On 100 simulated images the bounds of log p(x) from both sides are 0.010 ± 0.001 nats "
-        "apart: as much may be missing from log p(x) and from the family's part, at most.",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("figures", "position", "said"),
-    [
-        ((0.8, 0.015), 1, "The encoder's (amortization) part is not distinguishable from 0."),
-        ((0.015, 0.8), 1, "The family's (approximation) part is not distinguishable from 0."),
-        (
-            (0.01, 0.01),
-            0,
-            "The 0.02 ± 0.01 nats between log p(x) and the ELBO are not distinguishable from 0: "
-            "there is no gap to split.",
-        ),
-        (
-            (0.9, -0.2),
-            1,
-            "The encoder's q is better than the local identity q that was found: the family's part "
-            "is too large by 0.20 ± 0.01 nats at least.",
-        ),
-        (
-            (0.8, 1.3, 0.01),
-            1,
-            "A local planar q differs from a local identity q by 0.01 ± 0.01 nats, which are not "
-            "distinguishable from 0.",
-        ),
-        (
-            (0.8, 1.3, -0.3),
-            1,
-            "The optimization of the local planar q did not converge: it lost 0.30 ± 0.01 nats "
-            "more than a local identity q, which is one of them.",
-        ),
-    ],
-)  # fmt: skip
-def test_what_is_not_sure_is_said(figures, position, said):
-    assert verdict(made(*figures))[position] == said
-
-
-def test_a_flow_that_its_gaussian_beats_is_not_blamed_for_the_difference():
-    plain = made(0.8, 1.3)
-    best, other = plain.local["identity"].elbo, figure(-0.5)
-    local = {
-        name: LocalBounds(bound, other, gain=0.0, converged=True)
-        for name, bound in {"planar": best, "identity": other}.items()
-    }
-    gaps = split_gap(plain.elbo, best, {"IWAE": figure(0.0, 0.0)}, {"identity": other})
-    said = verdict(dataclasses.replace(plain, local=local, gaps=gaps))
-    assert "at most 0.50 ± 0.01 are the family's" in said[0]
-    assert "at least 1.60 ± 0.0" in said[0]
-    assert said[1].startswith(
-        "The optimization of the local planar q did not converge: it lost 0.30"
-    )
-    assert not any("closes" in sentence for sentence in said)
-    local = {"mine/planar": local["planar"], "identity": local["identity"]}
-    said = verdict(dataclasses.replace(plain, local=local, gaps=gaps))
-    assert "at most" not in said[0]
-    assert said[1].startswith("A local identity q closes 0.30")
-
-
-def test_a_code_that_is_unused_is_said_first():
-    said = verdict(made(0.01, 0.3, active_units=0))
-    assert said[0].startswith("The code is unused (0 active units)")
-    assert not verdict(made(0.01, 0.3))[0].startswith("The code")
-
-
-def test_the_doubt_is_in_the_first_sentence():
-    assert (
-        "0.80 ± 0.01 (or up to 0.22 more, by what log p(x) may miss) are the family's"
-        in (verdict(made(0.8, 1.3, width=0.22))[0])
-    )
-    assert "or up to" not in verdict(made(0.8, 1.3, width=0.2))[0]
-
-
-def test_a_bracket_that_is_too_wide_is_not_to_be_trusted():
-    for figures, width, said in (
-        ((0.8, 1.3), 0.22, "Do not trust the family's part: on 100 simulated images"),
-        ((0.8, 1.3), 0.2099, "maybe too far; more --images tell."),  # of 0.21, ± 0.001
-        ((0.8, 1.3), 0.2, "at most."),  # a tenth of the gap
-        ((0.2, 0.3), 0.11, "Do not trust"),
-        ((0.2, 0.3), 0.09, "at most."),
-        ((0.2, 0.3), 0.001, "which is not distinguishable from 0."),
-    ):
-        assert said in verdict(made(*figures, width=width))[-1]
-
-
-def test_an_optimization_that_has_not_ended_is_said():
-    found = made(0.8, 1.3, 0.6)
-    local = {n: dataclasses.replace(b, converged=False) for n, b in found.local.items()}
-    own, other = verdict(dataclasses.replace(found, local=local))[2:4]
-    assert own == (
-        "The optimization of the local identity q has not converged (its last round gained 0.2 "
-        "nats): the family's part may be smaller than that, and the encoder's larger."
-    )
-    assert other.endswith("the local planar q has not converged (its last round gained 0.2 nats): "
-                          "it may be better than that.")  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("power", "said"),
-    [
-        (lambda u: u, "finds nothing wrong"),
-        (lambda u: u**1.3, "lies too high"),
-        (lambda u: u**0.7, "lies too low"),
-        (lambda u: 0.5 + 4 * (u - 0.5) ** 3, "is too wide"),
-        (lambda u: 0.5 + 0.5 * (2 * (u - 0.5)).abs().sqrt() * (u - 0.5).sign(), "is too narrow"),
-    ],
-)
-def test_calibration_says_how_q_is_wrong(power, said):
-    generator = torch.Generator().manual_seed(0)
-    u = torch.rand(1000, 2, generator=generator).double()
-    u[:, 1] = power(u[:, 1])
-    calibration = Calibration.of((u * 100).long().clamp(max=99), 99, 20)
-    sentence = verdict(made(0.8, 1.3, calibration=calibration))[-1]
-    assert said in sentence
-    assert ("fails in 1 of 2" in sentence) == ("wrong" not in said)
-
-
-def test_the_p_value_is_that_of_all_dimensions_together():
-    """A dimension of p = 0.03 is nothing strange among twenty."""
-    ranks = torch.arange(100)[:, None].expand(-1, 20)
-    plain = Calibration.of(ranks, 99, 20)
-    for p, said in ((0.03, "nothing wrong with q (p = 0.6 "), (0.001, "fails in 1 of 20")):
-        values = plain.p_value.clone()
-        values[3] = p
-        calibration = dataclasses.replace(plain, p_value=values)
-        assert said in verdict(made(0.8, 1.3, calibration=calibration))[-1]
 
 
 def test_the_noisiest_bound_does_not_stand_for_log_p_of_x(world, monkeypatch):

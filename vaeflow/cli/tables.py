@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import click
 from rich.console import Console
 from rich.table import Table
 
 from vaeflow.evaluation import Bounds, Estimate
+from vaeflow.evaluation.findings import sentences
 from vaeflow.evaluation.latent_code import Code
-from vaeflow.evaluation.pareto import UNRELIABLE
 
 
 def print_bounds(bounds: Bounds, title: str, code: Code | None = None) -> None:
@@ -43,22 +40,5 @@ def print_bounds(bounds: Bounds, title: str, code: Code | None = None) -> None:
             table.add_row(*cells)
     Console().print(table)
     if code is not None:
-        for line in _remarks(bounds, code):
+        for line in sentences([*bounds.findings, *code.findings]):
             click.echo(line)
-
-
-def _remarks(bounds: Bounds, code: Code) -> Iterator[str]:
-    """Say what is no estimate."""
-    if (k := bounds.pareto_k) is not None:
-        yield (
-            f"Pareto-k̂ of the weights {k.median:.2f} (median); above {UNRELIABLE}, where the NLL "
-            f"is not to be trusted, at {k.share_above:.0%} of the images"
-        )
-    yield f"active units {code.active_units} of {code.latent}, from {code.images:,} images"
-    if code.unknown is not None:
-        yield f"I(x; z) and KL(q(z)‖p) are unknown: {code.unknown}"
-    elif code.mutual_information is not None:
-        yield (
-            f"I(x; z) and KL(q(z)‖p) are of {code.images:,} images, of which I(x; z) cannot tell "
-            f"more than {math.log(code.images):.2f} nats"
-        )

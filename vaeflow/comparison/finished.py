@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vaeflow.benchmark.grid import FILE, Grid
 from vaeflow.config.files import read_toml
 from vaeflow.config.flat import flatten
 from vaeflow.errors import CheckpointError, ConfigError, VaeflowError
+from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.stored import Stored, read
 from vaeflow.runs.directory import Run
 
@@ -34,14 +35,6 @@ class Place:
     log: Path | None = None  # of the benchmark that trains it
     benchmark: str | None = None  # its name
     samples: int | None = None  # its K
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A run that has no figures to compare, and why."""
-
-    name: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -84,8 +77,8 @@ class Finished:
         return "probabilities" if known and not self.summary["dequantize"] else "densities"
 
 
-def find(paths: Iterable[Path]) -> tuple[list[Place], list[str]]:
-    """Return the runs below paths, of benchmarks those of their grid, and notes on their times.
+def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
+    """Return the runs below paths, of benchmarks those of their grid, and warnings of their times.
 
     A run is named by its directory, and by those above as far as others have the same name.
 
@@ -111,13 +104,14 @@ def find(paths: Iterable[Path]) -> tuple[list[Place], list[str]]:
             )
     places = [Place(name, *runs[path]) for path, name in _names([*runs]).items()]
     return places, [
-        f"Times of {', '.join(dict.fromkeys(names))} are of {jobs} runs that shared the machine."
+        Finding("machine-shared", name, severity="warning", details={"jobs": jobs})
         for jobs, names in shared.items()
+        for name in dict.fromkeys(names)
     ]
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return of each path as many of its last parts as no other has."""
+    """Name each path by its shortest tail that no other path has."""
     found = {}
     for path in paths:
         ends = (path.parts[-n:] for n in range(1, len(path.parts) + 1))
@@ -154,18 +148,17 @@ def figures_of(run: Run, split: str, samples: int) -> Stored | None:
     return stored if stored.complete and stored.about.get("epoch") == epoch else None
 
 
-def progress(places: Iterable[Place]) -> list[str]:
-    """Return a note on each benchmark that is not done."""
+def not_done(places: Iterable[Place]) -> Iterator[Finding]:
+    """Yield a note on each benchmark that is not done."""
     of: dict[str, list[bool]] = {}
     for place in places:
         if place.benchmark is not None and place.samples is not None:
             done = trained(place.run) and figures_of(place.run, "test", place.samples) is not None
             of.setdefault(place.benchmark, []).append(done)
-    return [
-        f"{sum(done)} of {len(done)} runs of {name} are done; the same `vaeflow benchmark` goes on."
-        for name, done in of.items()
-        if not all(done)
-    ]
+    for name, each in of.items():
+        if not all(each):
+            counts = {"done": sum(each), "total": len(each)}
+            yield Finding("benchmark-not-done", name, details=counts)
 
 
 def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, int]:
@@ -210,17 +203,20 @@ def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False)
 
 def look(
     place: Place, split: str, samples: int, evaluate: Evaluate | None = None
-) -> Finished | Unfinished:
-    """Read a run; if it lacks the evaluation and `evaluate` can make it, have it made."""
+) -> Finished | Finding:
+    """Return a run, or a finding that tells why it cannot be compared.
+
+    A run that lacks the evaluation is evaluated, where `evaluate` is given.
+    """
     run = place.run
     try:
         if not trained(run):
-            return Unfinished(place.name, _why(place))
+            return _not_trained(place)
         if (stored := figures_of(run, split, samples)) is None and evaluate is not None:
             evaluate(run, samples)
             stored = figures_of(run, split, samples)
         if stored is None:
-            return Unfinished(place.name, _unevaluated(place, samples))
+            return _not_evaluated(place, samples)
         environment = run.environment
         return Finished(
             name=place.name,
@@ -232,9 +228,10 @@ def look(
             milliseconds=_milliseconds(run, environment["data_sizes"]["train"]),
         )
     except VaeflowError as error:
-        return Unfinished(place.name, str(error))
+        return _failed(place, str(error))
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # others are compared
-        return Unfinished(place.name, f"its files are damaged: {type(error).__name__}, {error}")
+        details = {"reason": f"{type(error).__name__}, {error}"}
+        return Finding("run-damaged", place.name, severity="warning", details=details)
 
 
 def _samples(run: Run, split: str) -> set[int]:
@@ -244,31 +241,37 @@ def _samples(run: Run, split: str) -> set[int]:
     return {k for k in found if figures_of(run, split, k) is not None}
 
 
-def _why(place: Place) -> str:
-    """Return why a run is not finished."""
+def _failed(place: Place, reason: str) -> Finding:
+    return Finding("run-failed", place.name, severity="warning", details={"reason": reason})
+
+
+def _not_trained(place: Place) -> Finding:
+    """Return why the training of a run did not come to its end."""
     status = place.run.status
+    logged = place.log if place.log is not None and place.log.exists() else None
     if status.get("error"):
-        return str(status["error"])
-    if status:
-        epoch = f" after epoch {status['epoch']}" if "epoch" in status else ""
-        state = status["state"]
-        if state == "running" and place.log is not None and place.log.exists():
-            return trouble(place.log, otherwise=f"not done, or killed{epoch}")
-        if state == "completed":
-            return "trained but not evaluated: `vaeflow resume` does it"
-        return ("not done, or killed" if state == "running" else state) + epoch
-    if place.log is not None and place.log.exists():
-        return trouble(place.log)
-    return "not begun"
+        return _failed(place, str(status["error"]))
+    if not status:
+        return _failed(place, trouble(logged)) if logged else Finding("run-not-begun", place.name)
+    if status["state"] == "completed":
+        return Finding("run-not-evaluated", place.name)
+    state = "not done, or killed" if status["state"] == "running" else status["state"]
+    details = {"state": state, "epoch": status.get("epoch")}
+    found = Finding("run-not-done", place.name, details=details)
+    if status["state"] == "running" and logged:
+        reason = trouble(logged, otherwise=str(found))
+        return found if reason == str(found) else _failed(place, reason)
+    return found
 
 
-def _unevaluated(place: Place, samples: int) -> str:
+def _not_evaluated(place: Place, samples: int) -> Finding:
     """Return why a trained run has no evaluation."""
     if place.log is None:
-        return f"no evaluation with K = {samples:,}"
+        return Finding("run-lacks-evaluation", place.name, details={"samples": samples})
     why = trouble(place.log)
-    failed = place.log.exists() and f"Error: {why}" in place.log.read_text("utf-8", "replace")
-    return why if failed else "not evaluated yet"
+    if place.log.exists() and f"Error: {why}" in place.log.read_text("utf-8", "replace"):
+        return _failed(place, why)
+    return Finding("run-waits-for-evaluation", place.name)
 
 
 def _milliseconds(run: Run, images: int) -> float:

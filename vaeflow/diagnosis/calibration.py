@@ -56,6 +56,15 @@ class Calibration:
         p_value = torch.special.gammaincc(freedom, 0.5 * statistic)
         return cls(ranks, samples, counts, expected, statistic, p_value)
 
+    def as_dict(self) -> dict[str, object]:
+        """Return plain numbers, for JSON."""
+        return {
+            "images": len(self.ranks),
+            "samples": self.samples,
+            "counts": self.counts.T.tolist(),
+            "p_value": self.p_value.tolist(),
+        }
+
 
 @torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def calibrate(

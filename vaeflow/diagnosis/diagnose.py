@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 from vaeflow.diagnosis.annealing import annealed, annealed_backwards
-from vaeflow.diagnosis.calibration import Calibration, calibrate, simulate
+from vaeflow.diagnosis.calibration import calibrate, simulate
+from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.gaps import Gaps, split_gap
-from vaeflow.diagnosis.local_bounds import LocalBounds, local_bounds
+from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, local_bounds
 from vaeflow.diagnosis.log_dets import log_dets
+from vaeflow.diagnosis.measured import Bracket
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage, evaluate_images
 from vaeflow.evaluation.active_units import active_units
@@ -28,90 +29,9 @@ from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, OpenBar, no_bar
 
 STAGES = ("ais", "gaps", "calibration", "log-dets")
-GAUSSIAN = "identity"
 _BATCH = 10  # images at a time, of what takes long; a bar moves as often
 
 Family = Callable[[int], Posterior]  # of a number of features
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """log p(x) of images that the model made, from both sides (Grosse et al. 2015)."""
-
-    below: PerImage
-    below_by: str  # which of the estimates
-    above: PerImage
-
-    @property
-    def width(self) -> PerImage:
-        """Return how far log p(x) is unknown: 0 or more but for the noise of the draws."""
-        return self.above - self.below
-
-    def as_dict(self) -> dict[str, object]:
-        """Return plain numbers, for JSON."""
-        return {
-            "images": len(self.above.values),
-            "below_by": self.below_by,
-            **{name: getattr(self, name).as_dict() for name in ("below", "above", "width")},
-        }
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """All figures of one model; None is what was left out, or does not apply."""
-
-    samples: int
-    elbo: PerImage
-    log_px: Mapping[str, PerImage]  # lower bounds, by name
-    bracket: Bracket | None
-    local: Mapping[str, LocalBounds]  # by family, the model's own first
-    gaps: Gaps
-    calibration: Calibration | None
-    log_dets: list[tuple[str, Estimate]] | None
-    active_units: int | None  # of the latent dimensions; one image tells none
-
-    @property
-    def own(self) -> str | None:
-        """Return the name of the model's own family, if it was optimized."""
-        return next(iter(self.local), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers, for JSON."""
-        c = self.calibration
-        return {
-            "images": len(self.elbo.values),
-            "samples": self.samples,
-            "active_units": self.active_units,
-            "elbo": self.elbo.as_dict(),
-            "log_px": {name: bound.as_dict() for name, bound in self.log_px.items()},
-            "simulated": None if self.bracket is None else self.bracket.as_dict(),
-            "local": {
-                name: {
-                    "elbo": bounds.elbo.as_dict(),
-                    "iwae": bounds.iwae.as_dict(),
-                    "gain": bounds.gain,
-                    "converged": bounds.converged,
-                }
-                for name, bounds in self.local.items()
-            },
-            "gaps": self._gaps(),
-            "calibration": None
-            if c is None
-            else {
-                "images": len(c.ranks),
-                "samples": c.samples,
-                "counts": c.counts.T.tolist(),
-                "p_value": c.p_value.tolist(),
-            },
-            "log_dets": None
-            if self.log_dets is None
-            else [{"map": name, **asdict(estimate)} for name, estimate in self.log_dets],
-        }
-
-    def _gaps(self) -> dict[str, object]:
-        """Return the gaps; without local bounds only their sum is known."""
-        gaps = self.gaps.as_dict()
-        return gaps if self.local else {key: gaps[key] for key in ("log_px_by", "log_px", "total")}
 
 
 def diagnose(

@@ -24,6 +24,8 @@ from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, unseen
 from vaeflow.terms import Terms
 
+GAUSSIAN = "identity"  # the family of diagonal Gaussians, at whose best q the others start
+
 
 @dataclass(frozen=True)
 class LocalBounds:
@@ -34,6 +36,15 @@ class LocalBounds:
     gain: float  # in the mean ELBO by the last round of optimization; the largest of the batches'
     converged: bool  # no batch gained more than counts
     posteriors: tuple[Posterior, ...] = ()  # of each batch of images
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain numbers, for JSON."""
+        return {
+            "elbo": self.elbo.as_dict(),
+            "iwae": self.iwae.as_dict(),
+            "gain": self.gain,
+            "converged": self.converged,
+        }
 
     def q(self, images: int) -> Distribution:
         """Return the q of the first images, of as many as the first batch had at most."""

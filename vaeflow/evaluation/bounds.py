@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.estimates import Estimate, PerImage
+from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.importance import ImportanceWeights, Moments
 from vaeflow.evaluation.pareto import UNRELIABLE
 from vaeflow.model import VAE
@@ -102,6 +103,14 @@ class Bounds:
             effective_sample_size=Estimate.of(figures.effective_sample_size),
             pareto_k=_over_images(figures.pareto_k),
         )
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return how far the NLL is to be trusted, where K shows it."""
+        if (k := self.pareto_k) is None:
+            return []
+        details = {"median": k.median, "share": k.share_above, "limit": UNRELIABLE}
+        return [Finding("pareto-k", "NLL", details=details)]
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""

@@ -31,13 +31,28 @@ class Estimate:
         error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
         return cls(values.mean().item(), error)
 
+    @property
+    def error(self) -> float | None:
+        """Return the standard error; of a single image, the error that its draws leave."""
+        return self.monte_carlo_error if self.standard_error is None else self.standard_error
+
     def __format__(self, spec: str) -> str:
+        """Format mean ± standard error; without a spec, with the digits that the error leaves."""
+        spec = spec or f".{self._digits()}f"
         if self.standard_error is None:
             return f"{self.mean:{spec}}"
-        return f"{self.mean:{spec}} ± {self.standard_error:{spec}}"
+        # A sign is of use for the mean alone.
+        return f"{self.mean:{spec}} ± {self.standard_error:{spec.lstrip('+')}}"
+
+    def _digits(self) -> int:
+        """Return how many decimals are worth showing, two where no error is known."""
+        error = self.error
+        if not error or not math.isfinite(error):
+            return 2
+        return min(max(1, math.ceil(-math.log10(error))), 3)
 
     def __str__(self) -> str:
-        return f"{self:.2f}"
+        return f"{self}"
 
     def __neg__(self) -> Estimate:
         return Estimate(-self.mean, self.standard_error, self.monte_carlo_error)

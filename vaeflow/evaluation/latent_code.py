@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.active_units import active_units
 from vaeflow.evaluation.estimates import Estimate
+from vaeflow.evaluation.findings import Finding
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
@@ -37,6 +38,19 @@ class Code:
     mutual_information: Estimate | None  # I(x; z), a bound from below; log N is its largest value
     marginal_kl: Estimate | None  # KL(q(z) ‖ p), a bound from above
     unknown: str | None = None  # why the last two are
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return how many units are active, and the limits of the other figures."""
+        units = {"active_units": self.active_units, "latent": self.latent, "images": self.images}
+        found = [Finding("active-units", "latent code", severity="result", details=units)]
+        if self.unknown is not None:
+            reason = {"reason": self.unknown}
+            found.append(Finding("information-unknown", "I(x; z)", details=reason))
+        elif self.mutual_information is not None:
+            limit = {"images": self.images, "limit": math.log(self.images)}
+            found.append(Finding("information-limited", "I(x; z)", details=limit))
+        return found
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""

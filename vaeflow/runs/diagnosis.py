@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from vaeflow.config.layers import Plan
-from vaeflow.diagnosis.diagnose import GAUSSIAN, Family
+from vaeflow.diagnosis.diagnose import Family
+from vaeflow.diagnosis.local_bounds import GAUSSIAN
 from vaeflow.errors import ConfigError
 from vaeflow.runs.build import build_posterior
 

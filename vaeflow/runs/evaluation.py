@@ -15,6 +15,7 @@ from torch import Tensor
 from vaeflow.config.settings import Config
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
+from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.latent_code import CODE_IMAGES, Code, describe_code
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.model import VAE
@@ -39,9 +40,19 @@ class Report:
     bounds: Bounds
     code: Code
 
+    @property
+    def findings(self) -> list[Finding]:
+        """Return how far the figures are to be trusted, and what they cannot show."""
+        return [*self.bounds.findings, *self.code.findings]
+
     def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers, for JSON."""
-        return {**self.about, **self.bounds.as_dict(), "code": self.code.as_dict()}
+        """Return plain values, for JSON."""
+        return {
+            **self.about,
+            **self.bounds.as_dict(),
+            "code": self.code.as_dict(),
+            "findings": [finding.as_dict() for finding in self.findings],
+        }
 
 
 class Evaluation:

@@ -74,9 +74,9 @@ def test_a_grid_is_trained_evaluated_and_reported(made):
         assert f"{name} done" in done.out
         assert Run(out / "runs" / name).evaluation("test", 5, "best").is_file()
     report = json.loads((out / "report.json").read_text())
-    (verdict,) = report["verdicts"]
-    assert verdict.startswith("planar ")
-    assert verdict in done.out
+    (result,) = (f for f in report["findings"] if f["severity"] == "result")
+    assert result["subject"] == "planar"
+    assert result["sentence"] in done.out
     assert [(g["label"], g["seeds"]) for g in report["groups"]] == [("identity", 2), ("planar", 2)]
     assert report["of"] == [f"runs/{name}" for name in NAMES]
     suffixes = {"md", "csv", "json", "html", "png"}
@@ -229,7 +229,7 @@ def test_other_data_are_compared_anyway(cli, words, tmp_path):
     vary = ["--vary", "binarization=dynamic,threshold", "--seeds", 1, "--anyway"]
     done = cli("benchmark", *SMALL, *vary, "--baseline", "identity", "--out", tmp_path / "grid")
     assert done.code == 0, done.err
-    assert "The runs are not comparable, as identity-binarizationdynamic-s0 and" in done.out
+    assert "binarizationdynamic-s0 and identity-binarizationthreshold-s0 are not" in done.out
 
 
 def test_values_may_be_given_one_by_one(cli, words, tmp_path, monkeypatch):
@@ -266,8 +266,8 @@ def test_a_failing_run_is_a_row_and_the_rest_goes_on(cli, words, tmp_path):
     report = json.loads((out / "report.json").read_text())
     assert [g["seeds"] for g in report["groups"]] == [1]
     (row,) = report["unfinished"]
-    assert row["name"] == "identity-lr1e30-s0"
-    assert "not finite" in row["why"]
+    assert (row["kind"], row["subject"]) == ("run-failed", "identity-lr1e30-s0")
+    assert "not finite" in row["sentence"]
     assert "not finite" in (out / "report.html").read_text()
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from vaeflow.cli.commands.diagnose import _rows
-from vaeflow.diagnosis.diagnose import Diagnosis
+from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.gaps import split_gap
 from vaeflow.evaluation import Estimate, PerImage
 
@@ -34,7 +34,7 @@ def diagnosed(cli, plane, tmp_path_factory):
     return cli("diagnose", plane, *QUICK, "--out", out), out
 
 
-def test_a_table_and_a_verdict(diagnosed):
+def test_a_table_and_the_findings(diagnosed):
     done, out = diagnosed
     assert (done.code, done.err) == (0, "")
     labels = [line.split("│")[1].strip() for line in done.out.splitlines() if "│" in line]
@@ -57,9 +57,9 @@ def test_a_table_and_a_verdict(diagnosed):
     ]
     assert labels[5].startswith("log p(x) by ")
     report = json.loads((out / "diagnosis.json").read_text())
-    rest = done.out.splitlines()[-2 - len(report["verdict"]) :]
-    assert rest == [
-        *report["verdict"],
+    said = [finding["sentence"] for finding in report["findings"]]
+    assert done.out.splitlines()[-2 - len(said) :] == [
+        *said,
         f"wrote {out}/diagnosis.json",
         f"wrote {out}/posteriors.png",
     ]

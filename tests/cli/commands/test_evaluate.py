@@ -26,6 +26,8 @@ def test_json_states_what_the_figures_are_of(figures, trained):
     stated = {k: v for k, v in found.items() if not isinstance(v, dict)}
     for name in ("images_sha256", "weights_sha256"):
         assert len(stated.pop(name)) == 64
+    kinds = [finding["kind"] for finding in stated.pop("findings")]
+    assert kinds == ["active-units", "information-limited"]
     epoch = json.loads((trained / "summary.json").read_text())["best_epoch"]
     assert stated == {
         "run": str(trained),

@@ -13,6 +13,7 @@ from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
     from vaeflow.comparison.finished import Finished, Place
+    from vaeflow.evaluation.findings import Finding
     from vaeflow.plugins.loading import Plugins
     from vaeflow.runs.directory import Run
 
@@ -53,14 +54,14 @@ def command(
     Runs that differ in their seed alone are one group. Every group is compared with the diagonal
     Gaussian, image by image, on the same images.
     """
-    from vaeflow.comparison.finished import choose_samples, find, progress
+    from vaeflow.comparison.finished import choose_samples, find, not_done
     from vaeflow.plugins.loading import load_plugins
 
     plugins = load_plugins(selection)
     places, notes = find(runs)
     if importance_samples is None:
         samples = choose_samples(places, split, anyway=anyway)
-        notes += progress(places)
+        notes += not_done(places)
         make = None
     else:
         samples = dict.fromkeys((place.run.path for place in places), importance_samples)
@@ -89,7 +90,7 @@ def report(
     anyway: bool = False,
     lenient: bool = False,
     out: Path | None = None,
-    notes: Sequence[str] = (),
+    notes: Sequence[Finding] = (),
     evaluate: Callable[[Run, int], object] | None = None,
 ) -> None:
     """Compare runs, print the tables, and write the report where one is asked for."""
@@ -99,7 +100,8 @@ def report(
     from vaeflow.comparison import report as reports
     from vaeflow.comparison.compare import compare
     from vaeflow.comparison.finished import look
-    from vaeflow.comparison.report.tables import remarks, tables
+    from vaeflow.comparison.report.tables import tables
+    from vaeflow.evaluation.findings import sentences
 
     of = None if out is None else reports.check_free(out, [p.run.path for p in places])
     found = [look(place, split, samples(place.run), evaluate) for place in places]
@@ -121,7 +123,7 @@ def report(
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown, markup=False)
-    for text in (*remarks(comparison), "", *comparison.verdicts):
+    for text in (*sentences(comparison.remarks), "", *sentences(comparison.results)):
         click.echo(text)
     if out is not None and of is not None:
         for path in reports.write(comparison, out, of):

@@ -21,7 +21,7 @@ from vaeflow.storage import write_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaeflow.diagnosis.diagnose import Diagnosis
+    from vaeflow.diagnosis.diagnosis import Diagnosis
     from vaeflow.evaluation import Estimate
     from vaeflow.model import VAE
     from vaeflow.runtime.progress import Advance
@@ -108,7 +108,7 @@ def command(
     --images 20 or --skip gaps for a quick look.
     """
     from vaeflow.diagnosis.diagnose import diagnose
-    from vaeflow.diagnosis.verdict import verdict
+    from vaeflow.evaluation.findings import sentences
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of, load_data
     from vaeflow.runs.diagnosis import families
@@ -137,7 +137,6 @@ def command(
         seed=seed,
         progress=lambda total, what, done=0: _stage(total, what, as_json),
     )
-    sentences = verdict(found)
     report = {
         "run": run.resolve().name,
         "dataset": config.dataset.name,
@@ -149,13 +148,12 @@ def command(
         "chains": chains,
         "vaeflow": __version__,
         **found.as_dict(),
-        "verdict": sentences,
     }
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
         _print(found, f"{len(x):,} images of the {split} data, binarization {config.binarization}")
-        for sentence in sentences:
+        for sentence in sentences(found.findings):
             click.echo(sentence)
     if out is not None:
         for path in _write(out, report, model, x, found, seed):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vaeflow.comparison.compare import Comparison
+from vaeflow.comparison.comparison import Comparison
 from vaeflow.comparison.report.numbers import as_csv, figures
 from vaeflow.comparison.report.page import markdown, page
 from vaeflow.comparison.report.plot import draw

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from vaeflow.comparison.compare import Comparison
+from vaeflow.comparison.comparison import Comparison
 from vaeflow.comparison.differences import Difference
 from vaeflow.comparison.finished import Finished
-from vaeflow.comparison.report.tables import remarks
 from vaeflow.version import __version__
 
 
@@ -28,9 +26,8 @@ def figures(comparison: Comparison) -> dict[str, Any]:
             }
             for group, row in zip(comparison.groups, rows(comparison), strict=True)
         ],
-        "unfinished": [asdict(run) for run in comparison.unfinished],
-        "verdicts": comparison.verdicts,
-        "remarks": remarks(comparison),
+        "findings": [finding.as_dict() for finding in comparison.findings],
+        "unfinished": [finding.as_dict() for finding in comparison.unfinished],
     }
 
 
@@ -42,11 +39,11 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             "elbo": g.bound("elbo"),
             "nll": g.bound("nll"),
             "kl": g.bound("kl"),
-            "bits_per_dimension": g.figure(lambda r: r.bits_per_dimension),
-            "active_units": g.figure(lambda r: r.active_units),
-            "ms_per_step": g.figure(lambda r: r.milliseconds),
-            "seconds": g.figure(lambda r: r.summary["seconds"]),
-            "best_epoch": g.figure(lambda r: r.summary["best_epoch"]),
+            "bits_per_dimension": g.mean(lambda r: r.bits_per_dimension),
+            "active_units": g.mean(lambda r: r.active_units),
+            "ms_per_step": g.mean(lambda r: r.milliseconds),
+            "seconds": g.mean(lambda r: r.summary["seconds"]),
+            "best_epoch": g.mean(lambda r: r.summary["best_epoch"]),
         }
         row: dict[str, Any] = {"label": g.label, "seeds": len(g.runs), "parameters": g.parameters}
         for name, estimate in estimates.items():

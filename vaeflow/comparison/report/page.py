@@ -6,8 +6,9 @@ import base64
 import html
 from collections.abc import Iterable
 
-from vaeflow.comparison.compare import Comparison
-from vaeflow.comparison.report.tables import Table, in_common, remarks, tables
+from vaeflow.comparison.comparison import Comparison
+from vaeflow.comparison.report.tables import Table, in_common, tables
+from vaeflow.evaluation.findings import Finding, sentences
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
@@ -23,11 +24,11 @@ p.remark { color: #555; margin: .2em 0; }
 
 def markdown(comparison: Comparison, *, plot: bool) -> str:
     """Return the report in Markdown, its plot a file beside it."""
-    parts = ["# Comparison", "\n".join(f"- {v}" for v in comparison.verdicts)]
+    parts = ["# Comparison", _markdown_list(comparison.results)]
     for table in tables(comparison):
         parts += _markdown_table(table)
     parts += ["![NLL against the time of a step](report.png)"] if plot else []
-    parts.append("\n".join(f"- {remark}" for remark in remarks(comparison)))
+    parts.append(_markdown_list(comparison.remarks))
     parts += _markdown_table(in_common(comparison))
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -35,7 +36,7 @@ def markdown(comparison: Comparison, *, plot: bool) -> str:
 def page(comparison: Comparison, png: bytes | None) -> str:
     """Return one HTML page that needs no other file and no network."""
     e = html.escape
-    parts = ["<ul>", *(f"<li>{e(verdict)}</li>" for verdict in comparison.verdicts), "</ul>"]
+    parts = ["<ul>", *(f"<li>{e(told)}</li>" for told in sentences(comparison.results)), "</ul>"]
     if png is not None:
         source = base64.b64encode(png).decode("ascii")
         parts.append(
@@ -43,12 +44,16 @@ def page(comparison: Comparison, png: bytes | None) -> str:
         )
     for table in tables(comparison):
         parts += _html_table(table)
-    parts += [f'<p class="remark">{e(remark)}</p>' for remark in remarks(comparison)]
+    parts += [f'<p class="remark">{e(told)}</p>' for told in sentences(comparison.remarks)]
     parts += _html_table(in_common(comparison))
     head = f'<meta charset="utf-8"><title>vaeflow: comparison</title><style>{_STYLE}</style>'
     body = "\n".join(["<h1>Comparison</h1>", *parts])
     document = f'<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>'
     return f"<!doctype html>\n{document}\n"
+
+
+def _markdown_list(findings: Iterable[Finding]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences(findings))
 
 
 def _markdown_table(table: Table) -> list[str]:

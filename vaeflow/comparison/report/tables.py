@@ -1,14 +1,13 @@
-"""A comparison as tables of text, and the remarks that they need."""
+"""A comparison as tables of text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vaeflow.comparison.compare import Comparison
+from vaeflow.comparison.comparison import Comparison
 from vaeflow.comparison.differences import Difference
 from vaeflow.comparison.labels import short
-from vaeflow.comparison.report.cautions import cautions
 from vaeflow.config.settings import setting_fields
 from vaeflow.config.text import show
 from vaeflow.evaluation import Estimate
@@ -32,38 +31,9 @@ def tables(comparison: Comparison) -> list[Table]:
         found.append(_differences(comparison))
     found.append(_costs(comparison))
     if comparison.unfinished:
-        rows = tuple((run.name, run.why) for run in comparison.unfinished)
+        rows = tuple((run.subject, str(run)) for run in comparison.unfinished)
         found.append(Table("Runs left out", ("run", "why"), rows, of_words=True))
     return found
-
-
-def remarks(comparison: Comparison) -> list[str]:
-    """Return what has to be known to read the tables."""
-    about = comparison.about
-    single = [g.label for g in comparison.groups if len(g.runs) == 1]
-    said = [
-        f"{about['images']:,} images of the {about['split']} data of {short(about['dataset'])}, "
-        f"binarization {about['binarization']}; the NLL is the importance-weighted bound with "
-        f"K = {about['samples']:,}.",
-        "± is the standard error over seeds.",
-    ]
-    if len(single) == len(comparison.groups):
-        said[1] = "± is the standard error over images, as each has one seed."
-    elif single:
-        whose = ", ".join(single)
-        said[1] = f"± is the standard error over seeds; over images for those of one seed: {whose}."
-    if comparison.versus:
-        covers: dict[str, list[str]] = {}
-        for label, versus in comparison.versus.items():
-            covers.setdefault(versus.nll.covers, []).append(label)
-        (what, _), *others = sorted(covers.items())
-        of_others = [f"those of {', '.join(labels)}, {of}" for of, labels in others]
-        said.append(
-            "Differences are taken image by image, of means over seeds. Their intervals, at 95 % "
-            f"each, cover {'; '.join([what, *of_others])}. The last column tells the parts of the "
-            "NLL's ± apart."
-        )
-    return [*said, *cautions(comparison), *comparison.notes]
 
 
 def in_common(comparison: Comparison) -> Table:
@@ -89,8 +59,8 @@ def _bounds(comparison: Comparison) -> Table:
         "ELBO": lambda g: g.bound("elbo"),
         "NLL": lambda g: g.bound("nll"),
         "KL": lambda g: g.bound("kl"),
-        "bits/dim": lambda g: g.figure(lambda r: r.bits_per_dimension),
-        "active units": lambda g: g.figure(lambda r: r.active_units),
+        "bits/dim": lambda g: g.mean(lambda r: r.bits_per_dimension),
+        "active units": lambda g: g.mean(lambda r: r.active_units),
     }
     digits = {"bits/dim": ".4f", "active units": ".1f"}
     cells = {
@@ -120,9 +90,9 @@ def _costs(comparison: Comparison) -> Table:
         (
             g.label,
             f"{g.parameters:,}",
-            _text(g.figure(lambda r: r.milliseconds), ".2f"),
-            _text(g.figure(lambda r: r.summary["seconds"]), ".1f"),
-            _text(g.figure(lambda r: r.summary["best_epoch"]), ".1f"),
+            _text(g.mean(lambda r: r.milliseconds), ".2f"),
+            _text(g.mean(lambda r: r.summary["seconds"]), ".1f"),
+            _text(g.mean(lambda r: r.summary["best_epoch"]), ".1f"),
         )
         for g in comparison.groups
     )

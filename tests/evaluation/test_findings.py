@@ -1,0 +1,76 @@
+"""Findings: data first, a sentence on request."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import vaeflow
+from vaeflow.evaluation import Estimate
+from vaeflow.evaluation.findings import Finding, sentences
+from vaeflow.evaluation.sentences import SENTENCES
+
+
+def test_an_estimate_brings_its_size_and_error():
+    finding = Finding.of(
+        "family-closes", "planar", Estimate(0.612, 0.0123), left=Estimate(0.2, 0.1)
+    )
+    assert (finding.estimate, finding.error, finding.severity) == (0.612, 0.0123, "result")
+    assert str(finding) == (
+        "A local planar q closes 0.61 ± 0.01 nats of the family's share and leaves 0.2 ± 0.1."
+    )
+    assert finding.as_dict() == {
+        "kind": "family-closes",
+        "subject": "planar",
+        "estimate": 0.612,
+        "error": 0.0123,
+        "severity": "result",
+        "details": {
+            "left": {"mean": 0.2, "standard_error": 0.1, "monte_carlo_error": None},
+        },
+        "sentence": str(finding),
+    }
+
+
+def test_a_single_image_lends_the_error_of_its_draws():
+    finding = Finding.of("gap-not-split", "gap", Estimate(1.0, None, 0.1))
+    assert finding.error == 0.1
+    assert Finding.of("gap-not-split", "gap", Estimate(1.0, None)).error is None
+
+
+def test_findings_that_differ_in_their_subject_alone_share_a_sentence():
+    other = Finding("errors-over-seeds")
+    one, two = (Finding("interval-covers", s, details={"covers": "images"}) for s in "ab")
+    three = Finding("interval-covers", "c", details={"covers": "seeds"})
+    assert sentences([one, other, two, three]) == [
+        "The 95 % intervals of a, b cover images.",
+        "± is the standard error over seeds.",
+        "The 95 % intervals of c cover seeds.",
+    ]
+
+
+def test_every_kind_is_found_somewhere_and_has_a_sentence():
+    folder = Path(vaeflow.__file__).parent
+    source = "".join(
+        path.read_text("utf-8") for path in folder.rglob("*.py") if path.name != "sentences.py"
+    )
+    assert [kind for kind in SENTENCES if f'"{kind}"' not in source] == []
+    made = re.findall(r'(?:Finding(?:\.of)?|finding)\(\s*"([a-z-]+)"', source)
+    assert len(set(made)) > 25
+    assert set(made) <= SENTENCES.keys()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "told"),
+    [
+        (Estimate(98.2345, 0.312), "98.2 ± 0.3"),
+        (Estimate(98.2345, 0.0312), "98.23 ± 0.03"),
+        (Estimate(98.2345, 3.12), "98.2 ± 3.1"),
+        (Estimate(98.2345, 1e-9), "98.234 ± 0.000"),
+        (Estimate(98.2345, None), "98.23"),
+        (Estimate(98.2345, None, 0.3), "98.2"),
+        (Estimate(float("nan"), float("nan")), "nan ± nan"),
+    ],
+)
+def test_an_estimate_has_the_digits_that_its_error_leaves(estimate, told):
+    assert str(estimate) == f"{estimate}" == told

@@ -1,0 +1,56 @@
+"""A comparison: groups of runs, their differences from a baseline, and the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vaeflow.comparison.findings import cautions, readings, results
+from vaeflow.comparison.groups import Group, Versus
+from vaeflow.evaluation.findings import Finding, sentences
+
+# Runs are compared only if they agree in these; beside each, its name in a sentence.
+DATA = {
+    "dataset": "the data set",
+    "split": "the split",
+    "binarization": "the binarization",
+    "dequantize": "the dequantization",
+    "images": "the number of images",
+    "images_sha256": "the images' checksum",
+    "samples": "K",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups with their bounds, and the difference of each from its baseline."""
+
+    groups: tuple[Group, ...]
+    versus: Mapping[str, Versus]  # label -> differences; a baseline has none
+    unfinished: tuple[Finding, ...] = ()  # a finding on each run that was left out
+    notes: tuple[Finding, ...] = ()  # what was found before the groups were formed
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return data, split and K; of runs compared "anyway", those of the first."""
+        return {key: self.groups[0].about[key] for key in DATA}
+
+    @property
+    def results(self) -> list[Finding]:
+        """Return the answers: one finding for each group that has a baseline."""
+        return [*results(self.versus)]
+
+    @property
+    def remarks(self) -> list[Finding]:
+        """Return how the tables are read, and reasons to doubt them."""
+        groups, versus = self.groups, self.versus
+        return [*readings(groups, versus), *cautions(groups, versus), *self.notes]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return the results, then the remarks."""
+        return [*self.results, *self.remarks]
+
+    def __str__(self) -> str:
+        return "\n".join(sentences(self.findings))

@@ -1,0 +1,214 @@
+"""The one renderer of findings: the sentence of each kind.
+
+A template is formatted with the finding's `subject`, its `details` and, where it has an estimate,
+`value`: the estimate ± its error. A function takes the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Values = Mapping[str, Any]
+Sentences = Mapping[str, str | Callable[[Values], str]]
+
+_APART = (
+    "On {images:,} simulated images the bounds on log p(x) from both sides are {value} nats apart"
+)
+
+
+def _gap_split(v: Values) -> str:
+    most, least = ("at most ", "at least ") if v["bounds_only"] else ("", "")
+    missing = v["may_be_missing"]
+    doubt = "" if missing is None else f" (or up to {missing:.2g} more, as log p(x) may be higher)"
+    return (
+        f"Of {v['value']} nats between log p(x) and the ELBO, {most}{v['approximation']}{doubt} "
+        f"are lost to the family of q (approximation), {least}{v['amortization']} to the encoder "
+        "(amortization)."
+    )
+
+
+def _not_converged(v: Values) -> str:
+    means = "it may be better than that"
+    if v["own"]:
+        means = "the family's share may be smaller than that, and the encoder's larger"
+    gain = v["value"].mean
+    return (
+        f"The optimization of the local {v['subject']} q has not converged (its last round gained "
+        f"{gain:.2g} nats): {means}."
+    )
+
+
+def _calibration_failed(v: Values) -> str:
+    return (
+        f"Calibration fails in {v['wrong']} of {v['latent']} dimensions (p = {v['p_value']:.2g} "
+        f"after Bonferroni, {v['images']:,} simulated images), most in {v['subject']}, where q "
+        f"{_SHAPES[v['shape']]}."
+    )
+
+
+_SHAPES = {
+    "narrow": "is too narrow",
+    "wide": "is too wide",
+    "low": "lies too low",
+    "high": "lies too high",
+    "other": "has another shape than the posterior",
+}
+
+
+def _nll_differs(v: Values) -> str:
+    """Give the size of a clear difference without its sign, which the verb tells."""
+    size, low, high = v["value"], v["low"], v["high"]
+    verb = "raises"
+    if size.mean < 0:
+        verb, size, low, high = "lowers", -size, -high, -low
+    return (
+        f"{v['subject']} {verb} the NLL by {size:.2f} nats against {v['baseline']} (95 % interval "
+        f"{low:.2f} to {high:.2f}, over {v['covers']})."
+    )
+
+
+def _not_comparable(v: Values) -> str:
+    told = "; in ".join(f"{d['what']}, {d['one']} and {d['other']}" for d in v["differences"])
+    return f"{v['subject']} and {v['other']} are not comparable, as they differ in {told}."
+
+
+def _settings_differ(v: Values) -> str:
+    return (
+        f"The posterior is not the only difference between {v['subject']} and the baseline: they "
+        f"differ in {', '.join(v['settings'])} too."
+    )
+
+
+def _not_done(v: Values) -> str:
+    return v["state"] + ("" if v["epoch"] is None else f" after epoch {v['epoch']}")
+
+
+_EVALUATION: Sentences = {
+    "pareto-k": (
+        "Pareto-k̂ of the weights {median:.2f} (median); above {limit}, where the NLL is not to be "
+        "trusted, at {share:.0%} of the images"
+    ),
+    "active-units": "active units {active_units} of {latent}, from {images:,} images",
+    "information-unknown": "I(x; z) and KL(q(z)‖p) are unknown: {reason}",
+    "information-limited": (
+        "I(x; z) and KL(q(z)‖p) are of {images:,} images, of which I(x; z) cannot tell more than "
+        "{limit:.2f} nats"
+    ),
+}
+
+_DIAGNOSIS: Sentences = {
+    "gap-not-distinguishable": (
+        "The {value} nats between log p(x) and the ELBO are not distinguishable from 0: there is "
+        "no gap to split."
+    ),
+    "gap-not-split": "Between log p(x) and the ELBO are {value} nats; they were not split.",
+    "gap-split": _gap_split,
+    "share-not-distinguishable": "The share of the {subject} is not distinguishable from 0.",
+    "encoder-beats-local": (
+        "The encoder's q is better than the local {subject} q that was found: the family's share "
+        "is too large by {value} nats at least."
+    ),
+    "family-closes": (
+        "A local {subject} q closes {value} nats of the family's share and leaves {left}."
+    ),
+    "family-loses": "A local {subject} q loses {value} nats more than a local {own} q.",
+    "family-not-distinguishable": (
+        "A local {subject} q differs from a local {own} q by {value} nats, which are not "
+        "distinguishable from 0."
+    ),
+    "optimization-failed": (
+        "The optimization of the local {subject} q did not converge: it lost {value} nats more "
+        "than a local {contained} q, a special case of it."
+    ),
+    "not-converged": _not_converged,
+    "bounded-from-below": (
+        "log p(x) is bounded from below only, by {subject}: without annealing, nothing tells how "
+        "far above it lies."
+    ),
+    "bracket-too-wide": (
+        f"{_APART}, too far: do not trust the family's share; more --temperatures help."
+    ),
+    "bracket-unsure": (
+        f"{_APART}, maybe too far: the family's share is not sure; more --images tell."
+    ),
+    "bracket-closed": f"{_APART}, which is not distinguishable from 0.",
+    "bracket": (
+        f"{_APART}: at most as much may be missing from log p(x) and from the family's share."
+    ),
+    "calibration-passed": (
+        "Calibration finds nothing wrong with {subject} (p = {p_value:.2g} after Bonferroni, "
+        "{images:,} simulated images)."
+    ),
+    "calibration-failed": _calibration_failed,
+}
+
+_COMPARISON: Sentences = {
+    "nll-differs": _nll_differs,
+    "nll-not-distinguishable": (
+        "{subject} cannot be told apart from {baseline} in NLL: the difference is {value:+.2f} "
+        "nats (95 % interval {low:+.2f} to {high:+.2f}, over {covers})."
+    ),
+    "evaluated-on": (
+        "{images:,} images of the {split} data of {subject}, binarization {binarization}; the NLL "
+        "is the importance-weighted bound with K = {samples:,}."
+    ),
+    "errors-over-seeds": "± is the standard error over seeds.",
+    "errors-over-images": (
+        "± is the standard error over images, not over seeds, for {subject}: one seed each."
+    ),
+    "differences-paired": (
+        "Differences are taken image by image, of means over seeds; the last column tells the "
+        "parts of the NLL's ± apart."
+    ),
+    "interval-covers": "The 95 % intervals of {subject} cover {covers}.",
+    "settings-differ": _settings_differ,
+    "weights-not-trusted": (
+        "Pareto-k̂ of the importance weights is above {limit} for {share:.0%} of the images of "
+        "{subject}: the NLL there is not to be trusted, nor are differences in it."
+    ),
+    "not-comparable": _not_comparable,
+    "threads-differ": "Times are of different numbers of threads.",
+    "machine-shared": "Times of {subject} are of {jobs} runs that shared the machine.",
+    "benchmark-not-done": (
+        "{done} of {total} runs of {subject} are done; the same `vaeflow benchmark` goes on."
+    ),
+    "baseline-unknown": "Nothing is compared, {reason}.",
+    "baseline-not-unique": (
+        "{subject}: not compared, as no baseline, or more than one, is like it in all but the "
+        "posterior; --baseline chooses one."
+    ),
+    "images-differ": "{subject} and {baseline} are of other images: no difference.",
+    "baseline-not-named": (
+        "All groups are {subject}, so there are no differences: --baseline names the one that the "
+        "others are compared with, such as --baseline '{example}'."
+    ),
+    "baseline-missing": (
+        "No diagonal Gaussian ({subject}) is among them, so there are no differences: --baseline "
+        "names another, once there are two groups."
+    ),
+}
+
+# Of runs that are left out of a comparison: the words beside the run's name in a table.
+_LEFT_OUT: Sentences = {
+    "run-not-begun": "not begun",
+    "run-not-done": _not_done,
+    "run-failed": "{reason}",
+    "run-not-evaluated": "trained but not evaluated: `vaeflow resume` does it",
+    "run-lacks-evaluation": "no evaluation with K = {samples:,}",
+    "run-waits-for-evaluation": "not evaluated yet",
+    "run-damaged": "its files are damaged: {reason}",
+    "run-repeated": "the same configuration and seed as {other}, so left out",
+}
+
+SENTENCES: Sentences = {
+    "unused-code": (
+        "The latent code of {subject} is unused ({active_units:.2g} active units): q hardly "
+        "depends on the image, and no posterior can make a difference; a warm-up of the KL term "
+        "(--objective.warmup) or more epochs may bring the code into use."
+    ),
+    **_EVALUATION,
+    **_DIAGNOSIS,
+    **_COMPARISON,
+    **_LEFT_OUT,
+}
