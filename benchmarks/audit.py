@@ -159,20 +159,20 @@ def part(name: str) -> type[Posterior]:
     return type(name, (wrapper,), {"make": staticmethod(make), "tolerance": tolerance})
 
 
-def judge(posterior: type[Posterior], laws: Sequence[Check]) -> dict[str, str]:
+def judge(posterior: type[Posterior], asked: Sequence[Check]) -> dict[str, str]:
     """Return check -> "" if it passes, or what it says."""
     found = {}
-    for law in laws:
+    for check in asked:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the libraries, about each other
-                law(posterior)
+                check(posterior)
         except NotApplicable:
             continue
         except Exception as error:
-            found[law.name] = " ".join(f"{error or type(error).__name__}".split())
+            found[check.name] = " ".join(f"{error or type(error).__name__}".split())
         else:
-            found[law.name] = ""
+            found[check.name] = ""
     return found
 
 
@@ -196,7 +196,7 @@ def main(only: tuple[str, ...]) -> None:
             click.echo(f"{name}: {library} is not installed, so that it is left out")
             continue
         found = judge(part(name), checks("posterior"))
-        others = [law for law, said in found.items() if said and law not in DENSITY]
+        others = [name for name, said in found.items() if said and name not in DENSITY]
         click.echo(f"{name}: {verdict(found)}; {others}")
         rows.append(
             [
@@ -204,7 +204,7 @@ def main(only: tuple[str, ...]) -> None:
                 f"{library} {version}",
                 f"{SUBJECTS[name][3]:g}",
                 verdict(found),
-                ", ".join(f"`{law}`" for law in others) or "none",
+                ", ".join(f"`{name}`" for name in others) or "none",
             ]
         )
         figures[name] = {"library": f"{library} {version}", "checks": found}

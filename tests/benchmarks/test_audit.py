@@ -8,9 +8,9 @@ from vaeflow.testing import checks
 
 
 def verdict(script, name):
-    laws = [law for law in checks("posterior") if law.name in script.DENSITY]
-    assert len(laws) == len(script.DENSITY)
-    return script.verdict(script.judge(script.part(name), laws))
+    asked = [check for check in checks("posterior") if check.name in script.DENSITY]
+    assert len(asked) == len(script.DENSITY)
+    return script.verdict(script.judge(script.part(name), asked))
 
 
 @pytest.mark.parametrize("name", ["planar", "radial", "IAF", "Householder", "MAF", "NICE"])

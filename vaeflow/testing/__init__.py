@@ -6,10 +6,11 @@ check("posterior", Skew)                     # all checks of a kind, raising on 
 checks("posterior")                          # the checks themselves, with their meanings
 """
 
-from vaeflow.testing.cases import Verdict, variants
-from vaeflow.testing.check import Check, NotApplicable
+from vaeflow.testing.option_sets import variants
+from vaeflow.testing.pending import Verdict
 from vaeflow.testing.probes import GivenNoise, far_from_start
-from vaeflow.testing.run import check, checks, contract, verdicts
+from vaeflow.testing.registered import Check, NotApplicable
+from vaeflow.testing.running import check, checks, contract, verdicts
 
 __all__ = [
     "Check",

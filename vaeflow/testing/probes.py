@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from vaeflow.distributions.draw import Draw, draw
 from vaeflow.errors import ConfigError
-from vaeflow.testing.check import NotApplicable, Part
+from vaeflow.testing.registered import MakePart, NotApplicable
 
 _NORMAL = {torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_}
 _OTHER = {
@@ -37,8 +37,8 @@ class GivenNoise(TorchFunctionMode):
     they are told, so that the distributions of torch, Pyro and zuko are served alike.
 
     Raises:
-        NotImplementedError: for a draw of another size or law, and, as the context ends, if the
-            noise was not used up.
+        NotImplementedError: for a draw of another size or distribution, and at the end of the
+            context if the noise was not used up.
     """
 
     def __init__(self, noise: Tensor) -> None:
@@ -156,12 +156,12 @@ def far_from_start(module: nn.Module, scale: float = 2.0, seed: int = 0) -> nn.M
     return module
 
 
-def options_of(part: Part) -> Any:
+def options_of(part: MakePart) -> Any:
     """Return the class whose constructor holds the options of a part, given it or its partial."""
     return part.func if isinstance(part, partial) else part
 
 
-def accepted(part: Part, sizes: Sequence[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], Any]]:
+def accepted(part: MakePart, sizes: Sequence[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], Any]]:
     """Build the part for each of the sizes that it takes; it may refuse others by ConfigError.
 
     Raises:

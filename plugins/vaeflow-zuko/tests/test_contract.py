@@ -20,25 +20,25 @@ SLOW = {
 }
 
 
-def cases():
+def pairs():
     for kind in ("posterior", "prior"):
         for family in FAMILIES:
-            for law in checks(kind):
-                if law.name not in SLOW.get((kind, family), ()):
-                    yield pytest.param(kind, family, law, id=f"{kind}-{family}-{law.name}")
+            for check in checks(kind):
+                if check.name not in SLOW.get((kind, family), ()):
+                    yield pytest.param(kind, family, check, id=f"{kind}-{family}-{check.name}")
 
 
-@pytest.mark.parametrize(("kind", "family", "law"), list(cases()))
-def test_part(small, kind, family, law):
+@pytest.mark.parametrize(("kind", "family", "check"), list(pairs()))
+def test_part(small, kind, family, check):
     try:
-        law(small(kind, family))
+        check(small(kind, family))
     except NotApplicable as reason:
         pytest.skip(str(reason))
 
 
-@pytest.mark.parametrize("law", checks("package"), ids=lambda law: law.name)
-def test_package(law):
-    law("vaeflow-zuko")
+@pytest.mark.parametrize("check", checks("package"), ids=lambda check: check.name)
+def test_package(check):
+    check("vaeflow-zuko")
 
 
 @pytest.mark.parametrize("setting", [True, False])

@@ -1,4 +1,4 @@
-"""Every law of the other parts can fail: right ones, and what can go wrong in them."""
+"""Every check of the other parts can fail: right parts, and parts with one mistake each."""
 
 import math
 from functools import partial
@@ -278,7 +278,7 @@ BUGS = [
     ("decoder", "a random buffer not saved", "survives_saving_and_loading", unsaved(Generator)),
     ("prior", "weights that do not add up", "is_a_density_over_the_latent_space",
      distribution(Mixture, log_prob=lambda p, z: p.log_prob(z) + math.log(3))),
-    ("prior", "draws of another law", "draws_follow_the_density",
+    ("prior", "draws of another density", "draws_follow_the_density",
      distribution(Mixture, sample=lambda p, shape=(): 1.2 * p.sample(shape))),
     ("prior", "one draw for all", "repeats_its_draws_with_the_seed",
      distribution(Mixture, sample=lambda p, shape=(): p.sample().expand(*shape, -1))),
@@ -298,7 +298,7 @@ BUGS = [
     ("likelihood", "the mean over the pixels of an image", "is_normalized_over_pairs",
      distribution(Counts, log_prob=lambda p, x: p.base_dist.log_prob(x).flatten(2).mean(-1)
                   if len(p.event_shape) == 3 else p.log_prob(x))),
-    ("likelihood", "another law in evaluation", "is_normalized",
+    ("likelihood", "another density in evaluation", "is_normalized",
      forward(Logistic, lambda f, self, x: f(x) if self.training else Cheering(f(x)))),
     ("likelihood", "no constant", "is_normalized",
      distribution(Logistic, log_prob=lambda p, x: p.log_prob(x) + 0.9 * math.prod(x.shape[-1:]))),
@@ -344,14 +344,14 @@ BUGS = [
     ids=[f"{kind}: {bug}" for kind, bug, _, _ in BUGS],
 )
 def test_the_law_that_is_meant_to_catches_the_bug(kind, name, part):
-    (law,) = (law for law in checks(kind) if law.name == name)
+    (one,) = (one for one in checks(kind) if one.name == name)
     with pytest.raises(AssertionError):
-        law(part)
+        one(part)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "posterior"])
 def test_every_law_catches_a_bug(kind):
-    assert {law for k, _, law, _ in BUGS if k == kind} == {law.name for law in checks(kind)}
+    assert {name for k, _, name, _ in BUGS if k == kind} == {one.name for one in checks(kind)}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The laws of a posterior's draws and their densities.
+"""Checks of a posterior's draws and their densities.
 
 They need no inverse and no knowledge of the flow: they hand it the noise that it draws, so that z
 is a function of that noise, whose Jacobian autograd knows. Shapes: K samples, B batch, F features,
@@ -19,7 +19,6 @@ from vaeflow.config.options import validate
 from vaeflow.distributions.draw import Draw, draw
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError
-from vaeflow.testing.check import NotApplicable, Part, law
 from vaeflow.testing.probes import (
     averages_to_one,
     close,
@@ -30,12 +29,13 @@ from vaeflow.testing.probes import (
     normal,
     options_of,
 )
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 FEATURES = 7
 
 
 def posterior(
-    part: Part,
+    part: MakePart,
     latent: int,
     *,
     scale: float = 2.0,
@@ -72,8 +72,8 @@ def with_jacobian(
     return sample, jacobian.squeeze(1)
 
 
-@law("posterior")
-def returns_draws_of_the_right_shape(part: Part) -> None:
+@register("posterior")
+def returns_draws_of_the_right_shape(part: MakePart) -> None:
     """q has batch (B,), event (L,); z is (*, B, L), log q is (*, B), for batches of 0 to 3."""
     for latent in (1, 5):
         module = posterior(part, latent)
@@ -100,8 +100,8 @@ def returns_draws_of_the_right_shape(part: Part) -> None:
                     assert seen.shape == wanted, f"{what} is {tuple(seen.shape)}, not {wanted}"
 
 
-@law("posterior")
-def log_q_matches_the_jacobian(part: Part) -> None:
+@register("posterior")
+def log_q_matches_the_jacobian(part: MakePart) -> None:
     """log q(z) = log N(ε) − log|det ∂z/∂ε| by autograd, in float64, far from the start."""
     off: dict[int, float] = {}
     for latent in (1, 2, 5, 16, 33):
@@ -126,8 +126,8 @@ def log_q_matches_the_jacobian(part: Part) -> None:
     assert not off, f"log q is off by {told}"
 
 
-@law("posterior")
-def keeps_its_orientation(part: Part) -> None:
+@register("posterior")
+def keeps_its_orientation(part: MakePart) -> None:
     """det ∂z/∂ε has one sign for all noise of an image: where it changes, the map folds."""
     for seed, latent in enumerate((2, 2, 1, 5)):
         module, images = posterior(part, latent, seed=seed), 8
@@ -142,9 +142,9 @@ def keeps_its_orientation(part: Part) -> None:
         assert not folds.any(), "det ∂z/∂ε is positive at some noise, negative at other"
 
 
-@law("posterior")
+@register("posterior")
 @torch.no_grad()
-def covers_the_plane_once(part: Part) -> None:
+def covers_the_plane_once(part: MakePart) -> None:
     """∫ r(z(ε)) |det ∂z/∂ε| dε = 1 for a density r: the map from noise to z is a bijection."""
     for seed in range(3):
         q = posterior(part, 2, scale=1.0, seed=seed)(features(1, seed=seed))
@@ -164,8 +164,8 @@ def covers_the_plane_once(part: Part) -> None:
 _GRID_ERROR = 0.03
 
 
-@law("posterior")
-def weights_average_to_one(part: Part) -> None:
+@register("posterior")
+def weights_average_to_one(part: MakePart) -> None:
     """E_q[r(z)/q(z)] = 1 for a density r narrower than q, in three dimensions, by Monte Carlo."""
     latent, n, unjudged = 3, 10_000, []
     for seed, scale in enumerate((1.0, 0.5)):
@@ -191,8 +191,8 @@ def _scored(sample: Draw) -> tuple[Tensor, Tensor]:
     return sample.z, sample.log_prob
 
 
-@law("posterior")
-def treats_images_independently(part: Part) -> None:
+@register("posterior")
+def treats_images_independently(part: MakePart) -> None:
     """Permuting, splitting or joining batches does the same to the draws and their densities."""
     module = posterior(part, 5)
     h, eps = features(40), normal(3, 40, 5)
@@ -208,8 +208,8 @@ def treats_images_independently(part: Part) -> None:
         close(seen.log_prob, whole.log_prob[:, rows], f"log q of {what}", tolerance(module))
 
 
-@law("posterior")
-def draws_noise_for_every_sample_and_image(part: Part) -> None:
+@register("posterior")
+def draws_noise_for_every_sample_and_image(part: MakePart) -> None:
     """Draws differ between samples and between equal images; a seed repeats them."""
     q = posterior(part, 3)(features(1).expand(2, -1))
     torch.manual_seed(5)
@@ -223,8 +223,8 @@ def draws_noise_for_every_sample_and_image(part: Part) -> None:
     assert torch.equal(z, draw(q, (2,)).z), "the same seed gives another draw"
 
 
-@law("posterior")
-def scores_each_draw_by_itself(part: Part) -> None:
+@register("posterior")
+def scores_each_draw_by_itself(part: MakePart) -> None:
     """Successive draws of one q, and samples drawn at once, are each scored as if drawn alone."""
     h, eps = features(3), normal(3, 3, 4)  # K = B: neither may be taken for the other
     module = posterior(part, 4)
@@ -242,8 +242,8 @@ def scores_each_draw_by_itself(part: Part) -> None:
             close(log_q, alone.log_prob, f"log q of {what}", tolerance(module))
 
 
-@law("posterior")
-def zero_steps_leave_the_base(part: Part) -> None:
+@register("posterior")
+def zero_steps_leave_the_base(part: MakePart) -> None:
     """With `steps` = 0, z is an affine function of the noise."""
     whole = options_of(part)
     if "steps" not in inspect.signature(whole).parameters:

@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vaeflow.errors import ConfigError, PluginError, VaeflowError, did_you_mean
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.plugins.registry import BUILTIN, KINDS
-from vaeflow.plugins.registry import Part as Registered
-from vaeflow.testing.cases import Case, Options, Verdict, cases_of, failing, variants
-from vaeflow.testing.check import REGISTER, Check, NotApplicable, Part
-from vaeflow.testing.checks import (  # noqa: F401  (importing the checks registers them)
+from vaeflow.plugins.registry import BUILTIN, KINDS, Part
+from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registers them)
     datasets,
     likelihoods,
     networks,
@@ -21,6 +18,9 @@ from vaeflow.testing.checks import (  # noqa: F401  (importing the checks regist
     posteriors,
     priors,
 )
+from vaeflow.testing.option_sets import Options, variants
+from vaeflow.testing.pending import PendingCheck, Verdict, failing, pending_checks
+from vaeflow.testing.registered import REGISTER, Check, MakePart, NotApplicable
 
 
 def checks(kind: str) -> list[Check]:
@@ -28,7 +28,7 @@ def checks(kind: str) -> list[Check]:
     return list(REGISTER[kind])
 
 
-def _registered_cases(part: Registered, also: Mapping[str, Sequence[Options]]) -> Iterator[Case]:
+def _checks_of(part: Part, also: Mapping[str, Sequence[Options]]) -> Iterator[PendingCheck]:
     subject = f"{part.kind} {part.name}"
     try:
         loaded = part.load()
@@ -37,22 +37,22 @@ def _registered_cases(part: Registered, also: Mapping[str, Sequence[Options]]) -
         meaning = "The part can be imported and its options read."
         yield failing(subject, part.kind, "loads", meaning, str(error))
         return
-    yield from cases_of(subject, part.kind, loaded, sets or [{}])
+    yield from pending_checks(subject, part.kind, loaded, sets or [{}])
 
 
-def _all_cases(
+def _all_checks(
     name: str, also: Mapping[str, Sequence[Options]] | None, plugins: Plugins
-) -> Iterator[Case]:
+) -> Iterator[PendingCheck]:
     owner, slash, one = name.partition("/")
     also = also or {}
-    of_package: list[Case] = []
+    of_package: list[PendingCheck] = []
     if owner != BUILTIN:
         found = plugins.named(owner)
         if broken := [plugin for plugin in found if plugin.state != "ok"]:
             raise PluginError(broken[0].trouble)
         owner = found[0].distribution
         if not slash and found[0].point is not None:
-            of_package = [Case("package", check, owner) for check in checks("package")]
+            of_package = [PendingCheck("package", check, owner) for check in checks("package")]
     parts = [p for kind in KINDS for p in plugins.registry.parts(kind) if p.distribution == owner]
     known = sorted({part.name for part in parts})
     for wanted in [*([one] if slash else []), *also]:
@@ -64,23 +64,23 @@ def _all_cases(
     yield from of_package
     for part in parts:
         if not slash or part.name == one:
-            yield from _registered_cases(part, also)
+            yield from _checks_of(part, also)
 
 
-def check(kind: str, part: Part) -> None:
+def check(kind: str, part: MakePart) -> None:
     """Run every check of a kind on a part; with its defaults and `variants` if it is a class.
 
     Raises:
-        AssertionError: naming the first law that the part breaks.
+        AssertionError: naming the first check that the part fails.
         NotApplicable: if it is a class with a required option, so that nothing can be tried.
     """
     sets = variants(part) if isinstance(part, type) else [{}]
     if not sets:
         raise NotApplicable("an option is required: give functools.partial of the part with it")
-    for case in cases_of(kind, kind, part, sets):
-        verdict, error = case.judge()
+    for pending in pending_checks(kind, kind, part, sets):
+        verdict, error = pending.run()
         if verdict.state == "failed":
-            raise AssertionError(f"{str(case).partition('-')[2]}: {verdict.reason}") from error
+            raise AssertionError(f"{str(pending).partition('-')[2]}: {verdict.reason}") from error
 
 
 def verdicts(
@@ -100,14 +100,14 @@ def verdicts(
         ConfigError: if there is no such distribution or part.
         PluginError: if the distribution's plugin is not loaded.
     """
-    for case in _all_cases(name, also, plugins or load_plugins(quiet=True)):
-        yield case.judge()[0]
+    for pending in _all_checks(name, also, plugins or load_plugins(quiet=True)):
+        yield pending.run()[0]
 
 
 def contract(
     name: str, *, also: Mapping[str, Sequence[Options]] | None = None
 ) -> Callable[..., None]:
-    """Return a pytest test of all that a distribution brings, one case for each verdict.
+    """Return a pytest test of all that a distribution brings, a check at a time.
 
     A plugin's test file needs no more than this::
 
@@ -122,7 +122,7 @@ def contract(
     import pytest
 
     try:
-        cases = list(_all_cases(name, also, load_plugins(quiet=True)))
+        pending = list(_all_checks(name, also, load_plugins(quiet=True)))
     except VaeflowError as error:
         told = str(error)
 
@@ -131,9 +131,9 @@ def contract(
 
         return test_contract
 
-    @pytest.mark.parametrize("case", cases, ids=str)
-    def test_contract_of(case: Case) -> None:
-        verdict, error = case.judge()
+    @pytest.mark.parametrize("check", pending, ids=str)
+    def test_contract_of(check: PendingCheck) -> None:
+        verdict, error = check.run()
         if verdict.state == "exempt":
             pytest.xfail(verdict.reason)
         if verdict.state == "not applicable":

@@ -1,4 +1,4 @@
-"""The laws of a posterior's gradients, precision and saved state."""
+"""Checks of a posterior's gradients, precision and saved state."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vaeflow.distributions.draw import draw
-from vaeflow.testing.check import NotApplicable, Part, law
-from vaeflow.testing.checks.posteriors import (
+from vaeflow.testing.kinds.posteriors import (
     FEATURES,
     features,
     log_normal,
@@ -20,10 +19,11 @@ from vaeflow.testing.checks.posteriors import (
     with_jacobian,
 )
 from vaeflow.testing.probes import close, finite, given, keeps_to_itself, learns, normal, reloaded
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 
-@law("posterior")
-def passes_gradients_to_everything(part: Part) -> None:
+@register("posterior")
+def passes_gradients_to_everything(part: MakePart) -> None:
     """Both z and log q have a gradient in the features and, between them, in every parameter."""
     module = posterior(part, 4)
     h = features(3).requires_grad_()
@@ -42,8 +42,8 @@ def passes_gradients_to_everything(part: Part) -> None:
     learns(module, outputs)
 
 
-@law("posterior")
-def passes_no_gradient_between_images(part: Part) -> None:
+@register("posterior")
+def passes_no_gradient_between_images(part: MakePart) -> None:
     """Neither z nor log q of an image has a gradient in the features of another."""
     h = features(3).requires_grad_()
     sample = draw(posterior(part, 4)(h), (2,))
@@ -51,8 +51,8 @@ def passes_no_gradient_between_images(part: Part) -> None:
     keeps_to_itself(sample.log_prob.sum(0), h, "log q", 0)
 
 
-@law("posterior")
-def gradients_match_finite_differences(part: Part) -> None:
+@register("posterior")
+def gradients_match_finite_differences(part: MakePart) -> None:
     """With the noise given, autograd's derivatives of z and log q are the slopes that they have."""
     for seed in range(2):
         module = posterior(part, 4, scale=1.0, seed=seed)
@@ -105,8 +105,8 @@ def _move(inputs: Sequence[Tensor], directions: list[Tensor], step: float) -> No
         x += step * direction
 
 
-@law("posterior")
-def stays_finite_when_saturated(part: Part) -> None:
+@register("posterior")
+def stays_finite_when_saturated(part: MakePart) -> None:
     """In float32 with large parameters, draws, their densities and all gradients are finite."""
     for seed, scale in ((0, 5.0), (1, 5.0), (0, 20.0), (1, 20.0)):
         module = posterior(part, 5, scale=scale, seed=seed, dtype=torch.float32)
@@ -124,8 +124,8 @@ def stays_finite_when_saturated(part: Part) -> None:
                 finite(gradient, f"the gradient of {what} in {name}")
 
 
-@law("posterior")
-def keeps_densities_in_float32_under_autocast(part: Part) -> None:
+@register("posterior")
+def keeps_densities_in_float32_under_autocast(part: MakePart) -> None:
     """Under bfloat16 autocast, log q0, log|det| and log q are float32."""
     module = posterior(part, 4, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -136,8 +136,8 @@ def keeps_densities_in_float32_under_autocast(part: Part) -> None:
         assert value.dtype == torch.float32, f"{what} is {value.dtype}, not torch.float32"
 
 
-@law("posterior")
-def log_q_matches_the_jacobian_under_autocast(part: Part) -> None:
+@register("posterior")
+def log_q_matches_the_jacobian_under_autocast(part: MakePart) -> None:
     """Under bfloat16 autocast, log q is still that of the draw: no density in half precision."""
     for latent in (1, 4):
         errors = []
@@ -156,8 +156,8 @@ def log_q_matches_the_jacobian_under_autocast(part: Part) -> None:
         )
 
 
-@law("posterior")
-def agrees_in_float32(part: Part) -> None:
+@register("posterior")
+def agrees_in_float32(part: MakePart) -> None:
     """In float32, the same noise gives the draws and densities of float64, to 10⁻³."""
     h, eps = features(3), normal(2, 3, 5)
     wide = posterior(part, 5, scale=0.5)
@@ -168,8 +168,8 @@ def agrees_in_float32(part: Part) -> None:
     close(seen.log_prob.double(), wanted.log_prob, "log q in float32", 1e-3)
 
 
-@law("posterior")
-def is_the_same_in_training(part: Part) -> None:
+@register("posterior")
+def is_the_same_in_training(part: MakePart) -> None:
     """In training as in evaluation, the same noise gives the same draws and densities."""
     module, h, eps = posterior(part, 4), features(3), normal(2, 3, 4)
     differing = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
@@ -181,8 +181,8 @@ def is_the_same_in_training(part: Part) -> None:
     close(seen.log_prob, wanted.log_prob, "log q in training", tolerance(module))
 
 
-@law("posterior")
-def survives_saving_and_loading(part: Part) -> None:
+@register("posterior")
+def survives_saving_and_loading(part: MakePart) -> None:
     """A new part with the state from a safetensors file gives the same draws and densities."""
     module = posterior(part, 4)
     torch.manual_seed(1)
@@ -193,8 +193,8 @@ def survives_saving_and_loading(part: Part) -> None:
     close(seen.log_prob, wanted.log_prob, "log q after loading", 1e-14)
 
 
-@law("posterior")
-def agrees_on_cuda(part: Part) -> None:
+@register("posterior")
+def agrees_on_cuda(part: MakePart) -> None:
     """On a CUDA device, the same noise gives the same draws and densities as on the CPU."""
     if not torch.cuda.is_available():
         raise NotApplicable("there is no CUDA device")

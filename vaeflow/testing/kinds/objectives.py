@@ -1,4 +1,4 @@
-"""The laws of an objective. Shapes: K samples, B batch, L latent size."""
+"""Checks of an objective. Shapes: K samples, B batch, L latent size."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.distributions import Distribution
 from vaeflow.distributions.draw import Draw, draw
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.terms import Terms
-from vaeflow.testing.check import Part, law
 from vaeflow.testing.probes import close, finite, normal
+from vaeflow.testing.registered import MakePart, register
 
 _LATENT = 2
 
@@ -48,8 +48,8 @@ def _fitted(h: Tensor) -> DiagonalNormal:
     return DiagonalNormal(h[:, :_LATENT], h[:, _LATENT:])
 
 
-@law("objective")
-def gives_one_number_per_image(part: Part) -> None:
+@register("objective")
+def gives_one_number_per_image(part: MakePart) -> None:
     """(B,) from the terms of K = `samples` ≥ 1 draws, differentiable, for batches of 1 and 3."""
     objective = part()
     k = objective.samples
@@ -67,8 +67,8 @@ def gives_one_number_per_image(part: Part) -> None:
         assert gradient.any(), "the objective has no gradient in the posterior"
 
 
-@law("objective")
-def treats_images_independently(part: Part) -> None:
+@register("objective")
+def treats_images_independently(part: MakePart) -> None:
     """The value of an image depends on its own terms alone."""
     objective = part()
     h = normal(4, 2 * _LATENT)
@@ -81,8 +81,8 @@ def treats_images_independently(part: Part) -> None:
     )
 
 
-@law("objective")
-def is_tight_where_the_posterior_is_exact(part: Part) -> None:
+@register("objective")
+def is_tight_where_the_posterior_is_exact(part: MakePart) -> None:
     """With q(z|x) = p(z) and log p(x|z) the same for all z, the value at β = 1 is log p(x)."""
     objective = part()
     log_px = torch.tensor([-3.0, 0.0, -100.0], dtype=torch.float64)
@@ -92,8 +92,8 @@ def is_tight_where_the_posterior_is_exact(part: Part) -> None:
     close(_value(objective, terms), log_px, "the value against log p(x)")
 
 
-@law("objective")
-def bounds_the_evidence_from_below(part: Part) -> None:
+@register("objective")
+def bounds_the_evidence_from_below(part: MakePart) -> None:
     """At β = 1, in a linear Gaussian model with a wrong q, the mean value is at most log p(x)."""
     objective = part()
     n = 4000
@@ -115,8 +115,8 @@ def bounds_the_evidence_from_below(part: Part) -> None:
         )
 
 
-@law("objective")
-def weight_settles_after_the_warmup(part: Part) -> None:
+@register("objective")
+def weight_settles_after_the_warmup(part: MakePart) -> None:
     """β is finite and not negative at every time, and constant from `warmup` on."""
     objective = part()
     warmup = objective.warmup

@@ -1,4 +1,4 @@
-"""The laws of a plugin's distribution; a check takes its name."""
+"""Checks of a plugin's distribution; a check takes its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vaeflow.config.options import options_model
 from vaeflow.plugins.discovery import GROUP
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS, Part
-from vaeflow.testing.check import law
+from vaeflow.testing.registered import register
 
 _LOWER = {">=", ">", "==", "~=", "==="}
 _UPPER = {"<=", "<", "==", "~=", "==="}
@@ -46,7 +46,7 @@ def _parts(distribution: str) -> Iterator[tuple[str, type]]:
             yield f"{part.kind} {part.name}", part.load()
 
 
-@law("package")
+@register("package")
 def has_a_valid_version(distribution: str) -> None:
     """Its version is one that pip can order."""
     version = metadata.version(distribution)
@@ -56,7 +56,7 @@ def has_a_valid_version(distribution: str) -> None:
         raise AssertionError(f"the version is {version!r}, not such as 0.1.0") from None
 
 
-@law("package")
+@register("package")
 def requires_vaeflow_between_bounds(distribution: str) -> None:
     """It requires vaeflow from a version on, and below the next that may break it."""
     operators = _required(distribution, "vaeflow")
@@ -65,7 +65,7 @@ def requires_vaeflow_between_bounds(distribution: str) -> None:
     assert operators & _UPPER, "it requires vaeflow without an upper bound: add one, such as <2"
 
 
-@law("package")
+@register("package")
 def leaves_torch_to_the_user(distribution: str) -> None:
     """It puts no upper bound on torch, which must fit the user's device and other packages."""
     operators = _required(distribution, "torch") or set()
@@ -74,7 +74,7 @@ def leaves_torch_to_the_user(distribution: str) -> None:
     )
 
 
-@law("package")
+@register("package")
 def names_its_parts_without_torch(distribution: str) -> None:
     """Its hook modules import no torch, so that listing parts and --help stay quick."""
     points = metadata.distribution(distribution).entry_points.select(group=GROUP)
@@ -93,14 +93,14 @@ def names_its_parts_without_torch(distribution: str) -> None:
     assert done.returncode == 0, f"its hooks cannot be imported: {done.stderr.splitlines()[-1:]}"
 
 
-@law("package")
+@register("package")
 def explains_every_part(distribution: str) -> None:
     """Every part has a docstring of its own, whose first sentence `vaeflow list` shows."""
     for what, part in _parts(distribution):
         assert (part.__doc__ or "").strip(), f"{what} has no docstring"
 
 
-@law("package")
+@register("package")
 def explains_every_option(distribution: str) -> None:
     """Every option of every part has a type, and a meaning in the section "Options:"."""
     for what, part in _parts(distribution):

@@ -1,4 +1,4 @@
-"""The laws of what a posterior's distribution offers beside its one-pass draw."""
+"""Checks of what a posterior's distribution offers beside its one-pass draw."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch.distributions import kl_divergence
 
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.gaussian import DiagonalNormal
-from vaeflow.testing.check import NotApplicable, Part, law
-from vaeflow.testing.checks.posteriors import features, posterior, tolerance
+from vaeflow.testing.kinds.posteriors import features, posterior, tolerance
 from vaeflow.testing.probes import GivenNoise, close, given, normal
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 
-@law("posterior")
+@register("posterior")
 @torch.no_grad()
-def scores_its_draws_from_outside(part: Part) -> None:
+def scores_its_draws_from_outside(part: MakePart) -> None:
     """Where q.log_prob(z) is to be had, it is the density that the draw z came with."""
     module, h, eps = posterior(part, 3, scale=0.5), features(3), normal(2, 3, 3)
     q = module(h)
@@ -29,9 +29,9 @@ def scores_its_draws_from_outside(part: Part) -> None:
     close(seen, sample.log_prob, "q.log_prob of a draw", max(1e-4, tolerance(module)))
 
 
-@law("posterior")
+@register("posterior")
 @torch.no_grad()
-def rsample_gives_its_draws(part: Part) -> None:
+def rsample_gives_its_draws(part: MakePart) -> None:
     """q.rsample, which pictures are made with, gives the z of its draw for the same noise."""
     module, h, eps = posterior(part, 3), features(3), normal(2, 3, 3)
     wanted = given(module(h), eps).z
@@ -40,9 +40,9 @@ def rsample_gives_its_draws(part: Part) -> None:
     close(seen, wanted, "rsample", tolerance(module))
 
 
-@law("posterior")
+@register("posterior")
 @torch.no_grad()
-def closed_form_kl_is_its_own(part: Part) -> None:
+def closed_form_kl_is_its_own(part: MakePart) -> None:
     """Where torch knows KL(q‖p) for a Gaussian p, it is the mean of log q − log p."""
     q = posterior(part, 2, scale=0.5)(features(1))
     zero = torch.zeros(2, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Every law of a plugin's distribution can fail."""
+"""Every check of a plugin's distribution can fail."""
 
 import sys
 
@@ -30,8 +30,8 @@ class Half(Objective):
         return terms.log_weight.mean(0)
 '''
 NEEDS = ("vaeflow>=0.1,<2",)
-LAWS = {law.name: law for law in checks("package")}
-# What is changed in the distribution, and the law that it breaks.
+CHECKS = {check.name: check for check in checks("package")}
+# What is changed in the distribution, and the check that it fails.
 BUGS = {
     "vaeflow not required": ({"needs": ()}, "requires_vaeflow_between_bounds"),
     "no lower bound": ({"needs": ("vaeflow<2",)}, "requires_vaeflow_between_bounds"),
@@ -66,20 +66,20 @@ def test_the_law_that_is_meant_to_catches_the_bug(bug, install):
     change, name = BUGS[bug]
     install(**change)
     with pytest.raises(AssertionError):
-        LAWS[name]("vaeflow-half")
+        CHECKS[name]("vaeflow-half")
 
 
 def test_every_law_catches_a_bug():
-    assert {name for _, name in BUGS.values()} == set(LAWS)
+    assert {name for _, name in BUGS.values()} == set(CHECKS)
 
 
 def test_what_an_extra_requires_does_not_count(install):
     install(needs=(*NEEDS, 'torch==2.6.0; extra == "dev"'))
-    LAWS["leaves_torch_to_the_user"]("vaeflow-half")
+    CHECKS["leaves_torch_to_the_user"]("vaeflow-half")
 
 
 def test_what_is_right_passes(install):
     install()
     found = [v for v in verdicts("vaeflow-half") if v.subject == "package"]
     assert {v.check: v.reason for v in found if v.state != "passed"} == {}
-    assert len(found) == len(LAWS)
+    assert len(found) == len(CHECKS)

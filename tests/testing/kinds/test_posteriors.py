@@ -1,4 +1,4 @@
-"""Every law of a posterior can fail: one right flow, and what can go wrong in it."""
+"""Every check of a posterior can fail: one right flow, and flows with one mistake each."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from vaeflow.errors import PluginError
 from vaeflow.parts.abstract import Posterior
 from vaeflow.testing import check, checks
 
-LAWS = {law.name: law for law in checks("posterior")}
+CHECKS = {one.name: one for one in checks("posterior")}
 
 
 def affine(s, t):
@@ -414,7 +414,7 @@ BUGS = {
         posterior(lambda s, t: [HalfInverse()]), "scores_its_draws_from_outside"
     ),
     "rsample of the base": (RsampleOfBase, "rsample_gives_its_draws"),
-    "the KL of another law": (AnothersKL, "closed_form_kl_is_its_own"),
+    "the KL of another density": (AnothersKL, "closed_form_kl_is_its_own"),
     "samples and images swapped where they are as many": (
         wrong(lambda d, z, s: d.mT if d.dim() > 1 and d.shape[-1] == d.shape[-2] else d),
         "scores_each_draw_by_itself",
@@ -441,7 +441,7 @@ BUGS = {
 def test_the_law_that_is_meant_to_catches_the_bug(bug):
     part, name = BUGS[bug]
     with pytest.raises((AssertionError, RuntimeError, PluginError)) as caught:
-        LAWS[name](part)
+        CHECKS[name](part)
     elsewhere = {
         "two names of one tensor": RuntimeError,
         "one log-determinant per dimension": PluginError,
@@ -451,7 +451,7 @@ def test_the_law_that_is_meant_to_catches_the_bug(bug):
 
 def test_every_law_catches_a_bug():
     needs_a_device = {"agrees_on_cuda"}
-    assert {name for _, name in BUGS.values()} == set(LAWS) - needs_a_device
+    assert {name for _, name in BUGS.values()} == set(CHECKS) - needs_a_device
 
 
 class Coupling:

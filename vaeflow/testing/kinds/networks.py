@@ -1,4 +1,4 @@
-"""The laws of the networks: encoder and decoder.
+"""Checks of the networks: encoder and decoder.
 
 A network may refuse a data shape by ConfigError, as a convolution refuses a vector; it is judged on
 those that it takes. What it does in training, such as to normalize over the batch or to drop units,
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from vaeflow.parts.abstract import Decoder
-from vaeflow.testing.check import Part, law
 from vaeflow.testing.probes import (
     accepted,
     close,
@@ -28,18 +27,19 @@ from vaeflow.testing.probes import (
     options_of,
     reloaded,
 )
+from vaeflow.testing.registered import MakePart, register
 
 _SHAPES: list[tuple[int, ...]] = [(5,), (4, 4), (1, 8, 8), (3, 8, 8), (1, 28, 28)]
 _LATENT = 4
 
 
-def _decodes(part: Part) -> bool:
+def _decodes(part: MakePart) -> bool:
     whole = options_of(part)
     return isinstance(whole, type) and issubclass(whole, Decoder)
 
 
 def _networks(
-    part: Part, dtype: torch.dtype = torch.float64
+    part: MakePart, dtype: torch.dtype = torch.float64
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield the network of each size that it takes, with its constructor's arguments."""
     sizes: list[tuple[Any, ...]] = [(shape,) for shape in _SHAPES]
@@ -57,8 +57,8 @@ def _inputs(size: tuple[Any, ...], batch: int = 3, seed: int = 0) -> Tensor:
     return torch.rand(batch, *size[0], generator=generator, dtype=torch.float64)
 
 
-@law("encoder")
-def encodes_to_its_features(part: Part) -> None:
+@register("encoder")
+def encodes_to_its_features(part: MakePart) -> None:
     """(B, *data_shape) becomes (B, F) for F = `features`, for batches of 0, 1 and 3."""
     for size, module in _networks(part):
         for batch in (0, 1, 3):
@@ -66,8 +66,8 @@ def encodes_to_its_features(part: Part) -> None:
             assert seen == wanted, f"the features of {(batch, *size[0])} are {seen}, not {wanted}"
 
 
-@law("decoder")
-def decodes_to_its_output_shape(part: Part) -> None:
+@register("decoder")
+def decodes_to_its_output_shape(part: MakePart) -> None:
     """(K, B, L) becomes (K, B, *output_shape), for batches of 0, 1 and 3."""
     for size, module in _networks(part):
         for batch in (0, 1, 3):
@@ -75,8 +75,8 @@ def decodes_to_its_output_shape(part: Part) -> None:
             assert seen == wanted, f"the output is {seen}, not {wanted}"
 
 
-@law("encoder")
-def encodes_each_image_by_itself(part: Part) -> None:
+@register("encoder")
+def encodes_each_image_by_itself(part: MakePart) -> None:
     """In evaluation, the features of an image depend on that image alone."""
     for size, module in _networks(part):
         x = _inputs(size).requires_grad_()
@@ -86,8 +86,8 @@ def encodes_each_image_by_itself(part: Part) -> None:
             close(module(x[rows]), h[rows], f"the features of {what}")
 
 
-@law("decoder")
-def decodes_each_sample_by_itself(part: Part) -> None:
+@register("decoder")
+def decodes_each_sample_by_itself(part: MakePart) -> None:
     """In evaluation, the output for a z depends on that z alone."""
     for size, module in _networks(part):
         z = _inputs(size).requires_grad_()
@@ -98,8 +98,8 @@ def decodes_each_sample_by_itself(part: Part) -> None:
         close(module(z[[1, 0]][:, [2, 0, 1]]), output[[1, 0]][:, [2, 0, 1]], "a permuted output")
 
 
-@law("encoder", "decoder")
-def stays_finite_for_large_inputs(part: Part) -> None:
+@register("encoder", "decoder")
+def stays_finite_for_large_inputs(part: MakePart) -> None:
     """In float32, the output is finite for inputs of any size up to 10⁴."""
     for size, module in _networks(part, torch.float32):
         for scale in (0.0, 1.0, 255.0, 1e4):
@@ -108,8 +108,8 @@ def stays_finite_for_large_inputs(part: Part) -> None:
             )
 
 
-@law("encoder", "decoder")
-def passes_gradients_to_every_parameter(part: Part) -> None:
+@register("encoder", "decoder")
+def passes_gradients_to_every_parameter(part: MakePart) -> None:
     """In training, every parameter has a finite gradient."""
     for size, module in _networks(part):
         module.train()
@@ -121,8 +121,8 @@ def _output(module: nn.Module, size: tuple[Any, ...], seed: int) -> Tensor:
     return output
 
 
-@law("encoder", "decoder")
-def survives_saving_and_loading(part: Part) -> None:
+@register("encoder", "decoder")
+def survives_saving_and_loading(part: MakePart) -> None:
     """A new network with the state from a safetensors file has the same output."""
     for size, module in _networks(part):
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""The laws of a likelihood. Shapes: K samples, B batch."""
+"""Checks of a likelihood. Shapes: K samples, B batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from vaeflow.testing.check import NotApplicable, Part, law
 from vaeflow.testing.probes import (
     accepted,
     close,
@@ -20,12 +19,13 @@ from vaeflow.testing.probes import (
     learns,
     normal,
 )
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 _SHAPES: list[tuple[Any, ...]] = [((1, 4, 3),), ((5,),)]
 _DISCRETE = 2000  # values of an unbounded count that are added up
 
 
-def _likelihoods(part: Part, *, dtype: torch.dtype = torch.float64) -> list[Any]:
+def _likelihoods(part: MakePart, *, dtype: torch.dtype = torch.float64) -> list[Any]:
     found = accepted(part, _SHAPES)
     return [far_from_start(module.to(dtype), 0.5).eval() for _, module in found]
 
@@ -34,8 +34,8 @@ def _outputs(module: Any, dtype: torch.dtype = torch.float64, seed: int = 2) -> 
     return normal(2, 3, *module.output_shape, seed=seed, dtype=dtype)
 
 
-@law("likelihood")
-def emits_the_shape_it_promises(part: Part) -> None:
+@register("likelihood")
+def emits_the_shape_it_promises(part: MakePart) -> None:
     """From (K, B, *output_shape): batch (K, B), event data_shape; draws lie in the support."""
     for module in _likelihoods(part):
         p = module(_outputs(module))
@@ -52,20 +52,20 @@ def emits_the_shape_it_promises(part: Part) -> None:
         assert module.support.check(x).all(), "a draw lies outside the support"
 
 
-@law("likelihood")
-def is_normalized(part: Part) -> None:
+@register("likelihood")
+def is_normalized(part: MakePart) -> None:
     """p(x|z) of a single value sums or integrates to 1 over its support."""
     for seed in range(3):
         _adds_up(part, 1, 20_001, seed)
 
 
-@law("likelihood")
-def is_normalized_over_pairs(part: Part) -> None:
+@register("likelihood")
+def is_normalized_over_pairs(part: MakePart) -> None:
     """p(x|z) of two values sums or integrates to 1 over all pairs of them."""
     _adds_up(part, 2, 401, 0)
 
 
-def _adds_up(part: Part, values: int, n: int, seed: int) -> None:
+def _adds_up(part: MakePart, values: int, n: int, seed: int) -> None:
     # For a row of a table and for an image: what is right for one may be wrong for the other.
     for shape, module in accepted(part, [((values,),), ((1, 1, values),)]):
         far_from_start(module.double(), 0.5, seed).eval()
@@ -107,8 +107,8 @@ def _grid(support: Any, draws: Tensor, n: int) -> tuple[Tensor, Tensor]:
     raise NotApplicable(f"no grid is known that covers {support}")
 
 
-@law("likelihood")
-def stays_finite_at_the_extremes(part: Part) -> None:
+@register("likelihood")
+def stays_finite_at_the_extremes(part: MakePart) -> None:
     """In float32, scores and their gradients are finite for extreme outputs and at the edges."""
     for module in _likelihoods(part, dtype=torch.float32):
         x = [module(_outputs(module, torch.float32)).sample()[0]]
@@ -131,8 +131,8 @@ def stays_finite_at_the_extremes(part: Part) -> None:
                 finite(gradient, f"its gradient at outputs of size {abs(size):g}")
 
 
-@law("likelihood")
-def refuses_what_it_cannot_score(part: Part) -> None:
+@register("likelihood")
+def refuses_what_it_cannot_score(part: MakePart) -> None:
     """`support` refuses NaN and values beyond its bounds or between its integers, one by one."""
     for module in _likelihoods(part):
         support: Any = module.support
@@ -156,8 +156,8 @@ def refuses_what_it_cannot_score(part: Part) -> None:
             assert inside.flatten()[1:].all(), f"the support refuses the values beside {value}"
 
 
-@law("likelihood")
-def draws_match_the_mean(part: Part) -> None:
+@register("likelihood")
+def draws_match_the_mean(part: MakePart) -> None:
     """The mean of many draws is `mean`, within five standard errors."""
     n = 4000
     for module in _likelihoods(part):
@@ -171,8 +171,8 @@ def draws_match_the_mean(part: Part) -> None:
         )
 
 
-@law("likelihood")
-def scores_each_sample_and_image_by_itself(part: Part) -> None:
+@register("likelihood")
+def scores_each_sample_and_image_by_itself(part: MakePart) -> None:
     """The score of sample k of image b depends on output (k, b) alone."""
     for module in _likelihoods(part):
         output = _outputs(module).requires_grad_()
@@ -183,8 +183,8 @@ def scores_each_sample_and_image_by_itself(part: Part) -> None:
         close(module(output[1:, 2:]).log_prob(x[2:]), score[1:, 2:], "the score of one image alone")
 
 
-@law("likelihood")
-def passes_gradients_to_everything(part: Part) -> None:
+@register("likelihood")
+def passes_gradients_to_everything(part: MakePart) -> None:
     """A score has a gradient in the decoder's output and in every parameter."""
     for module in _likelihoods(part):
         output = _outputs(module).requires_grad_()
@@ -202,8 +202,8 @@ def _score(module: nn.Module, x: Tensor, seed: int) -> Tensor:
     return score
 
 
-@law("likelihood")
-def peaks_where_it_says(part: Part) -> None:
+@register("likelihood")
+def peaks_where_it_says(part: MakePart) -> None:
     """No score exceeds `log_peak`, where the part claims one other than 0."""
     for module in _likelihoods(part):
         if not module.log_peak:

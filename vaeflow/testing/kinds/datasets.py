@@ -1,4 +1,4 @@
-"""The laws of a dataset.
+"""Checks of a dataset.
 
 A dataset that is without its files says so by DataError, and is not judged; none is downloaded.
 """
@@ -14,14 +14,14 @@ import torch
 
 from vaeflow.data.splits import Splits
 from vaeflow.errors import DataError
-from vaeflow.testing.check import NotApplicable, Part, law
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 
 def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
     raise OSError("the checks download nothing")
 
 
-def _load(part: Part) -> Splits:
+def _load(part: MakePart) -> Splits:
     """Load the dataset from the files at hand.
 
     Raises:
@@ -39,8 +39,8 @@ def _load(part: Part) -> Splits:
     return splits
 
 
-@law("dataset")
-def loads_three_splits(part: Part) -> None:
+@register("dataset")
+def loads_three_splits(part: MakePart) -> None:
     """Training, validation and test data: float32, of one shape, none empty, all finite."""
     splits = _load(part)
     assert splits.data_shape, "an example has no shape: give it at least one axis"
@@ -56,8 +56,8 @@ def loads_three_splits(part: Part) -> None:
         assert torch.isfinite(x).all(), f"{name} is not finite"
 
 
-@law("dataset")
-def loads_the_same_again(part: Part) -> None:
+@register("dataset")
+def loads_the_same_again(part: MakePart) -> None:
     """Another load gives the same values, whatever the seeds of torch and NumPy."""
     first = _load(part).fingerprint()
     torch.manual_seed(1)
@@ -70,8 +70,8 @@ def loads_the_same_again(part: Part) -> None:
     assert again == first, "two loads differ: draw with a generator of the dataset's own"
 
 
-@law("dataset")
-def leaves_the_generator_alone(part: Part) -> None:
+@register("dataset")
+def leaves_the_generator_alone(part: MakePart) -> None:
     """Loading does not seed or use torch's generator, which belongs to the run."""
     torch.manual_seed(13)  # not a seed that a dataset might set by habit
     before = torch.get_rng_state()

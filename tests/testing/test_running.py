@@ -1,27 +1,18 @@
-"""What the kit makes of a part: option sets, verdicts, exemptions and a pytest test."""
+"""Checks run on a part or a distribution: verdicts, exemptions and a pytest test."""
 
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
-from pydantic import NonNegativeInt, PositiveInt
-from torch.distributions import MultivariateNormal
 
-from vaeflow.distributions.draw import draw
-from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError, PluginError
 from vaeflow.parts.abstract import Objective
 from vaeflow.parts.datasets.file import File
-from vaeflow.parts.datasets.mnist import MNIST
-from vaeflow.parts.likelihoods.gaussian import Gaussian
-from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.posteriors.identity import Identity
-from vaeflow.parts.posteriors.planar import Planar
-from vaeflow.testing import GivenNoise, NotApplicable, check, checks, contract, variants, verdicts
+from vaeflow.testing import check, checks, contract, verdicts
 
 HOOKS = """
 from vaeflow import hookimpl
@@ -67,42 +58,6 @@ def found(*arguments, **options):
         (v.subject, v.options.get("whole", False), v.check): v
         for v in verdicts(*arguments, **options)
     }
-
-
-class TestVariants:
-    def test_each_other_choice_is_tried_alone(self):
-        assert variants(Gaussian) == [
-            {}, {"scale": "shared"}, {"scale": "pixel"}, {"scale": "optimal"}, {"link": "sigmoid"},
-            {"sigma": 0.75, "floor": 0.0075},
-        ]  # fmt: skip
-        assert variants(Planar) == [
-            {}, {"steps": 0}, {"steps": 1}, {"amortize": "none"}, {"init": "glorot"},
-            {"init": "truncated-normal"}, {"steps": 17},
-        ]  # fmt: skip
-        assert variants(MNIST) == [{}, {"validation": 10000}]  # a number of a few
-
-    def test_a_required_option_leaves_none(self):
-        assert variants(File) == []
-        with pytest.raises(NotApplicable, match="required"):
-            check("dataset", File)
-
-    def test_what_the_part_refuses_is_left_out(self):
-        class Part(ELBO):
-            def __init__(
-                self,
-                *,
-                steps: PositiveInt = 2,
-                how: Literal["a", "b"] = "a",
-                loud: bool | None = None,
-                count: NonNegativeInt = 3,
-            ) -> None:
-                super().__init__()
-                if how == "b":
-                    raise ConfigError("b is for later")
-
-        assert variants(Part) == [
-            {}, {"steps": 1}, {"loud": False}, {"loud": True}, {"steps": 3, "count": 4}
-        ]  # fmt: skip
 
 
 class TestVerdicts:
@@ -201,7 +156,7 @@ class TestVerdicts:
 
 
 class TestCheck:
-    def test_it_names_the_law(self):
+    def test_it_names_the_check(self):
         class Zero(Objective):
             def __call__(self, terms, beta):
                 return terms.log_weight.mean(0) - 1
@@ -221,9 +176,9 @@ class TestCheck:
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_checks_are_functions_of_the_part(self):
-        law = checks("posterior")[0]
-        assert law.__name__ == law.name
-        law(Identity)
+        first = checks("posterior")[0]
+        assert first.__name__ == first.name
+        first(Identity)
 
 
 class TestContract:
@@ -256,56 +211,10 @@ class TestContract:
         assert "No module named 'nowhere'" in done.stdout
 
     def test_what_does_not_apply_is_skipped(self):
-        law = contract("vaeflow/identity")
-        (mark,) = law.pytestmark
-        (case,) = (
+        test = contract("vaeflow/identity")
+        (mark,) = test.pytestmark
+        (pending,) = (
             c for c in mark.args[1] if str(c) == "posterior-identity-zero_steps_leave_the_base"
         )
         with pytest.raises(pytest.skip.Exception, match="no option 'steps'"):
-            law(case)
-
-
-class TestGivenNoise:
-    noise = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
-
-    @pytest.mark.parametrize(
-        "sample",
-        [
-            lambda: torch.randn(1, 3),
-            lambda: torch.randn_like(torch.zeros(1, 3)),
-            lambda: torch.empty(1, 3).normal_(),
-            lambda: torch.empty(1, 3).normal_(1, 2) / 2 - 0.5,
-            lambda: torch.empty(1, 3).normal_(mean=1.0, std=2.0) / 2 - 0.5,
-            lambda: torch.normal(0.0, 1.0, (1, 3)),
-            lambda: torch.normal(torch.ones(1, 3), torch.full((1, 3), 2.0)) / 2 - 0.5,
-            lambda: torch.distributions.Normal(torch.zeros(1, 3), 1.0).rsample(),
-            lambda: MultivariateNormal(torch.zeros(1, 3), torch.eye(3)).rsample(),
-            lambda: torch.cat([torch.randn(1, 2), torch.randn(1, 1)], -1),
-            lambda: torch.stack([torch.randn(1) for _ in range(3)], -1),
-        ],
-    )  # fmt: skip
-    def test_every_way_to_draw_a_normal_is_served(self, sample):
-        with GivenNoise(self.noise):
-            seen = sample()
-        assert torch.allclose(seen.double(), self.noise)
-
-    @pytest.mark.parametrize(
-        ("sample", "told"),
-        [
-            (lambda: torch.rand(1, 3), "by rand"),
-            (lambda: torch.empty(1, 3).uniform_(), "by uniform_"),
-            (lambda: torch.randn(1, 4), "normals where"),
-            (lambda: torch.randn(1, 2), "for 2 of 3"),
-            (lambda: None, "for 0 of 3"),
-        ],
-    )
-    def test_other_draws_are_refused_with_the_cure(self, sample, told):
-        with pytest.raises(NotImplementedError, match=told) as caught, GivenNoise(self.noise):
-            sample()
-        assert "exempt" in str(caught.value)
-
-    def test_the_noise_has_a_gradient_wherever_it_is_drawn(self):
-        noise = self.noise.clone().requires_grad_()
-        q = DiagonalNormal(torch.zeros(1, 3).double(), torch.zeros(1, 3).double())
-        with GivenNoise(noise):
-            assert draw(q).z.requires_grad
+            test(pending)

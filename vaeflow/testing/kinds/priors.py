@@ -1,4 +1,4 @@
-"""The laws of a prior. Shapes: K samples, B batch, L latent size."""
+"""Checks of a prior. Shapes: K samples, B batch, L latent size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from torch.distributions import Distribution
 
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.parts.abstract import Infer
-from vaeflow.testing.check import Part, law
 from vaeflow.testing.probes import (
     averages_to_one,
     close,
@@ -18,12 +17,13 @@ from vaeflow.testing.probes import (
     normal,
     reloaded,
 )
+from vaeflow.testing.registered import MakePart, register
 
 _DATA_SHAPE = (1, 4, 4)
 
 
 def _prior(
-    part: Part, latent: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
+    part: MakePart, latent: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
 ) -> nn.Module:
     made: nn.Module = part(latent, _DATA_SHAPE).to(dtype)
     return far_from_start(made, 0.5, seed).eval()
@@ -42,8 +42,8 @@ def _infer(latent: int, dtype: torch.dtype = torch.float64) -> Infer:
     return infer
 
 
-@law("prior")
-def is_a_density_over_the_latent_space(part: Part) -> None:
+@register("prior")
+def is_a_density_over_the_latent_space(part: MakePart) -> None:
     """p has batch (), event (L,), and its density integrates to 1 in the plane."""
     for seed in range(2):
         p = _prior(part, 2, seed=seed)(_infer(2))
@@ -81,9 +81,9 @@ def _integral(p: Distribution, side: int, *, peaked: bool) -> float:
     return (density * volume).sum().item() * (t[1] - t[0]).item() ** 2
 
 
-@law("prior")
+@register("prior")
 @torch.no_grad()
-def draws_follow_the_density(part: Part) -> None:
+def draws_follow_the_density(part: MakePart) -> None:
     """E_p[r(z)/p(z)] = 1 for a density r narrower than p, by Monte Carlo."""
     for seed in range(2):
         p = _prior(part, 3, seed=seed)(_infer(3))
@@ -97,8 +97,8 @@ def draws_follow_the_density(part: Part) -> None:
         averages_to_one(torch.stack(log_weights), "E[r/p]")
 
 
-@law("prior")
-def repeats_its_draws_with_the_seed(part: Part) -> None:
+@register("prior")
+def repeats_its_draws_with_the_seed(part: MakePart) -> None:
     """The same seed gives the same draw, and each draw is another."""
     p = _prior(part, 3)(_infer(3))
     torch.manual_seed(5)
@@ -108,8 +108,8 @@ def repeats_its_draws_with_the_seed(part: Part) -> None:
     assert torch.equal(z, p.sample((2,))), "the same seed gives another draw"
 
 
-@law("prior")
-def passes_gradients_to_every_parameter(part: Part) -> None:
+@register("prior")
+def passes_gradients_to_every_parameter(part: MakePart) -> None:
     """log p(z) has a gradient in z and in every parameter."""
     module = _prior(part, 3)
     z = normal(4, 3).requires_grad_()
@@ -121,8 +121,8 @@ def passes_gradients_to_every_parameter(part: Part) -> None:
     learns(module, lambda i: module(_infer(3)).log_prob(normal(4, 3, seed=i)))
 
 
-@law("prior")
-def stays_finite_far_out(part: Part) -> None:
+@register("prior")
+def stays_finite_far_out(part: MakePart) -> None:
     """In float32, log p(z) and its gradient are finite at ‖z‖ = 50."""
     p = _prior(part, 3, dtype=torch.float32)(_infer(3, torch.float32))
     z = normal(8, 3, dtype=torch.float32)
@@ -133,8 +133,8 @@ def stays_finite_far_out(part: Part) -> None:
     finite(gradient, "its gradient in z")
 
 
-@law("prior")
-def survives_saving_and_loading(part: Part) -> None:
+@register("prior")
+def survives_saving_and_loading(part: MakePart) -> None:
     """A new part with the state from a safetensors file has the same density."""
     module = _prior(part, 3)
     torch.manual_seed(1)

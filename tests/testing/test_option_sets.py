@@ -1,0 +1,51 @@
+"""The sets of options that a part is checked with."""
+
+from typing import Literal
+
+import pytest
+from pydantic import NonNegativeInt, PositiveInt
+
+from vaeflow.errors import ConfigError
+from vaeflow.parts.datasets.file import File
+from vaeflow.parts.datasets.mnist import MNIST
+from vaeflow.parts.likelihoods.gaussian import Gaussian
+from vaeflow.parts.objectives.elbo import ELBO
+from vaeflow.parts.posteriors.planar import Planar
+from vaeflow.testing import NotApplicable, check, variants
+
+
+def test_each_other_choice_is_tried_alone():
+    assert variants(Gaussian) == [
+        {}, {"scale": "shared"}, {"scale": "pixel"}, {"scale": "optimal"}, {"link": "sigmoid"},
+        {"sigma": 0.75, "floor": 0.0075},
+    ]  # fmt: skip
+    assert variants(Planar) == [
+        {}, {"steps": 0}, {"steps": 1}, {"amortize": "none"}, {"init": "glorot"},
+        {"init": "truncated-normal"}, {"steps": 17},
+    ]  # fmt: skip
+    assert variants(MNIST) == [{}, {"validation": 10000}]  # a number of a few
+
+
+def test_a_required_option_leaves_none():
+    assert variants(File) == []
+    with pytest.raises(NotApplicable, match="required"):
+        check("dataset", File)
+
+
+def test_what_the_part_refuses_is_left_out():
+    class Part(ELBO):
+        def __init__(
+            self,
+            *,
+            steps: PositiveInt = 2,
+            how: Literal["a", "b"] = "a",
+            loud: bool | None = None,
+            count: NonNegativeInt = 3,
+        ) -> None:
+            super().__init__()
+            if how == "b":
+                raise ConfigError("b is for later")
+
+    assert variants(Part) == [
+        {}, {"steps": 1}, {"loud": False}, {"loud": True}, {"steps": 3, "count": 4}
+    ]  # fmt: skip

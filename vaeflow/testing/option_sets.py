@@ -1,0 +1,90 @@
+"""The sets of options that a part is checked with."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+
+from vaeflow.config.options import options_model, validate
+from vaeflow.config.text import type_name
+from vaeflow.errors import ConfigError
+from vaeflow.parts.abstract import (
+    Dataset,
+    Decoder,
+    Encoder,
+    Likelihood,
+    Objective,
+    Posterior,
+    Prior,
+)
+
+Options = dict[str, Any]
+
+# Arguments for the constructor of each kind where only its options are in question.
+_ARGUMENTS: dict[type, list[tuple[Any, ...]]] = {
+    Dataset: [(None,)],
+    Encoder: [((1, 28, 28),), ((5,),)],
+    Posterior: [(5, 7)],
+    Prior: [(3, (1, 4, 4))],
+    Decoder: [(4, (1, 28, 28)), (4, (5,))],
+    Likelihood: [((1, 4, 3),), ((5,),)],
+    Objective: [()],
+}
+
+
+def variants(part: type) -> list[Options]:
+    """Return sets of options to check a part with: {}, then each other choice that it offers.
+
+    One option changes at a time: an option that is one of a few, or true or false, takes each of
+    its other values; a number of `steps` is also 0 and 1. In one last set, every number differs
+    from its default. Sets that the part refuses by ConfigError are left out. A part with a
+    required option has none.
+    """
+    fields = options_model(part).model_fields
+    if any(about.is_required() for about in fields.values()):
+        return []
+    found: list[Options] = [{}]
+    for name, about in fields.items():
+        counted = name == "steps" and type_name(about.annotation).startswith("integer")
+        for value in (0, 1) if counted else _choices(about.annotation):
+            if value != about.default and _takes(part, {name: value}):
+                found.append({name: value})
+    moved = {name: _moved(about.default) for name, about in fields.items()}
+    moved = {name: v for name, v in moved.items() if v is not None and _takes(part, {name: v})}
+    return [*found, moved] if moved and _takes(part, moved) else found
+
+
+def _moved(default: Any) -> int | float | None:
+    """Return another number than the default, which shows errors that a sum over 1 hides."""
+    if type(default) is int:
+        return default + 1
+    return 0.75 * default or 0.5 if type(default) is float else None
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the values of every Literal and bool in a type."""
+    if annotation is bool:
+        return (False, True)
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(value for arm in get_args(annotation) for value in _choices(arm))
+
+
+def _takes(part: type, options: Options) -> bool:
+    """Tell whether the part accepts the options; the checks tell of any error but ConfigError."""
+    try:
+        made = partial(part, **validate(part, options, part.__name__))
+    except ConfigError:
+        return False
+    for arguments in next(sizes for base, sizes in _ARGUMENTS.items() if issubclass(part, base)):
+        try:
+            with torch.random.fork_rng(()):
+                made(*arguments)
+        except ConfigError:
+            continue
+        except (Exception, SystemExit):
+            return True
+        return True
+    return False
