@@ -1,7 +1,7 @@
 """Other libraries' flows under the checks that every posterior of vaeflow passes.
 
 Claim: the checks of `vaeflow.testing` tell a flow whose density is wrong from one whose density is
-right, whoever wrote it. Which is which is in results/audit.md.
+right, whoever wrote it. The verdicts are in results/audit.md.
 
     pip install -e '.[dev,peers]'
     python benchmarks/audit.py [--only NAME …]
@@ -160,7 +160,7 @@ def part(name: str) -> type[Posterior]:
 
 
 def judge(posterior: type[Posterior], asked: Sequence[Check]) -> dict[str, str]:
-    """Return check -> "" if it passes, or what it says."""
+    """Return check -> "" if it passes, else its message."""
     found = {}
     for check in asked:
         try:

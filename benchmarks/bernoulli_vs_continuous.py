@@ -2,8 +2,8 @@
 
 The 2017 tutorial wondered why people use cross-entropy on grey pixels. Here one network is trained
 with four likelihoods under one budget. Cross-entropy is no density, so that its bound cannot stand
-beside the others': all are scored again by the same two densities of the same test images. What
-came out is in results/bernoulli_vs_continuous.md.
+beside the others': all are scored again by the same two densities of the same test images. The
+figures are in results/bernoulli_vs_continuous.md.
 
     python benchmarks/bernoulli_vs_continuous.py [--epochs 10] [--seeds 3] [--jobs 2]
 
@@ -48,7 +48,7 @@ GRIDS = (
 CROSS_ENTROPY = "cross-entropy"
 CONTINUOUS = "continuous Bernoulli"
 SIGMOIDS = "continuous Bernoulli, sigmoids"
-# Each model's name, and what tells it from the others in its configuration.
+# Each model's name, and the keys of its configuration that tell it from the others.
 MODELS = {
     CROSS_ENTROPY: {"likelihood.name": "vaeflow/bernoulli"},
     CONTINUOUS: {
@@ -73,7 +73,7 @@ DIGITS = 10  # in a row of the picture
 
 
 def differences(found: Mapping[str, Scored]) -> dict[str, dict[str, Difference]]:
-    """Return what the other models of its network score above cross-entropy, by their names."""
+    """Return name -> score above cross-entropy, of the other models of its network."""
     base = found[CROSS_ENTROPY].figures
     return {
         name: {score: difference(scored.figures[score], base[score]) for score in SCORES}
@@ -83,7 +83,7 @@ def differences(found: Mapping[str, Scored]) -> dict[str, dict[str, Difference]]
 
 
 def answer(found: Mapping[str, Scored]) -> str:
-    """Return what the figures say, as a list of sentences."""
+    """Return the findings, as a list of sentences."""
     base, relu, sigmoid = (found[name] for name in (CROSS_ENTROPY, CONTINUOUS, SIGMOIDS))
     densities = {name: scored for name, scored in found.items() if scored is not base}
     mean, gaussian, error = (best(found, score) for score in SCORES)

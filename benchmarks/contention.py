@@ -2,7 +2,7 @@
 
 Claim: with the command line's limit on how long threads spin, a step beside a busy neighbour takes
 at most two thirds of the time that it takes with torch's threads, and a quiet machine loses at most
-a sixth. What was measured is in results/contention.md.
+a sixth. The figures are in results/contention.md.
 
     python benchmarks/contention.py [--rounds 5]
 

@@ -2,8 +2,8 @@
 
     python benchmarks/elbo_digits.py [--seeds 5] [--jobs 2] [--work runs/elbo_digits]
 
-Minutes on two cores. The same command again goes on where it was interrupted; what came out is in
-results/elbo_digits.md.
+Minutes on two cores. The same command again goes on where it was interrupted; the figures are
+in results/elbo_digits.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 included. 200-200-50 is the one-layer network of Burda et al. (2016), who report 86.76 nats for the
 VAE, and 85.54 and 84.78 for the IWAE with 5 and 50 samples, after 3,280 epochs of another schedule.
 In the first quarter of the epochs the weight of the KL rises from 0, for all alike. The same
-command again goes on where it was interrupted; what came out is in results/elbo_mnist_*.md.
+command again goes on where it was interrupted; the figures are in results/elbo_mnist_*.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import click
 from shared.grids import compare_grids
 
 _NETS = ("encoder", "decoder")
-NETWORKS = {  # hidden layers, nonlinearity, how the weights are drawn, and what else it has
+NETWORKS = {  # hidden layers, nonlinearity, how the weights are drawn, and further settings
     "500-500-20": ("500,500", "sigmoid", "truncated-normal", "--latent 20"),
     "200-200-50": ("200,200", "tanh", "glorot", "--latent 50 --start-at-mean"),
 }

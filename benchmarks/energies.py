@@ -47,7 +47,7 @@ SIDE = 100  # its pixels
 
 @dataclass(frozen=True)
 class Budget:
-    """What a fit may cost: updates, draws per update, and draws that its KL is measured with."""
+    """The cost of a fit: updates, draws per update, and draws that its KL is measured with."""
 
     updates: int = 1000
     draws: int = 128
@@ -98,7 +98,7 @@ def label(part: Part) -> str:
 
 
 def fits(part: Part, sizes: tuple[int, ...]) -> list[Fit]:
-    """List what a posterior is fitted to: the energies in all sizes, the Gaussian in one."""
+    """List the targets of a posterior: the energies in all sizes, the Gaussian in one."""
     counts = sizes if sized(part) else (None,)
     found = [Fit(part, size, target) for size in counts for target in NAMES]
     return [*found, Fit(part, GAUSSIAN_STEPS if sized(part) else None, GAUSSIAN)]

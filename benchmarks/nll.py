@@ -1,8 +1,8 @@
 """The test-set NLL by importance sampling, against the decoder's bare matrix products.
 
 Claim: an image's NLL with K = 5,000 samples takes at most 1/0.6 of the decoder's own matrix
-products, and a fraction of what Pythae's `get_nll` takes, in memory that does not grow with K. What
-was measured is in results/nll.md.
+products, and a fraction of the time of Pythae's `get_nll`, in memory that does not grow with K. The
+figures are in results/nll.md.
 
     pip install -e '.[peers]'
     python benchmarks/nll.py [--rounds 7] [--samples 5000]

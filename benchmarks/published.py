@@ -42,7 +42,7 @@ from vaeflow.errors import VaeflowError
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.build import load_data
 
-Cells = Mapping[tuple[str, str], Mapping[str, Any]]  # (data set, posterior) -> what `read` returns
+Cells = Mapping[tuple[str, str], Mapping[str, Any]]  # (data set, posterior) -> the result of `read`
 HEADINGS = ("", "−ELBO", "published", "NLL", "runs", "epochs", "best epoch", "hours of training")
 
 

@@ -1,7 +1,7 @@
 """How the cost of a training step grows with the batch, the samples K and the flow's steps.
 
 Claim: linearly, over a factor of 16 of each: the time is a constant and a price per unit, and 16
-times the units take at most 16 times the time. What was measured is in results/scaling.md.
+times the units take at most 16 times the time. The figures are in results/scaling.md.
 
     python benchmarks/scaling.py [--rounds 9]
 

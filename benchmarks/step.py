@@ -1,10 +1,10 @@
-"""A training step against its bare matrix products, and against what a user would take instead.
+"""A training step against its bare matrix products, and beside its alternatives.
 
 The network of the recipe zoltowski-mnist (784-500-500-20-500-500-784) at batch 100. Targets: the
 identity posterior at most 1.6 times the bare products; 16 amortized planar maps at most 2.0 times
 their own, and at least 2.2 times as fast as the loop written by hand; an IAF of 4 × 320 at most 1.7
 times its own, and at least 1.8 times as fast as Pyro and zuko; an epoch of training at most 1.05
-times its steps. What was measured is in results/step.md.
+times its steps. The figures are in results/step.md.
 
     pip install -e '.[peers]'
     python benchmarks/step.py [--repeat 3] [--rounds 15] [--epochs 3] [--compiled]
@@ -151,7 +151,7 @@ def spell(values: Sequence[float]) -> str:
 
 
 def rows_of(runs: Sequence[Times]) -> list[list[str]]:
-    """Return a row for each contender, those of the same work together."""
+    """Return a row for each contender, grouped by the same work."""
     rows = []
     names = [name for name in runs[0] if not name.startswith("own floor")]
     order = ["", *WORK]
@@ -167,7 +167,7 @@ def rows_of(runs: Sequence[Times]) -> list[list[str]]:
 
 
 def verdicts(runs: Sequence[Times], epochs: Sequence[float]) -> list[list[str]]:
-    """Return a row for each claim that could be measured: what it says, and how often it held."""
+    """Return a row for each claim that could be measured: its words, and how often it held."""
     rows = []
     for claim in CLAIMS:
         measured = list(epochs) if claim.a == "epoch" else ratios(runs, claim.a, claim.b)

@@ -1,4 +1,4 @@
-"""The tutorial's experiment, and what it left undone.
+"""The tutorial's experiment, and the flows that it left undone.
 
 Claim: the recipe zoltowski-mnist repeats the loss curve of "Variational Autoencoder Tutorial in
 TensorFlow" (D. Zoltowski, 2017), ending at or below 40.9. How planar and IAF posteriors compare
@@ -169,7 +169,7 @@ def report(found: dict[str, Any]) -> None:
 @click.option("--only", multiple=True, type=click.Choice(list(RUNS)), help="Train these alone.")
 @click.option("--threads", type=int, help="CPU threads.")
 def main(data_root: Path | None, runs: Path, only: tuple[str, ...], threads: int | None) -> None:
-    """Train what is not trained yet, then report on every run that is finished."""
+    """Train the runs that are not trained yet, then report on every run that is finished."""
     if threads:
         torch.set_num_threads(threads)
     for name in only or RUNS:

@@ -141,7 +141,7 @@ def plain(
     fit: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     flow: Callable[[], nn.Module] | None = None,
 ) -> Callable[[Tensor], Step]:
-    """Return what makes a step of the VAE written by hand."""
+    """Return a function that makes a step of the VAE written by hand."""
 
     def make(images: Tensor) -> Step:
         model = VAE(fit, flow)

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: interleaved timing, the machine in words, result files."""
+"""For all benchmark scripts: interleaved timing, the machine in words, result files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the comparisons of posteriors share: `vaeflow benchmark` on some grids, and one report."""
+"""For comparisons of posteriors: `vaeflow benchmark` on some grids, and one report."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def compare_grids(
 
     Arguments:
         name: of the results.
-        claim: what the comparison is of, in a sentence.
-        settings: what all grids have in common, as the command line writes it.
-        grids: what each varies.
+        claim: the subject of the comparison, in a sentence.
+        settings: the settings that all grids share, as the command line writes them.
+        grids: the options that each varies.
         options: of the script's own command line, such as --seeds 5.
         script: that calls this.
     """

@@ -1,4 +1,4 @@
-"""What a user would take instead of vaeflow: a loop by hand, Pyro, Pythae, normflows, zuko.
+"""Alternatives to vaeflow: a loop by hand, Pyro, Pythae, normflows, zuko.
 
 All do the same work: the network of `work.py`, a shuffled DataLoader, a new binarization of each
 batch, Adam at 1e-3 with torch's defaults, float32. Where a library offers it, the flow's parameters
@@ -58,7 +58,7 @@ def zuko_iaf(images: Tensor) -> Step:
 def pyro_svi(
     name: str, transforms: Callable[[Any], list[nn.Module]] = lambda _: []
 ) -> Callable[[Tensor], Step]:
-    """Return what makes a step of Pyro's SVI, by `Trace_ELBO`.
+    """Return a function that makes a step of Pyro's SVI, by `Trace_ELBO`.
 
     Arguments:
         name: for Pyro's parameter store, which the whole process shares.
@@ -150,7 +150,7 @@ def pythae_networks() -> tuple[nn.Module, nn.Module]:
 
 
 def pythae(name: str, config: str, **options: Any) -> Callable[[Tensor], Step]:
-    """Return what makes a step of a model of Pythae's."""
+    """Return a function that makes a step of a model of Pythae's."""
 
     def make(images: Tensor) -> Step:
         models = import_module("pythae.models")
@@ -164,7 +164,7 @@ def pythae(name: str, config: str, **options: Any) -> Callable[[Tensor], Step]:
 
 
 def normflows(steps: int) -> Callable[[Tensor], Step]:
-    """Return what makes a step of normflows' VAE with planar maps."""
+    """Return a function that makes a step of normflows' VAE with planar maps."""
 
     def make(images: Tensor) -> Step:
         nf = import_module("normflows")

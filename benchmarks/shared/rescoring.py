@@ -130,7 +130,7 @@ def measure(
 
     Arguments:
         places: the runs, trained and evaluated on the same data of grey levels, dequantized.
-        models: name -> what tells its runs from the others in their configuration, which is flat.
+        models: name -> the keys of the flat configuration that tell its runs from others.
         samples: K of their evaluation.
     """
     plugins = load_plugins()

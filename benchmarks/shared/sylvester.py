@@ -1,4 +1,4 @@
-"""The protocol of Sylvester flows (van den Berg et al. 2018), and in what vaeflow's parts differ.
+"""The protocol of Sylvester flows (van den Berg et al. 2018), and how vaeflow's parts differ.
 
 Read in the authors' code, github.com/riannevdberg/sylvester-flows, commit 32dde9b. The figures are
 those of table 3 of FFJORD (Grathwohl et al. 2019), which reprints theirs.
@@ -27,7 +27,7 @@ class Data(NamedTuple):
     """A data set of the paper, or one near to it."""
 
     words: str  # of the command line
-    note: str  # in what the data and the likelihood differ
+    note: str  # how the data and the likelihood differ
     published: Mapping[str, str] = {}  # −ELBO ± standard deviation of three runs
     samples: int = 5000  # K of the paper's NLL
     bits: bool = False  # bits per dimension in place of nats
@@ -106,7 +106,7 @@ DATASETS = {
     ),
 }
 
-# What is true of every run of this script; what a run's settings tell is not said here.
+# Differences of every run of this script, beyond the settings of a run.
 DIFFERENCES = (
     "−ELBO is the mean of K draws for each image; there of one, with the same expectation.",
     "Sizes of flows are those of the options above. Which are behind the paper's tables has not "

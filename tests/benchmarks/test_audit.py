@@ -1,4 +1,4 @@
-"""The checks know other people's right flows from their wrong ones."""
+"""The checks tell right flows of other libraries from wrong ones."""
 
 import re
 
@@ -14,11 +14,11 @@ def verdict(script, name):
 
 
 @pytest.mark.parametrize("name", ["planar", "radial", "IAF", "Householder", "MAF", "NICE"])
-def test_a_flow_that_is_right(script, name):
+def test_a_right_flow_is_called_right(script, name):
     assert verdict(script, name) == "right"
 
 
-def test_pyros_sylvester_is_wrong(script):
+def test_pyros_sylvester_is_called_wrong(script):
     said = verdict(script, "Sylvester")
     assert said.startswith("**wrong**: log q is off by")
     assert max(float(nats) for nats in re.findall(r"([\d.e-]+) nats", said)) > 0.1

@@ -63,7 +63,7 @@ def model_with(likelihood):
 
 
 def outputs(model, x):
-    """What the decoder makes of the draws of `rescore`, seeded by 0."""
+    """Return the decoder's output for the draws of `rescore`, seeded by 0."""
     torch.manual_seed(0)
     with torch.no_grad():
         return model.decoder(model.infer(x).rsample((1,)))[0].double()
@@ -79,7 +79,7 @@ def score(p, x):
 
 
 @pytest.mark.parametrize("mean", [1e-4, 1 / 512, 0.1, 0.4999, 0.5, 0.51, 0.9, 511 / 512])
-def test_a_continuous_bernoulli_of_any_mean(rescoring, mean):
+def test_a_continuous_bernoulli_can_have_any_mean(rescoring, mean):
     eta = rescoring.tilt(torch.tensor(mean, dtype=torch.float64))
     assert eta.item() == pytest.approx(exact_tilt(mean), rel=1e-9, abs=1e-9)
 
@@ -163,7 +163,7 @@ def test_each_model_has_its_runs_and_its_own_score(script, found):
     assert abs(difference_of_draws.mean()) < 5 * difference_of_draws.std() / 600**0.5
 
 
-def test_sigma_is_that_of_the_validation_images(rescoring, found):
+def test_sigma_is_fitted_to_the_validation_images(rescoring, found):
     scored = found["Gaussian, best σ"]
     validation = prepare_split(Digits().load().validation, "none", 17)
     model = load(scored.runs[1].run.path)
@@ -171,7 +171,7 @@ def test_sigma_is_that_of_the_validation_images(rescoring, found):
         assert scored.sigmas[1] == rescoring.best_sigma(model, validation, 0.5 / 17)
 
 
-def test_the_report_says_what_the_figures_say(script, found, tmp_path, monkeypatch):
+def test_the_report_agrees_with_the_figures(script, found, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "RESULTS", tmp_path)
     monkeypatch.setattr(sys.modules["shared.common"], "RESULTS", tmp_path)
     script.report(found, "Measured by a test.")
@@ -200,7 +200,7 @@ def test_the_best_has_the_highest_density_or_the_least_error(script, found):
         assert script.best(found, score).startswith(f"**{name}**, {found[name].mean(score):.2f}")
 
 
-def test_a_difference_that_is_none_is_called_so(script):
+def test_an_insignificant_difference_is_reported_as_none(script):
     torch.manual_seed(0)
     values = torch.randn(2, 100, dtype=torch.float64)
     assert script.in_words(difference(values, values.flip(0))).startswith("no clear difference (")

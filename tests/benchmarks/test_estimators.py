@@ -34,7 +34,7 @@ def measured(script, *objectives):
     return [script.measure(model, torch.zeros(1), o, 400) for o in objectives]
 
 
-def test_the_noise_is_the_deviation_over_the_mean(script):
+def test_noise_is_the_deviation_over_the_mean(script):
     (one,) = measured(script, Objective(0.5))
     assert one.noise["φ"] == pytest.approx(0.25, rel=0.15)
     assert one.noise["θ"] == pytest.approx(0, abs=1e-6)
@@ -46,6 +46,6 @@ def test_the_variance_ratio_is_of_variances(script):
     assert script.variance_ratio(path, plain, "φ") == pytest.approx(0.25, rel=1e-3)
 
 
-def test_a_bias_shows_and_no_bias_does_not(script):
+def test_a_bias_is_found_only_if_there_is_one(script):
     plain, right, wrong = measured(script, Objective(1.0), Objective(0.5), Objective(0.5, bias=0.2))
     assert script.bias(right, plain) < 4 < script.bias(wrong, plain)

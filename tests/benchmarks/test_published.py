@@ -98,7 +98,7 @@ def test_models_have_the_size_of_the_authors_network_and_of_16_maps(grids, poste
     assert parameters == 3_067_105 + 16 * PER_MAP[posterior]
 
 
-def test_ours_stands_beside_theirs_and_what_was_not_run_is_empty(script):
+def test_ours_stands_beside_theirs_and_other_cells_are_empty(script):
     cells = {
         ("binarized-mnist", "VAE"): cell(script, 86.0, 87.0, 88.0),
         ("binarized-mnist", "IAF"): cell(script),
@@ -126,7 +126,7 @@ def test_no_figure_is_given_to_one_of_the_three_sylvester_flows(script):
         assert (script.SYLVESTER in found) == (dataset != "mnist")
 
 
-def test_less_than_the_recipe_is_named_from_what_was_run(script):
+def test_settings_below_the_recipe_are_named(script):
     short = {"epochs": 30, "objective.warmup": 15.0}
     cells = {
         ("mnist", "VAE"): cell(script, 1.0, 2.0, 3.0),
@@ -182,7 +182,7 @@ def small(cli, script, monkeypatch, tmp_path):
     return run
 
 
-def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small, script, tmp_path):
+def test_cells_are_run_in_turn_and_a_missing_data_set_costs_a_line(small, script, tmp_path):
     done, text, figures, launched = small("--posterior", "VAE")
     assert done.exit_code == 0
     assert launched == ["benchmark", *["train", "evaluate"] * 2]
@@ -203,7 +203,7 @@ def test_cells_are_run_one_by_one_and_a_missing_data_set_is_a_line(small, script
 
 
 @pytest.mark.parametrize(("by", "code"), [("Ctrl-C", 130), ("--minutes", 0)])
-def test_a_stop_ends_with_the_table_of_what_is_finished(small, script, monkeypatch, by, code):
+def test_a_stop_ends_with_the_table_of_finished_cells(small, script, monkeypatch, by, code):
     small("--posterior", "VAE")
     begun, now = [], [0.0]
 

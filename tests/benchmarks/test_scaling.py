@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 
-def test_a_line_is_found_and_what_is_none_deviates(script):
+def test_a_line_is_found_and_a_curve_deviates(script):
     sizes = (1, 2, 4, 8, 16)
     line = script.fit(sizes, [3 + 2 * n for n in sizes])
     assert (line.a, line.b) == pytest.approx((3, 2))
@@ -36,7 +36,7 @@ def test_the_script_measures_each_size(script, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "what"), [("K", "samples"), ("planar steps", "steps")])
-def test_what_grows_is_what_the_row_says(script, monkeypatch, kind, what):
+def test_the_row_names_the_size_that_grows(script, monkeypatch, kind, what):
     seen = []
     monkeypatch.setattr(script, "vaeflow_trainer", lambda options, *_: seen.append(options))
     monkeypatch.setattr(script, "vaeflow_step", lambda trainer, batch: batch)

@@ -60,7 +60,7 @@ def complaint(**options: Any) -> str:
     return str(caught.value)
 
 
-def test_defaults_fill_in_and_positional_parameters_are_no_options():
+def test_defaults_fill_in_and_positional_parameters_are_not_options():
     assert checked() == {
         "steps": 4,
         "rate": 0.5,
@@ -127,7 +127,7 @@ def test_text_becomes_the_annotated_type(name, text, value):
         ("label", 3, ["got 3", "text"]),
     ],
 )
-def test_a_wrong_value_is_told_with_its_flag_and_what_is_expected(name, value, told, one_sentence):
+def test_a_wrong_value_is_an_error_with_flag_and_expectation(name, value, told, one_sentence):
     message = complaint(**{name: value})
     one_sentence(message)
     assert message.startswith(f"--posterior.{name}: ")
@@ -168,7 +168,7 @@ def test_a_required_option_is_asked_for_by_its_meaning():
         validate(Needs, {}, "dataset")
 
 
-def test_a_pattern_is_told_in_words():
+def test_a_pattern_is_explained_in_words():
     class Patterned:
         """Matches.
 

@@ -1,11 +1,7 @@
-"""Splits, binarization, and the check of every value before training."""
+"""Binarization and dequantization: their choice, and their draws for training and evaluation."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch.distributions import constraints
@@ -18,32 +14,10 @@ from vaeflow.data.binarization import (
     redraw,
     resolve_binarization,
 )
-from vaeflow.data.checks import check_values
-from vaeflow.data.splits import Splits
 from vaeflow.errors import ConfigError, DataError
 
 GREY = torch.linspace(0, 1, 24).reshape(6, 2, 2)
 BINARY = (GREY > 0.5).float()
-
-
-def test_splits_know_their_shape_and_their_names():
-    splits = Splits(GREY[:3], GREY[3:5], GREY[5:])
-    assert splits.data_shape == (2, 2)
-    assert [(name, len(x)) for name, x in splits] == [("train", 3), ("validation", 2), ("test", 1)]
-
-
-def test_the_fingerprint_sees_every_value_every_shape_and_every_border():
-    splits = Splits(GREY[:3], GREY[3:5], GREY[5:])
-    changed = GREY.clone()
-    changed[5, 1, 1] = 0.25
-    others = [
-        Splits(GREY[:3], GREY[3:5], changed[5:]),
-        Splits(GREY[:2], GREY[2:5], GREY[5:]),
-        Splits(*(x.flatten(1) for _, x in splits)),
-    ]
-    seen = {s.fingerprint() for s in [splits, *others]}
-    assert len(seen) == 4
-    assert Splits(*(x.clone() for _, x in splits)).fingerprint() == splits.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +37,7 @@ def test_auto_binarizes_grey_data_for_a_binary_likelihood_only(x, support, chose
 
 @pytest.mark.parametrize("how", ["dynamic", "threshold"])
 @pytest.mark.parametrize("x", [GREY * 2, GREY - 0.5, GREY.log()])
-def test_what_is_not_grey_cannot_be_binarized(how, x, one_sentence):
+def test_values_that_are_not_grey_cannot_be_binarized(how, x, one_sentence):
     for refused in (
         lambda: resolve_binarization(how, x, constraints.boolean),
         lambda: binarize(x, how),
@@ -84,7 +58,7 @@ def test_binarizing_finds_the_value_that_is_not_grey(how, value):
         binarize(x, how)
 
 
-def test_a_choice_that_fits_is_kept():
+def test_an_explicit_choice_is_kept():
     for how in ("none", "dynamic", "threshold"):
         assert resolve_binarization(how, GREY, constraints.boolean) == how
 
@@ -111,80 +85,6 @@ def test_the_evaluation_draw_is_the_same_for_every_run_and_leaves_the_generator_
     assert drawn == [1, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0]
 
 
-def complaint(x, support=constraints.boolean, shape=(2, 2)) -> str:
-    with pytest.raises(DataError) as caught:
-        check_values("training", x, shape, support)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("where", [(0, 0, 0), (3, 1, 0), (5, 1, 1)])
-@pytest.mark.parametrize("support", [constraints.boolean, constraints.real])
-def test_a_value_that_is_not_finite_is_found_wherever_it_is(value, where, support, one_sentence):
-    x = BINARY.clone()
-    x[where] = value
-    message = complaint(x, support)
-    one_sentence(message)
-    assert message.startswith(f"training example {where[0]} has the value {value} at {where[1:]}")
-    assert "replace or drop" in message
-
-
-@pytest.mark.parametrize(
-    ("x", "support", "told"),
-    [
-        (GREY, constraints.boolean, ["values 0 and 1", "--binarization dynamic"]),
-        (GREY * 255, constraints.boolean, ["[0, 255]", "--dataset.scale 255", "gaussian"]),
-        (GREY * 255, constraints.unit_interval, ["values in [0, 1]", "--dataset.scale 255"]),
-        (GREY - 0.5, constraints.boolean, ["[-0.5, 0.5]", "--likelihood gaussian"]),
-        (GREY * 1.0000002, constraints.unit_interval, ["values in [0, 1]", "example 5"]),
-        (GREY, constraints.positive, ["example 0 has the value 0", "lower_bound=0"]),
-    ],
-)
-def test_a_value_that_the_likelihood_cannot_score(x, support, told, one_sentence):
-    message = complaint(x, support)
-    one_sentence(message)
-    assert "which the likelihood cannot score" in message
-    for words in told:
-        assert words in message
-
-
-def test_no_example_and_another_shape(one_sentence):
-    message = complaint(GREY[:0])
-    one_sentence(message)
-    assert message == "the training split is empty: at least one example is needed"
-    message = complaint(GREY, shape=(4,))
-    one_sentence(message)
-    assert "examples have shape (2, 2), but the model takes (4,)" in message
-
-
-def test_good_values_pass():
-    check_values("test", BINARY, (2, 2), constraints.boolean)
-    check_values("test", GREY, (2, 2), constraints.unit_interval)
-    check_values("test", GREY.log().clamp(min=-9), (2, 2), constraints.real)
-
-
-def test_a_dataset_keeps_its_root():
-    from vaeflow.parts.datasets.digits import Digits
-
-    assert Digits(Path("there")).root == Path("there")
-    assert Digits().root is None
-
-
-def test_the_fingerprint_is_that_of_names_shapes_and_bytes():
-    # Stored in every run directory: a change of its definition would refuse every old run.
-    x = np.arange(8, dtype="<f4").reshape(2, 2, 2)
-    digest = hashlib.sha256()
-    for name in ("train", "validation", "test"):
-        digest.update(f"{name}(2, 2, 2)".encode() + x.tobytes())
-    x = torch.from_numpy(x)
-    assert Splits(x, x, x).fingerprint() == digest.hexdigest()
-    sliced = torch.stack([x, x], -1)[..., 0]  # the same values, not contiguous in memory
-    assert Splits(sliced, x, x).fingerprint() == digest.hexdigest()
-
-
-# Dequantization
-
-
 def test_each_level_spreads_evenly_over_its_share_of_the_unit_interval():
     x = (torch.arange(4).repeat(5000, 1) / 3).float()
     spread = dequantize(x, 4)
@@ -194,7 +94,7 @@ def test_each_level_spreads_evenly_over_its_share_of_the_unit_interval():
     assert not torch.equal(spread, dequantize(x, 4))
 
 
-def test_an_evaluation_sees_the_same_spread_in_every_run():
+def test_the_evaluation_spread_is_the_same_in_every_run():
     x = torch.randint(256, (10, 3)) / 255
     before = torch.random.get_rng_state()
     one, two = (prepare_split(x, "none", 256) for _ in range(2))
@@ -203,19 +103,19 @@ def test_an_evaluation_sees_the_same_spread_in_every_run():
 
 
 @pytest.mark.parametrize("x", [[0.1], [-1 / 3], [4 / 3], [float("nan")]])
-def test_what_is_no_level_cannot_be_spread(x, one_sentence):
+def test_values_between_the_levels_cannot_be_spread(x, one_sentence):
     with pytest.raises(DataError, match=r"--dequantize 4 needs the values k/3") as caught:
         dequantize(torch.tensor([[0.0], x]), 4)
     one_sentence(str(caught.value))
 
 
 @pytest.mark.parametrize("how", ["dynamic", "threshold"])
-def test_grey_values_become_binary_or_continuous(how):
+def test_binarization_and_dequantization_exclude_each_other(how):
     with pytest.raises(ConfigError, match="leave one out"):
         prepare_split(torch.zeros(2, 1), how, 256)
 
 
-def test_training_draws_anew_what_an_evaluation_draws_once():
+def test_training_draws_anew_and_evaluation_draws_once():
     x = torch.full((3, 200), 100 / 255)
     for how, levels in (("dynamic", None), ("none", 256)):
         again = redraw(how, levels)

@@ -291,7 +291,7 @@ def refused(cli, place, snapshot, one_sentence, monkeypatch, plugin):
         # click puts the command's usage before a misused command's error.
         usage, _, message = done.err.rpartition("Error: ")
         one_sentence(message.strip().replace("\n", " ") if usage else message.strip())
-        # What was tried first is told first: a damaged checkpoint, say, before the older one.
+        # The first attempt is reported first: a damaged checkpoint, say, before the older one.
         warned = all(text.startswith("Warning: ") for text in usage.splitlines())
         assert warned or usage.startswith("Usage: vaeflow")
         assert "Error" not in usage
@@ -335,7 +335,7 @@ SPLITS = ["train", "validation", "test"]
         ("inf", "inf at (1, 2)"),
     ],
 )
-def test_a_value_that_is_not_finite_in_any_split(refused, likelihood, split, name, told):
+def test_a_value_that_is_not_finite_is_refused_in_any_split(refused, likelihood, split, name, told):
     refused(f"{FILE}{split}-{name}.npz --likelihood {likelihood}", 3, [told])
 
 
@@ -343,9 +343,9 @@ def test_a_value_that_is_not_finite_in_any_split(refused, likelihood, split, nam
     "how", ["--binarization dynamic", "--binarization threshold", "--likelihood.grey true"]
 )
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_value_outside_the_support_in_any_split(refused, split, how):
+def test_a_value_outside_the_support_is_refused_in_any_split(refused, split, how):
     refused(f"{FILE}{split}-large.npz {how}", 3, ["7777", "[0, 1]"])
 
 
-def test_an_unknown_device(refused):
+def test_an_unknown_device_is_refused(refused):
     refused("evaluate run --device gpu", 2, ["--device gpu", "auto", "cpu"])

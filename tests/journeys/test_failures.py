@@ -1,4 +1,4 @@
-"""What a plugin can do wrong, and what it costs: with real wheels, installed by pip."""
+"""Faults of a plugin and their costs, with real wheels, installed by pip."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_failure_at_load_costs_one_line(install, train, name):
 
 
 @pytest.mark.parametrize("name", AT_IMPORT)
-def test_a_failure_at_load_is_an_error_where_the_part_is_named(install, train, name, one_sentence):
+def test_a_failure_at_load_is_an_error_if_the_part_is_named(install, train, name, one_sentence):
     install(name)
     done = train("--posterior", f"vaeflow-{name}/twist")
     assert done.code == 6
@@ -175,7 +175,7 @@ def test_a_failure_at_load_is_an_error_where_the_part_is_named(install, train, n
 
 
 @pytest.mark.parametrize("name", [*AT_IMPORT, "incompatible"])
-def test_a_failure_at_load_is_an_error_where_plugins_must_work(install, cli, name, one_sentence):
+def test_a_failure_at_load_is_an_error_under_strict_plugins(install, cli, name, one_sentence):
     install(name, "good")
     done = cli("list", "--strict-plugins")
     assert done.code == 6
@@ -223,7 +223,7 @@ def test_a_part_that_breaks_its_interface_is_refused_before_anything_is_made(
     assert [path.name for path in here.iterdir()] == ["run"]
 
 
-def test_a_name_of_two_owners_is_an_error_only_where_it_is_used(install, cli, train, one_sentence):
+def test_a_name_of_two_owners_is_an_error_only_if_it_is_used(install, cli, train, one_sentence):
     install("good", "rival")
     listed = cli("list", "posterior").out
     assert "vaeflow-good/twist" in listed
@@ -238,7 +238,7 @@ def test_a_name_of_two_owners_is_an_error_only_where_it_is_used(install, cli, tr
     assert "posterior 'twist' is offered by vaeflow-good and vaeflow-rival" in strict.err
 
 
-def test_a_built_in_keeps_its_name_and_the_other_is_within_reach(install, cli, train, here):
+def test_a_built_in_keeps_its_name_and_the_other_has_a_longer_one(install, cli, train, here):
     install("shadow")
     assert train("--posterior", "planar").code == 0
     assert 'name = "vaeflow/planar"' in (here / "run" / "config.toml").read_text()
@@ -300,7 +300,7 @@ def test_a_failure_within_a_step_names_the_part_its_owner_and_the_step(
         (["--posterior.steps"], "--posterior.steps needs a value"),
     ],
 )
-def test_an_option_that_a_plugin_does_not_have(install, train, words, told):
+def test_an_unknown_option_of_a_plugin_is_refused(install, train, words, told):
     install("good")
     done = train("--posterior", "twist", *words)
     assert done.code == 2
@@ -336,7 +336,9 @@ def test_a_run_says_which_distribution_it_needs(install, train, cli, wheels, mon
         ("VAEFLOW_PLUGINS", "vaeflow-good", ("--no-plugins",), False),
     ],
 )
-def test_which_plugins_are_loaded(install, cli, monkeypatch, variable, value, flags, loaded):
+def test_variables_and_flags_select_plugins(
+    install, cli, monkeypatch, variable, value, flags, loaded
+):
     install("good")
     monkeypatch.setenv(variable, value)
     assert ("twist" in cli(*flags, "list", "posterior").out) is loaded
@@ -349,7 +351,7 @@ def test_which_plugins_are_loaded(install, cli, monkeypatch, variable, value, fl
         assert f"${variable}" in named.err or "--no-plugins" in named.err
 
 
-def test_an_allowed_plugin_that_is_not_there_is_a_warning(install, cli, monkeypatch):
+def test_an_allowed_plugin_that_is_missing_costs_a_warning(install, cli, monkeypatch):
     install("good")
     monkeypatch.setenv("VAEFLOW_PLUGINS", "vaeflow-god")
     told = "names vaeflow-god, which is not installed (did you mean 'vaeflow-good'?)"

@@ -18,7 +18,7 @@ from vaeflow.plugins.registry import BUILTIN
 # Two samples, two images of zeros and ones, which every likelihood can score.
 K, B, LATENT = 2, 2, 3
 IMAGE, TABLE = (1, 4, 4), (5,)
-# What keeps a part small, where it has such an option.
+# Options that keep a part small, where it has them.
 SMALL = {
     "hidden": {"mlp": (8,), "conv": 8, "gated-conv": 8, "resnet": 8},
     "channels": (2, 2),
@@ -135,7 +135,7 @@ def test_every_combination_takes_a_step_on_images(parts, encoder, decoder):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES["encoder"] if n != "mlp"])
-def test_networks_of_images_refuse_tables_and_say_what_takes_them(name, one_sentence):
+def test_networks_of_images_refuse_tables_and_name_the_cure(name, one_sentence):
     for kind, sizes in (("encoder", (TABLE,)), ("decoder", (LATENT, TABLE))):
         with pytest.raises(ConfigError, match=rf"take --{kind} mlp") as caught:
             make(kind, name, *sizes)

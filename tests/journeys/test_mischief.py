@@ -1,4 +1,4 @@
-"""What a part may do without meaning to, and what may not come of it."""
+"""Mistakes that a part makes in good faith: each is refused by name, or does no harm."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def train(cli, tiny, grey_file, here):
     return run
 
 
-def test_none_is_remembered_where_it_is_not_the_default(mischief, train, cli, here):
+def test_an_option_set_to_none_is_remembered(mischief, train, cli, here):
     mischief(
         options="*, scale: float | None = 5.0",
         init="self.scale = scale",
@@ -80,7 +80,7 @@ def test_none_is_remembered_where_it_is_not_the_default(mischief, train, cli, he
     assert 'scale = "none"' in (here / "run" / "config.toml").read_text()
 
 
-def test_an_option_cannot_take_the_parts_own_key(mischief, train, one_sentence):
+def test_an_option_cannot_be_called_name(mischief, train, one_sentence):
     mischief(options="*, name: str = 'identity'")
     done = train()
     assert done.code == 6
@@ -119,7 +119,7 @@ def vaeflow_epoch_end(record):
     assert "train/loss" in json.loads(line)
 
 
-def test_another_distributions_part_of_one_name_keeps_no_options(mischief, train, here):
+def test_a_part_of_another_distribution_keeps_no_options(mischief, train, here):
     mischief(options="*, steps: int = 1")
     mischief(options="*, steps: int = 7", name="vaeflow-other")
     (here / "a.toml").write_text('[posterior]\nname = "vaeflow-twist/twist"\nsteps = 3\n')
@@ -148,7 +148,7 @@ def test_a_part_that_changes_its_option_can_be_loaded_again(mischief, train, cli
     assert cli("sample", "run", "--out", "a.png").code == 0
 
 
-def test_registering_is_of_the_hooks_own_kind(mischief, cli):
+def test_a_hook_registers_its_own_kind(mischief, cli):
     mischief(hook="\n", target="Twist, 'prior'")
     assert "takes 2 positional arguments" in cli("list").err
 
@@ -161,7 +161,7 @@ class Mine(ELBO):
 
 
 @pytest.mark.parametrize("weight", ["float('nan')", "-1.0", "None", "'one'"])
-def test_a_weight_that_is_none_is_refused_at_once(mischief, train, here, weight):
+def test_an_objective_without_a_number_as_weight_is_refused(mischief, train, here, weight):
     mischief(more=OBJECTIVE.format(weight=weight), kind="objective", target="Mine")
     done = train(kind="objective")
     assert done.code == 6
@@ -169,7 +169,7 @@ def test_a_weight_that_is_none_is_refused_at_once(mischief, train, here, weight)
     assert not (here / "run").exists()
 
 
-def test_a_configuration_that_names_another_part_than_the_run_had(mischief, train, cli, here):
+def test_a_configuration_with_another_part_than_the_runs_is_refused(mischief, train, cli, here):
     mischief()
     assert train().code == 0
     file = here / "run" / "config.toml"
@@ -216,7 +216,7 @@ def test_a_failure_in_the_final_evaluation_names_the_part(mischief, train, here,
         ("self.get_extra_state = dict; type(self).get_extra_state = lambda s: {}", "is no tensor"),
     ],
 )
-def test_what_a_checkpoint_cannot_hold_is_refused_before_there_is_work_to_lose(
+def test_state_that_no_checkpoint_can_hold_is_refused_before_training(
     mischief, train, here, init, told, one_sentence
 ):
     mischief(init=init)
@@ -255,7 +255,7 @@ def test_a_part_that_misses_a_duty_is_named(mischief, train, here, kind, one_sen
 
 
 @pytest.mark.parametrize("options", ["*, color: Color = Color.RED", "*, parts: set[int] = {1}"])
-def test_an_option_that_no_file_can_hold(mischief, train, here, options, one_sentence):
+def test_an_option_that_no_file_can_hold_is_refused(mischief, train, here, options, one_sentence):
     mischief(options=options)
     done = train()
     assert done.code == 6
@@ -270,7 +270,7 @@ def test_an_option_that_no_file_can_hold(mischief, train, here, options, one_sen
         {"parts": {"posterior": "planar"}},
     ],
 )  # fmt: skip
-def test_an_environment_that_was_damaged(run_copy, cli, change):
+def test_a_damaged_environment_file_is_an_error(run_copy, cli, change):
     file = run_copy / "environment.json"
     environment = json.loads(file.read_text())
     if isinstance(change.get("parts"), dict) and change["parts"]:
@@ -293,7 +293,7 @@ def test_an_environment_that_was_damaged(run_copy, cli, change):
          "    register('²', 'a:B')", "use up to 50 lower-case letters, digits and hyphens"),
     ],
 )  # fmt: skip
-def test_a_plugin_that_would_do_nothing_is_told(plugin, cli, code, told):
+def test_a_plugin_without_effect_costs_a_warning(plugin, cli, code, told):
     plugin("vaeflow-idle", code)
     done = cli("list")
     assert done.code == 0
@@ -301,7 +301,7 @@ def test_a_plugin_that_would_do_nothing_is_told(plugin, cli, code, told):
     assert told in line
 
 
-def test_two_plugins_of_one_module(plugin, cli):
+def test_the_second_plugin_of_one_module_fails(plugin, cli):
     code = "from vaeflow import hookimpl\n@hookimpl\ndef vaeflow_train_end(): pass"
     for name in ("vaeflow-a", "vaeflow-b"):
         plugin(name, code, module="of_both")

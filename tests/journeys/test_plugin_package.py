@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-# distribution -> what it may ask for, one part and its options, and what its help says of one.
+# distribution -> its requirements, one part and its options, and a text of its help.
 PACKAGES = {
     "vaeflow-sylvester": (
         {"vaeflow"},
@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_plugin_and_asks_for_little(wheels, name):
 
 
 @packages
-def test_the_plugin_is_absent_before(without, name):
+def test_the_plugin_is_unknown_before_it_is_installed(without, name):
     listed = without.vaeflow("list", "posterior")
     assert "identity" in listed
     assert PACKAGES[name][1] not in listed
@@ -116,7 +116,7 @@ def test_a_run_records_who_brought_its_parts(runs, name):
 
 
 @packages
-def test_a_run_loads_where_the_plugin_is_and_names_it_where_it_is_not(
+def test_a_run_loads_with_its_plugin_and_names_a_missing_one(
     runs, installed, without, tmp_path, name
 ):
     words = ("sample", runs[name], "-n", "1", "--out", tmp_path / "sample.npz")

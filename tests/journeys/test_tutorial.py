@@ -17,7 +17,7 @@ def blocks(language):
 
 @pytest.fixture
 def shell(environment, wheel, tmp_path):
-    """Run a command line as the page writes it; what differs is that nothing is downloaded."""
+    """Run a command line as the page writes it, except that nothing is downloaded."""
     made = environment()
     at = [tmp_path]
 

@@ -1,4 +1,4 @@
-"""A plugin costs only itself, whatever it does, and what is not used is not imported."""
+"""A plugin costs only itself, and nothing is imported before it is used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(kind: str) -> list[str]:
     return [p.qualified for p in load_plugins().registry.parts(kind)]
 
 
-def test_the_built_ins_are_there_without_any_plugin(plugin):
+def test_the_built_in_parts_need_no_plugin(plugin):
     loaded = load_plugins()
     assert loaded.found == []
     assert loaded.require("posterior", "planar").qualified == "vaeflow/planar"
@@ -72,7 +72,7 @@ def test_a_plugin_that_fails_to_import_costs_only_itself(plugin, code, told):
     assert loaded.require("posterior", "planar").distribution == "vaeflow"
 
 
-def test_an_interrupt_during_an_import_is_the_users(plugin):
+def test_an_interrupt_during_an_import_is_not_blamed_on_the_plugin(plugin):
     plugin("vaeflow-slow", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load_plugins()
@@ -139,7 +139,7 @@ def test_a_plugin_registers_everything_or_nothing(plugin, end):
     assert loaded.hooks.hook.vaeflow_train_start(run_dir=None, config={}) == []
 
 
-def test_a_wrong_signature_takes_back_the_hooks_registered_before_it(plugin):
+def test_a_wrong_signature_unregisters_the_hooks_before_it(plugin):
     plugin(
         "vaeflow-half",
         """
@@ -170,7 +170,7 @@ def test_two_distributions_with_one_entry_point_name_both_load(plugin):
         loaded.require("posterior", "twist")
 
 
-def test_a_distribution_that_lies_twice_on_the_path_counts_once(plugin):
+def test_a_distribution_found_twice_on_the_path_counts_once(plugin):
     plugin("vaeflow-twist", GOOD, version="1.0")
     plugin("vaeflow-twist", GOOD, version="2.0")
     loaded = load_plugins()
@@ -198,7 +198,7 @@ def test_an_unknown_name_mentions_the_plugin_that_failed(plugin, one_sentence):
     assert "should a plugin bring it, vaeflow-bad 0.3 failed to load (ModuleNotFound" in message
 
 
-def test_a_part_of_a_plugin_that_failed_is_the_plugins_error(plugin, one_sentence):
+def test_asking_for_a_part_of_a_failed_plugin_is_an_error(plugin, one_sentence):
     plugin("vaeflow-bad", "import no_such_module", version="0.3")
     with pytest.raises(PluginError) as caught:
         load_plugins().require("posterior", "vaeflow-bad/twist")
@@ -207,7 +207,7 @@ def test_a_part_of_a_plugin_that_failed_is_the_plugins_error(plugin, one_sentenc
     assert "`vaeflow plugins info vaeflow-bad` says where" in str(caught.value)
 
 
-def test_installed_imports_nothing(plugin):
+def test_finding_plugins_imports_nothing(plugin):
     plugin("vaeflow-twist", "raise AssertionError('imported')", version="2.5")
     (found,) = find_plugins()
     assert (found.distribution, found.version, found.target, found.state) == (
@@ -223,7 +223,7 @@ def test_installed_imports_nothing(plugin):
     ("needs", "version", "fits"),
     [
         ("vaeflow>=0.1,<2", "0.1.0", True),
-        ("vaeflow>=0.1,<2", "0.2.0.dev0", True),  # who develops vaeflow has no release of it
+        ("vaeflow>=0.1,<2", "0.2.0.dev0", True),  # a developer of vaeflow has no release of it
         ("vaeflow>=0.1,<2", "2.0", False),
         ("vaeflow<0.1", "0.1.0", False),
         ("vaeflow", "9", True),
@@ -261,7 +261,7 @@ print(json.dumps(sorted(sys.modules)))
 @pytest.mark.parametrize(
     "line", ["--help", "--version", "plugins", "train --help", "evaluate --help"]
 )
-def test_looking_around_imports_no_torch_and_no_plugin(plugin, bare_environment, line):
+def test_help_and_lists_import_no_torch_and_no_plugin(plugin, bare_environment, line):
     folder = plugin("vaeflow-twist", "raise AssertionError('imported')")
     done = subprocess.run(
         [sys.executable, "-c", _MODULES, *line.split()],
@@ -293,7 +293,7 @@ def test_listing_the_parts_imports_no_torch(plugin, bare_environment):
 
 
 @pytest.mark.parametrize("line", ["--help", "--version", "plugins", "plugins list --json"])
-def test_looking_around_is_quick_with_twenty_plugins(plugin, bare_environment, line):
+def test_help_and_lists_are_quick_with_twenty_plugins(plugin, bare_environment, line):
     broken = plugin("vaeflow-broken", "raise AssertionError('imported')")
     folders = [broken] + [plugin(f"vaeflow-p{i}", "import torch\n" + GOOD) for i in range(19)]
     for i, folder in enumerate(folders):

@@ -1,4 +1,4 @@
-"""Parts by name: whose they are, which one is meant, and what is said where none is."""
+"""Parts by name: their owners, a name with several owners, and an unknown name."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_a_name_finds_its_part(registry):
     assert registry.get("posterior", "vaeflow/iaf") == part("iaf")
 
 
-def test_the_built_in_wins_its_own_name_and_the_other_stays_within_reach(registry):
+def test_a_built_in_keeps_its_name_and_the_other_has_a_longer_one(registry):
     assert registry.get("posterior", "planar").distribution == "vaeflow"
     assert registry.get("posterior", "vaeflow-x/planar").distribution == "vaeflow-x"
 
 
-def test_two_owners_are_an_error_at_use_that_names_both_and_the_cure(registry, one_sentence):
+def test_a_name_of_two_owners_is_an_error_with_both_and_the_cure(registry, one_sentence):
     with pytest.raises(ConfigError) as caught:
         registry.get("posterior", "spline")
     message = str(caught.value)
@@ -60,7 +60,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_the_list(
     assert "there are iaf, planar, spline" in str(caught.value)
 
 
-def test_a_name_like_no_other_gets_no_suggestion(registry):
+def test_a_name_unlike_all_others_gets_no_suggestion(registry):
     with pytest.raises(ConfigError, match="unknown posterior; there are iaf, planar, spline"):
         registry.get("posterior", "qqqq")
 
@@ -82,7 +82,7 @@ def test_parts_are_listed_by_name_the_built_in_first(registry):
     assert all(registry.parts(kind) == [] for kind in KINDS if kind != "posterior")
 
 
-def test_a_distribution_cannot_take_one_name_twice_and_nothing_of_it_stays(registry):
+def test_a_name_registered_twice_registers_nothing(registry):
     before = registry.parts("posterior")
     with pytest.raises(PluginError, match=r"vaeflow-z registers posterior 'b' twice: rename one"):
         registry.add(part("a", "vaeflow-z"), part("b", "vaeflow-z"), part("b", "vaeflow-z"))
@@ -91,7 +91,7 @@ def test_a_distribution_cannot_take_one_name_twice_and_nothing_of_it_stays(regis
     assert registry.parts("posterior") == before
 
 
-def test_a_part_is_imported_when_it_is_loaded_and_not_before(monkeypatch):
+def test_a_part_is_imported_only_when_it_is_loaded(monkeypatch):
     module = types.ModuleType("lazy_module")
     module.Mine = type("Mine", (ELBO,), {})
     mine = part("mine", target="lazy_module:Mine", kind="objective")
@@ -125,7 +125,7 @@ def test_a_part_that_cannot_be_imported_names_its_distribution(
     assert "repair or reinstall vaeflow-x" in message
 
 
-def test_an_interrupt_while_a_part_is_imported_is_no_failure_of_the_part(tmp_path, monkeypatch):
+def test_an_interrupt_during_an_import_is_not_blamed_on_the_part(tmp_path, monkeypatch):
     (tmp_path / "interrupted_import.py").write_text("raise KeyboardInterrupt")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(KeyboardInterrupt):

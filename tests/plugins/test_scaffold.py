@@ -1,4 +1,4 @@
-"""`vaeflow plugins new`: what it writes installs, passes its own tests and trains."""
+"""`vaeflow plugins new`: the package installs, passes its own tests and trains."""
 
 import ast
 import os
@@ -70,14 +70,14 @@ def test_the_prefix_of_the_distribution_may_be_given(name, tmp_path):
         ("flow", "posteriors", "did you mean 'posterior'?"),
     ],
 )
-def test_what_cannot_be_a_name_is_refused(name, kind, told, tmp_path, one_sentence):
+def test_a_wrong_name_is_refused(name, kind, told, tmp_path, one_sentence):
     with pytest.raises(ConfigError, match=re.escape(told)) as refused:
         write(name, kind, tmp_path)
     one_sentence(str(refused.value))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_of_another_kind_is_free(tmp_path):
+def test_a_built_in_name_of_another_kind_may_be_used(tmp_path):
     assert write("planar", "encoder", tmp_path)
 
 
@@ -97,7 +97,7 @@ def test_nothing_is_overwritten(what, tmp_path, one_sentence, snapshot):
     assert snapshot(tmp_path) == before
 
 
-def test_the_destination_is_made(tmp_path):
+def test_a_missing_destination_is_made(tmp_path):
     write("skew", "prior", tmp_path / "some" / "where")
     assert (tmp_path / "some" / "where" / "vaeflow-skew" / "pyproject.toml").is_file()
 
@@ -129,12 +129,12 @@ def test_the_package_is_as_readable_as_any_directory(tmp_path):
     assert (tmp_path / "vaeflow-skew").stat().st_mode == mode
 
 
-# ---- what is written ----------------------------------------------------------------------------
+# ---- the package --------------------------------------------------------------------------------
 
 
 @kinds
 @pytest.mark.parametrize("name", ["a", "skew-2d", "a-name-of-exactly-thirty-chars"])
-def test_what_is_written_is_clean_python(kind, name, tmp_path):
+def test_the_package_is_clean_python(kind, name, tmp_path):
     write(name, kind, tmp_path)
     for command in ("check", "format --check"):
         words = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", tmp_path]
@@ -174,7 +174,7 @@ def test_the_class_hides_nothing_that_its_module_uses(name, kind, wanted):
 
 
 @kinds
-def test_the_metadata(kind):
+def test_the_metadata_names_the_plugin_and_its_requirements(kind):
     files = render("skew", kind)
     about = tomllib.loads(files[Path("pyproject.toml")])
     project = about["project"]

@@ -164,7 +164,7 @@ def test_members_of_classes_exist(page):
             assert member in members().get(name, ()), f"{page.name} names {name}.{member}"
 
 
-def test_the_page_of_the_floors_tells_the_linters_layers():
+def test_the_page_lists_the_floors_of_the_linter():
     page = (ROOT / "docs/architecture.md").read_text("utf-8")
     rows = re.findall(r"^\| \d+ \| (.*?) \|", page, re.M)
     told = [set(re.findall(r"`(\w+)/?`", row)) for row in rows]
@@ -181,7 +181,7 @@ def section(page, title):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "package"])
-def test_every_check_is_documented_by_its_own_words(kind):
+def test_every_check_is_documented_by_its_meaning(kind):
     from vaeflow.testing import checks
 
     def row(check):
@@ -200,7 +200,7 @@ def test_every_kind_of_part_is_documented():
 
 
 def test_every_hook_is_documented_with_its_arguments():
-    """tests/training/test_hooks.py calls each of them."""
+    """tests/training/observers/test_plugin_hooks.py calls each of them."""
     text = (ROOT / "docs/hooks.md").read_text("utf-8")
     documented = re.findall(r"^\| `(vaeflow_\w+\(.*?\))` \|", text, re.M)
     specified = [
@@ -221,7 +221,7 @@ def test_every_state_and_variable_of_plugins_is_documented():
         assert f"`{option}" in text
 
 
-def test_the_page_of_the_parts_names_each_of_them_and_no_other():
+def test_the_page_of_the_parts_lists_the_built_in_parts():
     page = (ROOT / "docs/parts.md").read_text("utf-8")
     titles = {
         "Posteriors": {"posterior"},

@@ -1,4 +1,4 @@
-"""What the tests of the published data sets share: no network, and a cache of their own."""
+"""For the tests of published data sets: no network, and a cache of their own."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_each_file_is_a_split(save):
     ],
     ids=["carriage returns", "spaces at the end", "no last line end", "tabs"],
 )
-def test_white_space_is_free(save, change):
+def test_white_space_does_not_matter(save, change):
     splits = BinarizedMNIST(save(*(change(amat(bits)) for bits in BITS))).load()
     assert np.array_equal(splits.train.reshape(-1, 784), BITS[0])
 
@@ -82,7 +82,7 @@ LINE = amat(BITS[1][:1])
     ],
     ids=["empty", "short", "long", "a two", "a letter", "an empty line", "decimals", "a page"],
 )
-def test_a_line_that_is_no_image_is_named(save, valid, told, one_sentence):
+def test_a_line_without_an_image_is_named(save, valid, told, one_sentence):
     root = save(amat(BITS[0]), valid, amat(BITS[2]))
     with pytest.raises(DataError, match=told) as caught:
         BinarizedMNIST(root).load()
@@ -98,7 +98,7 @@ def test_the_published_checksums_are_compared(tmp_path, cache, one_sentence):
     one_sentence(str(caught.value))
 
 
-def test_it_keeps_the_laws_of_a_dataset(save, monkeypatch):
+def test_it_passes_the_checks_of_a_dataset(save, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(save(*map(amat, BITS))))
     check("dataset", BinarizedMNIST)
 

@@ -34,7 +34,7 @@ def save(tmp_path, monkeypatch, cache):
 
 
 def test_objects_are_upright_and_one(save):
-    """What the code of Sylvester flows does, with NumPy alone."""
+    """Read the arrays as the code of Sylvester flows does, with NumPy alone."""
     root = save()
     raw = loadmat(root / NAME)
     for (_, x), (name, n) in zip(Caltech101Silhouettes(root).load(), SIZES.items(), strict=True):
@@ -45,7 +45,7 @@ def test_objects_are_upright_and_one(save):
         assert np.array_equal(x.reshape(n, 784), expected)
 
 
-def test_it_keeps_the_laws_of_a_dataset(save, monkeypatch):
+def test_it_passes_the_checks_of_a_dataset(save, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(save()))
     check("dataset", Caltech101Silhouettes)
 

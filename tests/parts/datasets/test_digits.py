@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from vaeflow.parts.datasets.digits import Digits
 
 
-def test_all_digits_are_there_once_scaled_to_grey():
+def test_every_digit_is_in_one_split_and_scaled_to_grey():
     splits = Digits().load()
     assert [len(x) for _, x in splits] == [1297, 200, 300]
     assert splits.data_shape == (1, 8, 8)

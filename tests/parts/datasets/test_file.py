@@ -82,7 +82,7 @@ def test_fortran_order_is_read_in_the_right_order(save):
     assert np.array_equal(splits.train.numpy(), X)
 
 
-def test_a_number_too_large_for_float32_is_left_to_the_check_of_values(save):
+def test_overflow_of_float32_is_left_to_the_check_of_values(save):
     splits = File(path=save("x.npy", np.full((5, 2), 1e300))).load()
     assert torch.isinf(splits.train).all()
 
@@ -114,7 +114,7 @@ def test_the_path_is_found_below_the_data_root(save, tmp_path):
     ids=["empty", "no values", "1-D", "0-D", "few", "complex", "text", "bytes", "dates", "fields"],
 )
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
-def test_an_array_that_is_no_data(save, array, told, name, one_sentence):
+def test_an_array_that_cannot_be_data_is_refused(save, array, told, name, one_sentence):
     path = save(name, array)
     message = complaint(path)
     one_sentence(message)
@@ -142,7 +142,7 @@ def test_an_object_array_is_not_unpickled(tmp_path, name, one_sentence):
     assert not canary.exists()
 
 
-def test_splits_that_leave_nothing_to_train_on(save, one_sentence):
+def test_splits_without_training_data_are_refused(save, one_sentence):
     path = save("x.npy", X)
     with pytest.raises(ConfigError, match=r"leave no training data.*below 1") as caught:
         File(path=path, validation=0.6, test=0.6)
@@ -165,7 +165,7 @@ def test_splits_that_leave_nothing_to_train_on(save, one_sentence):
     ],
     ids=["missing", "extra", "others", "none", "shape", "empty"],
 )
-def test_arrays_that_are_no_splits(save, named, told, one_sentence):
+def test_arrays_with_other_names_are_refused(save, named, told, one_sentence):
     message = complaint(save("x.npz", **named))
     one_sentence(message)
     assert told in message
@@ -197,7 +197,7 @@ TERABYTES = npy(X[:2], "(1000000, 1000, 1000)")
     ],
     ids=range(10),
 )
-def test_a_damaged_npy_file(tmp_path, content, told, one_sentence):
+def test_a_damaged_npy_file_is_refused(tmp_path, content, told, one_sentence):
     path = tmp_path / "x.npy"
     path.write_bytes(content)
     message = complaint(path)
@@ -213,19 +213,19 @@ def zipped(path: Path, members: dict[str, bytes], how: int = zipfile.ZIP_DEFLATE
     return path
 
 
-def test_a_zip_file_without_arrays(tmp_path, one_sentence):
+def test_a_zip_file_without_arrays_is_refused(tmp_path, one_sentence):
     message = complaint(zipped(tmp_path / "x.npz", {"notes.txt": b"hello"}))
     one_sentence(message)
     assert "its member 'notes.txt' is no array" in message
 
 
-def test_a_header_that_promises_terabytes_allocates_none(tmp_path, one_sentence):
+def test_a_header_that_promises_terabytes_allocates_nothing(tmp_path, one_sentence):
     message = complaint(zipped(tmp_path / "x.npz", {"train.npy": TERABYTES}))
     one_sentence(message)
     assert "is not a readable" in message
 
 
-def test_no_more_is_unpacked_than_allowed(tmp_path, monkeypatch, one_sentence):
+def test_unpacking_stops_at_the_limit(tmp_path, monkeypatch, one_sentence):
     monkeypatch.setattr("vaeflow.parts.datasets.file._LIMIT", 10_000)
     path = zipped(tmp_path / "x.npz", {"x.npy": npy(np.zeros((100, 50)), "(100, 50)")})
     assert path.stat().st_size < 1_000
@@ -276,7 +276,7 @@ def test_the_rows_of_a_parquet_file_are_examples(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an extra, is not installed")
     from pyarrow import parquet
 
-    path = tmp_path / "table"  # what it is stands in its bytes
+    path = tmp_path / "table"  # the bytes tell the format, not the name
     parquet.write_table(pyarrow.table({c: X[:, i, 0] for i, c in enumerate("abc")}), path)
     splits = File(path=path).load()
     assert [len(x) for _, x in splits] == [32, 4, 4]
@@ -293,7 +293,7 @@ def test_the_rows_of_a_parquet_file_are_examples(tmp_path):
     ],
     ids=["cell", "few", "empty"],
 )
-def test_a_csv_file_that_cannot_be_used(tmp_path, content, told, one_sentence):
+def test_a_csv_file_that_cannot_be_used_is_refused(tmp_path, content, told, one_sentence):
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     message = complaint(path)
@@ -302,7 +302,7 @@ def test_a_csv_file_that_cannot_be_used(tmp_path, content, told, one_sentence):
     assert told in message
 
 
-def test_a_file_that_is_missing(tmp_path, one_sentence):
+def test_a_missing_file_is_refused(tmp_path, one_sentence):
     for path in (tmp_path / "none.npy", tmp_path):
         message = complaint(path)
         one_sentence(message)

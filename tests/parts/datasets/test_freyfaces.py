@@ -24,8 +24,8 @@ def root(tmp_path, cache):
 
 
 @pytest.mark.parametrize("seed", [123, 321, 231])
-def test_the_split_is_that_of_the_code_of_sylvester_flows(root, seed):
-    """What its code does, with NumPy alone: shuffle the rows in place, and cut."""
+def test_the_split_equals_that_of_the_code_of_sylvester_flows(root, seed):
+    """Split as that code does, with NumPy alone: shuffle the rows in place, and cut."""
     splits = FreyFaces(root, seed=seed).load()
     rows = FACES / 255.0
     np.random.RandomState(seed).shuffle(rows)
@@ -49,7 +49,7 @@ def test_grey_levels_are_whole_numbers_of_255(tmp_path, cache, version):
     assert torch.equal(levels.round(), torch.round(levels, decimals=4))
 
 
-def test_it_keeps_the_laws_of_a_dataset(root, monkeypatch):
+def test_it_passes_the_checks_of_a_dataset(root, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(root))
     check("dataset", FreyFaces)
 
@@ -75,7 +75,7 @@ def test_another_file_is_refused(tmp_path, cache, ff, told, one_sentence):
     one_sentence(str(caught.value))
 
 
-def test_the_second_source_is_asked_where_the_first_sends_a_page(root, cache, monkeypatch):
+def test_the_second_source_is_asked_if_the_first_sends_a_page(root, cache, monkeypatch):
     asked = []
 
     def retrieve(url, known_hash, fname, path):

@@ -132,12 +132,12 @@ class TestValues:
             (splits.train[0] * 255).round(), expected.reshape(4, 6, channels).transpose(2, 0, 1)
         )
 
-    def test_jpeg_files_are_near_what_was_saved(self, tmp_path):
+    def test_jpeg_files_are_close_to_the_saved_image(self, tmp_path):
         smooth = np.broadcast_to(np.linspace(0, 250, 16).astype(np.uint8), (3, 16, 16))
         splits = Images(path=save(tmp_path, smooth, ".jpg")).load()
         assert (splits.train * 255 - torch.tensor(smooth[0])).abs().max() < 5
 
-    def test_images_are_turned_as_their_orientation_says(self, tmp_path):
+    def test_images_are_turned_by_their_orientation(self, tmp_path):
         image = Image.fromarray(GREY[0])
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned to the right by whoever shows it
@@ -193,7 +193,7 @@ class TestSize:
         assert validate(Images, {"path": "x", "size": text}, "dataset")["size"] == size
 
     @pytest.mark.parametrize("text", ["0", "8,-8", "1,2,3", "[]", "large"])
-    def test_what_is_no_size_is_refused(self, text, one_sentence):
+    def test_a_wrong_size_is_refused(self, text, one_sentence):
         with pytest.raises(ConfigError, match=r"^--dataset\.size: got ") as caught:
             validate(Images, {"path": "x", "size": text}, "dataset")
         one_sentence(str(caught.value))
@@ -221,7 +221,7 @@ class TestSplits:
         monkeypatch.setattr(os, "walk", backwards)
         assert Images(path=path).load().fingerprint() == splits.fingerprint()
 
-    def test_folders_of_that_name_are_the_splits(self, tmp_path):
+    def test_folders_named_after_splits_are_the_splits(self, tmp_path):
         for name, part in {
             "train": GREY[:14],
             "validation": GREY[14:17],
@@ -259,7 +259,7 @@ class TestSplits:
         together = torch.cat([x for _, x in Images(path=root).load()])
         assert rows(together) == sorted(image.tobytes() for image in GREY)
 
-    def test_a_split_that_is_missing_is_told(self, tmp_path, one_sentence):
+    def test_a_missing_split_is_an_error(self, tmp_path, one_sentence):
         save(tmp_path / "train", GREY)
         save(tmp_path / "test", GREY)
         message = complaint(tmp_path)
@@ -277,12 +277,12 @@ class TestSplits:
         moved = Images(tmp_path / "moved", path=tmp_path / "pictures")
         assert moved.load().data_shape == (1, 4, 6)
 
-    def test_it_keeps_the_laws_of_a_dataset(self, tmp_path):
+    def test_it_passes_the_checks_of_a_dataset(self, tmp_path):
         check("dataset", partial(Images, path=save(tmp_path, COLOUR)))
 
 
 class TestRefusals:
-    def test_a_folder_that_is_missing_or_without_images(self, tmp_path, one_sentence):
+    def test_a_folder_that_is_missing_or_empty_is_refused(self, tmp_path, one_sentence):
         file = put(tmp_path / "x.png", Image.fromarray(GREY[0]))
         for path in (tmp_path / "none", file):
             message = complaint(path)
@@ -293,7 +293,7 @@ class TestRefusals:
         one_sentence(message)
         assert message.startswith(f"{tmp_path / 'empty'} holds no image: files .bmp, .gif, ")
 
-    def test_too_few_images_and_too_much_held_back(self, tmp_path, one_sentence):
+    def test_too_few_images_and_too_large_fractions_are_refused(self, tmp_path, one_sentence):
         message = complaint(save(tmp_path, GREY[:2]))
         one_sentence(message)
         assert "holds 2 examples, of which 1 go to validation and 1 to the test" in message
@@ -305,7 +305,7 @@ class TestRefusals:
         [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + bytes(30), b"GIF89a"],
         ids=["empty", "text", "damaged", "cut off"],
     )
-    def test_a_file_that_is_no_image_is_named(self, tmp_path, content, one_sentence):
+    def test_a_file_without_an_image_is_named(self, tmp_path, content, one_sentence):
         bad = save(tmp_path, GREY) / "bad.png"
         bad.write_bytes(content)
         message = complaint(tmp_path)
@@ -323,7 +323,7 @@ class TestRefusals:
         assert message.startswith(f"{bad} is not a readable image (")
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-    def test_more_than_eight_bits_are_refused_not_clipped(self, tmp_path, dtype, one_sentence):
+    def test_more_than_eight_bits_are_refused_and_not_clipped(self, tmp_path, dtype, one_sentence):
         bad = put(tmp_path / "x.tif", Image.fromarray(GREY[0].astype(dtype) * 200))
         message = complaint(tmp_path)
         one_sentence(message)
@@ -352,14 +352,14 @@ class TestRefusals:
         one_sentence(message)
         assert "(it has 16 bits a channel, not 8)" in message
 
-    def test_no_image_larger_than_allowed_is_decoded(self, tmp_path, monkeypatch, one_sentence):
+    def test_an_image_above_the_limit_is_not_decoded(self, tmp_path, monkeypatch, one_sentence):
         put(tmp_path / "bomb.png", Image.new("1", (9000, 9000)))
         monkeypatch.setattr(ImageOps, "exif_transpose", lambda i: pytest.fail("it was decoded"))
         message = complaint(tmp_path)
         one_sentence(message)
         assert "(it has 9000×9000 pixels, more than 67,108,864)" in message
 
-    def test_no_more_is_read_than_fits(self, tmp_path, monkeypatch, one_sentence):
+    def test_images_above_the_memory_limit_are_refused(self, tmp_path, monkeypatch, one_sentence):
         monkeypatch.setattr("vaeflow.parts.datasets.images._LIMIT", 1_000)
         message = complaint(save(tmp_path, GREY))
         one_sentence(message)

@@ -71,7 +71,7 @@ def test_the_last_10000_validate_on_request(root):
 
 @pytest.mark.parametrize("folder", [".", "mnist", "MNIST/raw"])
 @pytest.mark.parametrize("pack", [None, 1, 9])
-def test_files_pass_however_they_are_packed_and_in_the_usual_folders(tmp_path, folder, pack):
+def test_files_pass_in_any_packing_and_in_the_usual_folders(tmp_path, folder, pack):
     place = tmp_path / "data" / folder
     place.mkdir(parents=True)
     for name, images in IMAGES.items():
@@ -83,7 +83,7 @@ def test_files_pass_however_they_are_packed_and_in_the_usual_folders(tmp_path, f
     assert len(MNIST(tmp_path / "data").load().test) == 7
 
 
-def test_the_variable_names_the_root_unless_the_option_does(root, tmp_path, monkeypatch):
+def test_the_option_for_the_root_goes_before_the_variable(root, tmp_path, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(root))
     assert len(MNIST().load().test) == 7
     with pytest.raises(DataError, match="elsewhere holds no train-images"):
@@ -113,7 +113,7 @@ def test_a_corrupt_file_is_refused(root, content, told, one_sentence):
     one_sentence(message)
     assert message.startswith(f"{path} {told}")
     assert "fetch the file again" in message
-    assert path.read_bytes() == content  # what the user brought is left alone
+    assert path.read_bytes() == content  # the user's own file is left alone
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_without_a_root_the_files_are_fetched_once(mirror, tmp_path):
 
 
 @pytest.mark.parametrize("first", [ConnectionError("down"), b"<html>404</html>"], ids=type)
-def test_the_second_source_is_asked_where_the_first_fails(mirror, first):
+def test_the_second_source_is_asked_if_the_first_fails(mirror, first):
     web = mirror(ossci=first, cvdf=b"")
     assert len(MNIST().load().test) == 7
     assert ["ossci" in url for url in web.asked] == [True, False, True, False]
@@ -203,9 +203,7 @@ def test_a_copy_that_was_corrupted_in_the_cache_is_fetched_again(mirror, tmp_pat
     assert len(web.asked) == 2
 
 
-def test_no_source_at_all_is_told_with_both_reasons_and_leaves_no_file(
-    mirror, tmp_path, one_sentence
-):
+def test_without_a_source_both_reasons_are_told_and_no_file_is_left(mirror, tmp_path, one_sentence):
     mirror(ossci=ConnectionError("down"), cvdf=b"<html>404</html>")
     with pytest.raises(DataError) as caught:
         MNIST().load()
@@ -232,7 +230,7 @@ class TestSuccessors:
         monkeypatch.setattr(request.param, "origin", origin)
         return request.param
 
-    def test_splits_and_options_are_mnists(self, successor, root):
+    def test_splits_and_options_are_those_of_mnist(self, successor, root):
         for validation in (5000, 10000):
             splits = successor(root, validation=validation).load()
             expected = MNIST(root, validation=validation).load()
@@ -245,7 +243,7 @@ class TestSuccessors:
         assert len(successor(tmp_path / "data").load().test) == 7
 
     @pytest.mark.parametrize("again", [FashionMNIST, KMNIST])
-    def test_files_of_mnist_are_not_taken_for_theirs(self, root, again, one_sentence):
+    def test_files_of_mnist_are_refused(self, root, again, one_sentence):
         with pytest.raises(DataError, match=f"has MD5 .* but {again.origin.title}'s") as caught:
             again(root).load()
         one_sentence(str(caught.value))
@@ -255,7 +253,7 @@ class TestSuccessors:
         with pytest.raises(DataError, match=r"holds no train-images-idx3-ubyte\.gz"):
             again(root).load()
 
-    def test_they_are_fetched_into_the_cache(self, successor, root, tmp_path, monkeypatch):
+    def test_files_are_fetched_into_the_cache(self, successor, root, tmp_path, monkeypatch):
         def archive(url, known_hash, fname, path):
             path.mkdir(parents=True, exist_ok=True)
             return (path / fname).write_bytes((root / fname).read_bytes()) and path / fname
@@ -265,7 +263,7 @@ class TestSuccessors:
         (folder,) = (tmp_path / "cache").iterdir()
         assert folder.name == successor.origin.folder
 
-    def test_each_has_a_place_of_its_own_and_two_sources(self):
+    def test_each_data_set_has_its_own_folder_and_two_sources(self):
         parts = (MNIST, FashionMNIST, KMNIST)
         assert len({part.origin.folder for part in parts}) == 3
         for part in parts:

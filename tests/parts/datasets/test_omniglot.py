@@ -29,8 +29,8 @@ def _offline(cache):
     pass
 
 
-def test_the_split_is_that_of_the_code_of_the_iwae(root):
-    """What its code does, with NumPy alone: shuffle rows with seed 123, hold the last back."""
+def test_the_split_equals_that_of_the_code_of_the_iwae(root):
+    """Split as that code does, with NumPy alone: shuffle rows with seed 123, hold the last back."""
     splits = Omniglot(root).load()
     raw = loadmat(root / "chardata.mat")
 
@@ -46,7 +46,7 @@ def test_the_split_is_that_of_the_code_of_the_iwae(root):
     assert splits.train.is_contiguous()
 
 
-def test_it_keeps_the_laws_of_a_dataset(root, monkeypatch):
+def test_it_passes_the_checks_of_a_dataset(root, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(root))
     check("dataset", Omniglot)
 
@@ -82,7 +82,7 @@ def test_its_checksum_is_recorded(root, cache, caplog):
     assert "no published checksum of chardata.mat is known" in caplog.text
 
 
-def test_a_missing_file_is_told(tmp_path, one_sentence):
+def test_a_missing_file_is_an_error(tmp_path, one_sentence):
     with pytest.raises(DataError, match=r"holds no chardata\.mat: give the directory") as caught:
         Omniglot(tmp_path).load()
     one_sentence(str(caught.value))

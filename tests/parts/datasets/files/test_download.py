@@ -22,7 +22,7 @@ def origin(checksum: str | None = None, **more) -> Origin:
 
 
 def read(path: Path) -> bytes:
-    """Stand in for a reader: what is not the data is no file of the format."""
+    """Stand in for a reader, which refuses everything but the data."""
     content = path.read_bytes()
     if not content.startswith(b"the"):
         raise DataError(f"{path} cannot be read: fetch the file again")
@@ -84,23 +84,23 @@ class TestFinding:
         put(tmp_path / "root" / folder / "x.mat")
         assert origin(SHA256, folders=("Things/raw",)).load("x.mat", tmp_path / "root", read)
 
-    def test_a_folder_of_its_own_goes_before_the_root_itself(self, tmp_path):
+    def test_the_data_sets_own_folder_goes_before_the_root(self, tmp_path):
         put(tmp_path / "x.mat", b"the data of another set")
         put(tmp_path / "things" / "x.mat")
         assert origin(SHA256).load("x.mat", tmp_path, read) == CONTENT
 
-    def test_the_variable_names_the_root_unless_the_option_does(self, tmp_path, monkeypatch):
+    def test_the_option_for_the_root_goes_before_the_variable(self, tmp_path, monkeypatch):
         put(tmp_path / "given" / "x.mat")
         monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path / "given"))
         assert origin(SHA256).load("x.mat", None, read) == CONTENT
         assert "elsewhere holds no x.mat" in refusal(origin(SHA256), tmp_path / "elsewhere")
 
-    def test_an_empty_variable_is_none(self, monkeypatch, web):
+    def test_an_empty_variable_names_no_root(self, monkeypatch, web):
         monkeypatch.setenv("VAEFLOW_DATA", "")
         web(CONTENT)
         assert origin(SHA256).load("x.mat", None, read) == CONTENT
 
-    def test_a_missing_file_is_told_with_the_cure(self, tmp_path, one_sentence):
+    def test_a_missing_file_is_an_error_with_the_cure(self, tmp_path, one_sentence):
         message = refusal(origin(SHA256), tmp_path)
         one_sentence(message)
         assert message == (
@@ -126,7 +126,7 @@ class TestVerifying:
         assert f"Things's x.mat has {checksum[:12]}…: fetch the file again" in message
         assert path.read_bytes() == b"the date"
 
-    def test_of_a_packed_file_either_the_archive_or_the_content_is_verified(self, tmp_path):
+    def test_the_archive_or_its_content_is_verified(self, tmp_path):
         archive = gzip.compress(CONTENT, mtime=0)
         put(tmp_path / "x.mat.gz", gzip.compress(CONTENT, 1, mtime=9))
         packed_by_anyone = origin(SHA256, suffix=".gz", unpacked=True)
@@ -136,13 +136,13 @@ class TestVerifying:
         put(tmp_path / "x.mat.gz", archive)
         assert as_published.load("x.mat", tmp_path, lambda path: path.name) == "x.mat.gz"
 
-    def test_a_plain_copy_does_where_its_content_can_be_verified(self, tmp_path):
+    def test_an_unpacked_copy_passes_if_its_content_can_be_verified(self, tmp_path):
         put(tmp_path / "x.mat")
         assert origin(SHA256, suffix=".gz", unpacked=True).load("x.mat", tmp_path, read) == CONTENT
-        # What is published of the archive says nothing of a plain copy, perhaps of another set.
+        # The archive's checksum says nothing of a plain copy, which may be another data set's.
         assert "holds no x.mat.gz" in refusal(origin(SHA256, suffix=".gz"), tmp_path)
 
-    def test_a_file_that_cannot_be_read_is_told(self, tmp_path, monkeypatch, one_sentence):
+    def test_a_file_that_cannot_be_read_is_an_error(self, tmp_path, monkeypatch, one_sentence):
         put(tmp_path / "x.mat")
         with monkeypatch.context() as patch:
             patch.setattr("hashlib.file_digest", lambda *a: (_ for _ in ()).throw(OSError("bad")))
@@ -160,7 +160,7 @@ class TestDownloading:
         assert (cache / "things" / "x.mat").read_bytes() == CONTENT
 
     @pytest.mark.parametrize("first", [ConnectionError("down"), b"the date", b"<html>"], ids=repr)
-    def test_the_second_source_is_asked_where_the_first_fails(self, web, first):
+    def test_the_second_source_is_asked_if_the_first_fails(self, web, first):
         seen = web(first, CONTENT)
         assert origin(SHA256).load("x.mat", None, read) == CONTENT
         assert seen.asked == [f"{source}x.mat" for source in SOURCES]
@@ -171,7 +171,7 @@ class TestDownloading:
         assert origin(SHA256).load("x.mat", None, read) == CONTENT
         assert seen.asked == ["https://first.example/x.mat"]
 
-    def test_no_source_at_all_is_told_with_every_reason_and_leaves_no_file(
+    def test_without_a_source_every_reason_is_told_and_no_file_is_left(
         self, web, cache, one_sentence
     ):
         web(ConnectionError("down"), b"<html>")
@@ -184,7 +184,7 @@ class TestDownloading:
         assert message.endswith("fetch it yourself and name its directory with --data-root")
         assert not list((cache / "things").iterdir())
 
-    def test_a_mistake_of_the_reader_is_no_failure_of_the_source(self, web):
+    def test_an_error_in_the_reader_is_not_blamed_on_the_source(self, web):
         web(CONTENT)
         with pytest.raises(ZeroDivisionError):
             origin(SHA256).load("x.mat", None, lambda path: 1 / 0)
@@ -194,7 +194,7 @@ class TestRecording:
     def record(self, cache: Path) -> Path:
         return cache / "things" / "x.mat.sha256"
 
-    def test_a_checksum_that_nobody_publishes_is_told_and_recorded(self, tmp_path, cache, caplog):
+    def test_an_unpublished_checksum_is_told_and_recorded(self, tmp_path, cache, caplog):
         put(tmp_path / "x.mat")
         assert origin().load("x.mat", tmp_path, read) == CONTENT
         assert self.record(cache).read_text() == f"{SHA256}  x.mat\n"  # as sha256sum -c reads it
@@ -206,7 +206,7 @@ class TestRecording:
         assert origin().load("x.mat", tmp_path, read) == CONTENT
         assert not caplog.messages
 
-    def test_another_file_than_the_recorded_one_is_refused_until_the_record_goes(
+    def test_a_file_unlike_the_record_is_refused_until_the_record_is_deleted(
         self, tmp_path, cache, one_sentence
     ):
         path = put(tmp_path / "x.mat")
@@ -220,7 +220,7 @@ class TestRecording:
         self.record(cache).unlink()
         assert origin().load("x.mat", tmp_path, read) == b"the date"
 
-    def test_what_cannot_be_read_is_not_recorded(self, web, cache):
+    def test_a_file_that_cannot_be_read_is_not_recorded(self, web, cache):
         seen = web(b"<html>", CONTENT)
         assert origin().load("x.mat", None, read) == CONTENT
         assert len(seen.asked) == 2
@@ -242,14 +242,12 @@ class TestRecording:
         assert "could not be downloaded" in message
         assert "was recorded when x.mat was first loaded" in message
 
-    def test_a_damaged_record_is_like_another_checksum(self, tmp_path, cache):
+    def test_a_damaged_record_counts_as_another_checksum(self, tmp_path, cache):
         put(tmp_path / "x.mat")
         put(self.record(cache), b"\xff\xfe nonsense")
         assert f"delete {self.record(cache)}" in refusal(origin(), tmp_path)
 
-    def test_a_cache_that_cannot_be_written_to_is_told_and_hinders_nothing(
-        self, tmp_path, cache, caplog
-    ):
+    def test_a_cache_that_cannot_be_written_costs_a_warning(self, tmp_path, cache, caplog):
         put(tmp_path / "x.mat")
         put(cache, b"a file where the folder should be")
         assert origin().load("x.mat", tmp_path, read) == CONTENT

@@ -25,14 +25,14 @@ PLAIN = HEADER + VALUES.tobytes()
 
 @pytest.mark.parametrize("content", [PLAIN, zipped(PLAIN), zipped(PLAIN[:9]) + zipped(PLAIN[9:])])
 def test_plain_and_gzipped_files_read_the_same(tmp_path, content):
-    file = tmp_path / "images"  # what it is stands in its bytes, not in its name
+    file = tmp_path / "images"  # the bytes tell the format, not the name
     file.write_bytes(content)
     read = read_idx(file)
     assert read.dtype == np.uint8
     assert np.array_equal(read, VALUES)
 
 
-def test_a_single_dimension(tmp_path):
+def test_an_array_of_one_dimension_is_read(tmp_path):
     file = tmp_path / "labels"
     file.write_bytes(b"\x00\x00\x08\x01" + struct.pack(">I", 3) + bytes([7, 8, 9]))
     assert read_idx(file).tolist() == [7, 8, 9]
@@ -56,7 +56,7 @@ def test_a_single_dimension(tmp_path):
     ids=lambda value: value[:12] if isinstance(value, bytes) else "",
 )
 @pytest.mark.parametrize("pack", [bytes, zipped])
-def test_a_file_that_lies_is_refused(tmp_path, content, told, pack, one_sentence):
+def test_a_file_that_contradicts_its_header_is_refused(tmp_path, content, told, pack, one_sentence):
     file = tmp_path / "images"
     file.write_bytes(pack(content))
     with pytest.raises(DataError) as caught:
@@ -87,7 +87,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path, content, one_sentence):
         read_idx(file)
 
 
-def test_a_file_that_is_missing_or_a_folder(tmp_path, one_sentence):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path, one_sentence):
     with pytest.raises(DataError, match=r"does not exist: check --data-root or \$VAEFLOW_DATA"):
         read_idx(tmp_path / "none")
     with pytest.raises(DataError, match=r"cannot be read \(.*Is a directory"):

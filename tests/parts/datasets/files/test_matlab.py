@@ -43,7 +43,7 @@ def test_logical_values_and_packed_files_are_read(path, pack):
     assert np.array_equal(read_mat(path, {"x": (2, 3)}, largest=1)["x"], X > 2)
 
 
-def test_the_name_needs_no_suffix_and_gets_none(tmp_path):
+def test_a_name_without_a_suffix_is_read(tmp_path):
     savemat(tmp_path / "data", {"x": X}, appendmat=False)
     assert read_mat(tmp_path / "data", {"x": (2, 3)}, largest=5)
 
@@ -73,12 +73,12 @@ def test_other_arrays_are_refused(path, arrays, told, one_sentence):
     assert message.endswith("fetch the file again")
 
 
-def test_another_kind_of_number_than_the_wanted_is_refused(path):
+def test_a_kind_of_number_that_is_not_accepted_is_refused(path):
     savemat(path, {"x": X.astype(float)})
     assert "x is 2×3 double, but 2×3 uint8 is needed" in complaint(path, kinds={"uint8"})
 
 
-def test_a_file_that_is_missing_a_folder_or_too_large(path, tmp_path, one_sentence):
+def test_a_missing_file_a_folder_and_a_large_file_are_refused(path, tmp_path, one_sentence):
     message = complaint(path)
     one_sentence(message)
     assert message == f"{path} does not exist: check --data-root or $VAEFLOW_DATA"
@@ -87,13 +87,13 @@ def test_a_file_that_is_missing_a_folder_or_too_large(path, tmp_path, one_senten
     assert "unpacks to more than 100 bytes: it is no file of this set" in complaint(path, limit=100)
 
 
-def test_a_file_of_version_7_3_is_told(path):
+def test_a_file_of_version_7_3_is_refused_by_its_version(path):
     # Its header is that of version 5 with another number, before an HDF5 file.
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack("<H", 0x0200) + b"IM" * 300)
     assert "is not a readable MATLAB file (it is of version 7.3 or later" in complaint(path)
 
 
-def test_what_a_header_promises_is_compared_before_it_is_unpacked(path, monkeypatch):
+def test_the_header_is_checked_before_values_are_unpacked(path, monkeypatch):
     savemat(path, {"x": np.zeros((2000, 2000))}, do_compression=True)
     assert path.stat().st_size < 50_000
     monkeypatch.setattr(
@@ -162,7 +162,7 @@ def test_version_4_is_read_in_the_other_order_of_bytes_too(path):
 
 
 @pytest.mark.parametrize("array", ["text", np.eye(2) * 1j])
-def test_version_4_with_other_than_numbers_is_refused(path, array, one_sentence):
+def test_version_4_without_plain_numbers_is_refused(path, array, one_sentence):
     savemat(path, {"x": array}, format="4")
     message = complaint(path)
     one_sentence(message)
@@ -172,7 +172,7 @@ def test_version_4_with_other_than_numbers_is_refused(path, array, one_sentence)
 @pytest.mark.parametrize(
     "content", [b"", b"<html>not found</html>", b"\x1f\x8b", bytes(9), b"M" * 200]
 )
-def test_what_is_no_such_file(path, content, one_sentence):
+def test_files_of_other_formats_are_refused(path, content, one_sentence):
     path.write_bytes(content)
     message = complaint(path)
     one_sentence(message)
@@ -209,7 +209,7 @@ def test_a_damaged_packed_array_is_refused(path, one_sentence):
     one_sentence(complaint(path))
 
 
-def test_pictures_that_go_down_the_columns_are_turned_upright():
+def test_pictures_stored_by_columns_are_turned_upright():
     picture = np.array([[1, 2, 3], [4, 5, 6]])
     down = picture.ravel(order="F")  # as MATLAB's reshape and x(:) go
     assert np.array_equal(upright(np.stack([down, down + 6]), 2, 3), [picture, picture + 6])

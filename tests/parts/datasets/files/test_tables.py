@@ -52,7 +52,7 @@ class TestCsv:
         path.write_text("x,y,z\n1,2,3")
         assert read_csv(path, limit=LIMIT).shape == (1, 3)
 
-    def test_what_is_not_finite_is_left_to_the_check_of_values(self, path):
+    def test_values_that_are_not_finite_are_left_to_the_check_of_values(self, path):
         path.write_text("nan,1\ninf,-Infinity")
         assert np.isnan(read_csv(path, limit=LIMIT)[0, 0])
 
@@ -105,13 +105,13 @@ class TestCsv:
         ],
         ids=range(11),
     )
-    def test_a_file_that_is_no_table(self, path, content, told, one_sentence):
+    def test_a_file_without_a_table_is_refused(self, path, content, told, one_sentence):
         path.write_bytes(content)
         message = complaint(path)
         one_sentence(message)
         assert told in message
 
-    def test_no_more_is_unpacked_than_allowed(self, path, one_sentence):
+    def test_unpacking_stops_at_the_limit(self, path, one_sentence):
         path.write_bytes(gzip.compress(b"1,2\n" * 100_000))
         message = complaint(path, limit=1000)
         one_sentence(message)
@@ -172,7 +172,7 @@ class TestParquet:
         ],
         ids=["text", "lists", "gap", "nothing"],
     )
-    def test_a_column_of_other_than_numbers_is_named(self, save, columns, told, one_sentence):
+    def test_a_column_without_numbers_is_named(self, save, columns, told, one_sentence):
         path = save(**columns)
         message = complaint(path, read_parquet)
         one_sentence(message)
@@ -189,12 +189,12 @@ class TestParquet:
             one_sentence(message)
             assert "is not a readable Parquet file (" in message
 
-    def test_no_more_is_read_than_allowed(self, save, one_sentence):
+    def test_reading_stops_at_the_limit(self, save, one_sentence):
         message = complaint(save(a=[0] * 1000, b=[0] * 1000), read_parquet, limit=10_000)
         one_sentence(message)
         assert "unpacks to 16,000 bytes, but at most 10,000 are read" in message
 
-    def test_without_pyarrow_the_cure_is_told(self, tmp_path, monkeypatch, one_sentence):
+    def test_without_pyarrow_the_error_names_the_cure(self, tmp_path, monkeypatch, one_sentence):
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         path = tmp_path / "x.parquet"
         message = complaint(path, read_parquet)

@@ -12,7 +12,7 @@ from vaeflow.parts.datasets.files.unpacking import decompressed, reason
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_file_of_just_the_limit_is_read_and_no_larger_one(tmp_path, pack, one_sentence):
+def test_a_file_is_read_up_to_the_limit_and_not_beyond(tmp_path, pack, one_sentence):
     file = tmp_path / "x"
     content = bytes(range(256)) * 8_000  # more than is read at once
     file.write_bytes(pack(content))
@@ -25,7 +25,7 @@ def test_a_file_of_just_the_limit_is_read_and_no_larger_one(tmp_path, pack, one_
     )
 
 
-def test_neither_more_than_the_limit_nor_the_limit_itself_takes_memory(tmp_path):
+def test_memory_grows_with_the_file_and_not_with_the_limit(tmp_path):
     bomb, small = tmp_path / "bomb.gz", tmp_path / "small"
     bomb.write_bytes(gzip.compress(bytes(50_000_000)))
     small.write_bytes(b"x")
