@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Poisson, constraints
 
-from vaeflow.diagnosis.annealing import ACCEPTANCE, annealed, annealed_backwards, schedule
+from vaeflow.diagnosis.annealing import (
+    ACCEPTANCE,
+    Annealing,
+    annealed,
+    annealed_backwards,
+    schedule,
+)
 from vaeflow.distributions.mixture import DiagonalNormalMixture
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.model import VAE
@@ -43,7 +49,9 @@ def test_the_schedule_goes_from_0_to_1_and_is_dense_at_both_ends():
 def test_the_weights_average_to_the_evidence(linear_gaussian, temperatures, chains):
     _, x = linear_gaussian.data(N)
     model = linear_gaussian.model()
-    bound = annealed(model, x, temperatures=temperatures, chains=chains, leapfrog=4, batch=4)
+    bound = annealed(
+        model, x, Annealing(temperatures=temperatures, chains=chains, leapfrog=4, batch=4)
+    )
     assert bound.log_weight.shape == (chains, N)
     log_px = bound.log_px
     assert (log_px.errors < 0.25).all()
@@ -53,7 +61,7 @@ def test_the_weights_average_to_the_evidence(linear_gaussian, temperatures, chai
 def test_the_weights_spread_as_far_as_their_path_lets_them(linear_gaussian):
     """Exact draws at every β are the best there is; HMC's hang together, but not by much."""
     _, x = linear_gaussian.data(N)
-    bound = annealed(linear_gaussian.model(), x, temperatures=60, chains=300, leapfrog=4)
+    bound = annealed(linear_gaussian.model(), x, Annealing(temperatures=60, chains=300, leapfrog=4))
     mean, variance = ideal(linear_gaussian, x, 60)
     log_px = linear_gaussian.log_px(x)
     slack = (log_px - bound.log_weight.mean(0)).mean() / (log_px - mean).mean()
@@ -64,7 +72,7 @@ def test_the_weights_spread_as_far_as_their_path_lets_them(linear_gaussian):
 
 def test_half_of_the_moves_or_more_are_accepted(linear_gaussian):
     _, x = linear_gaussian.data(N)
-    bound = annealed(linear_gaussian.model(), x, temperatures=60, chains=100, leapfrog=4)
+    bound = annealed(linear_gaussian.model(), x, Annealing(temperatures=60, chains=100, leapfrog=4))
     assert bound.acceptance.shape == (N,)
     assert ((bound.acceptance - ACCEPTANCE).abs() < 0.1).all()
 
@@ -75,9 +83,8 @@ def test_backwards_from_the_posterior_the_weights_average_to_one_over_the_eviden
     copies = x.expand(600, *linear_gaussian.shape)
     torch.manual_seed(0)
     z = linear_gaussian.posterior(copies).sample()
-    bound = annealed_backwards(
-        linear_gaussian.model(), copies, z, temperatures=60, chains=2, leapfrog=4, batch=600
-    )
+    options = Annealing(temperatures=60, chains=2, leapfrog=4, batch=600)
+    bound = annealed_backwards(linear_gaussian.model(), copies, z, options)
     assert (bound.acceptance.mean() - ACCEPTANCE).abs() < 0.05
     log_px = linear_gaussian.log_px(x)
     # The two chains of a copy share its z: average them before the error is estimated.
@@ -96,8 +103,8 @@ def test_simulated_data_are_bounded_from_both_sides(linear_gaussian):
     model = linear_gaussian.model()
     options = {"temperatures": 20, "chains": 1, "leapfrog": 4, "batch": 300}
     log_px = linear_gaussian.log_px(x)
-    below = log_px - annealed(model, x, **options).log_px.values
-    above = annealed_backwards(model, x, z, **options).log_px.values - log_px
+    below = log_px - annealed(model, x, Annealing(**options)).log_px.values
+    above = annealed_backwards(model, x, z, Annealing(**options)).log_px.values - log_px
     for gap, backwards in ((below, False), (above, True)):
         best = (ideal(linear_gaussian, x, 20, backwards=backwards)[0] - log_px).mean().abs()
         assert gap.mean() > best + 4 * gap.std() / math.sqrt(len(x))
@@ -126,7 +133,7 @@ def test_the_prior_may_be_any_distribution(linear_gaussian):
     ]
     each = torch.stack([part.log_prob(x.flatten(1)) for part in parts])
     expected = (p.log_weights[:, None] + each).logsumexp(0)
-    log_px = annealed(model, x, temperatures=40, chains=600, leapfrog=4).log_px
+    log_px = annealed(model, x, Annealing(temperatures=40, chains=600, leapfrog=4)).log_px
     assert (log_px.errors < 0.35).all()
     assert ((log_px.values - expected).abs() < 4 * log_px.errors).all()
 
@@ -153,7 +160,7 @@ def test_each_image_has_step_sizes_of_its_own():
     model.double()
     joint = model.latent_prior().log_prob(z) + model.generate(z).log_prob(x)
     expected = joint.logsumexp(0) + math.log(18 / 200_000)
-    bound = annealed(model, x, temperatures=200, chains=200, leapfrog=4)
+    bound = annealed(model, x, Annealing(temperatures=200, chains=200, leapfrog=4))
     assert ((bound.acceptance - ACCEPTANCE).abs() < 0.15).all()
     assert (bound.log_px.errors < 0.4).all()
     assert ((bound.log_px.values - expected).abs() < 4 * bound.log_px.errors).all()
@@ -164,21 +171,24 @@ def test_the_seed_alone_says_what_comes_out(linear_gaussian):
     model = linear_gaussian.model()
     options = {"temperatures": 4, "chains": 3, "leapfrog": 2}
     torch.manual_seed(1)
-    first = annealed(model, x, **options).log_weight
+    first = annealed(model, x, Annealing(**options)).log_weight
     state = torch.get_rng_state()
     torch.manual_seed(2)
-    assert torch.equal(annealed(model, x, **options).log_weight, first)
+    assert torch.equal(annealed(model, x, Annealing(**options)).log_weight, first)
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(annealed(model, x, seed=1, **options).log_weight, first)
+    assert not torch.equal(annealed(model, x, Annealing(seed=1, **options)).log_weight, first)
 
 
 def test_batches_are_done_one_after_the_other(linear_gaussian):
     z, x = linear_gaussian.data(5)
     model = linear_gaussian.model()
     done = []
-    options = {"temperatures": 3, "chains": 2, "leapfrog": 2, "batch": 2, "progress": done.append}
-    for bound in (annealed(model, x, **options), annealed_backwards(model, x, z, **options)):
+    options = Annealing(temperatures=3, chains=2, leapfrog=2, batch=2)
+    for bound in (
+        annealed(model, x, options, progress=done.append),
+        annealed_backwards(model, x, z, options, progress=done.append),
+    ):
         assert bound.log_weight.shape == (2, 5)
         assert bound.acceptance.shape == bound.log_px.values.shape == (5,)
     assert done == [2, 2, 1] * 2
@@ -195,13 +205,13 @@ def test_a_model_in_single_precision_is_left_as_it_was():
     model.decoder = torch.nn.Sequential(model.decoder, torch.nn.Dropout(0.5))
     x = torch.ones(3, 1, 2, 2)
     options = {"temperatures": 4, "chains": 3, "leapfrog": 2}
-    expected = annealed(model.eval(), x, **options).log_weight
+    expected = annealed(model.eval(), x, Annealing(**options)).log_weight
     model.train()
     model.encoder.eval()
     model.decoder.requires_grad_(False)
     before = [p.clone() for p in model.parameters()]
     wanted = [p.requires_grad for p in model.parameters()]
-    log_weight = annealed(model, x, **options).log_weight
+    log_weight = annealed(model, x, Annealing(**options)).log_weight
     assert log_weight.dtype == torch.float64
     assert torch.equal(log_weight, expected)  # without dropout
     assert all(map(torch.equal, before, model.parameters()))
@@ -229,7 +239,7 @@ def test_what_cannot_be_annealed_is_said(linear_gaussian, one_sentence):
     z, x = linear_gaussian.data(3)
     model = linear_gaussian.model()
     with pytest.raises(ConfigError, match="give 2 or more") as error:
-        annealed(model, x, temperatures=1)
+        annealed(model, x, Annealing(temperatures=1))
     one_sentence(str(error.value))
     with pytest.raises(DataError, match="one latent vector for each image") as error:
         annealed_backwards(model, x, z[:2])

@@ -9,7 +9,8 @@ import torch
 
 from vaeflow.config.layers import Layers
 from vaeflow.diagnosis.calibration import simulate
-from vaeflow.diagnosis.diagnose import STAGES, diagnose
+from vaeflow.diagnosis.diagnose import STAGES, DiagnosisOptions, diagnose
+from vaeflow.diagnosis.local_bounds import Optimization
 from vaeflow.distributions.flow import Flow
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError, NonFiniteError
@@ -25,7 +26,7 @@ from vaeflow.runs.diagnosis import families
 N = 8
 FAMILIES = {"identity": lambda f: Identity(3, f), "full-gaussian": lambda f: FullGaussian(3, f)}
 SHORT = {"samples": 1000, "temperatures": 60, "chains": 30, "simulated": 1000}
-LOCAL = {"steps": 250, "lr": 0.05, "rounds": 2, "tolerance": 0.002}
+LOCAL = Optimization(steps=250, lr=0.05, rounds=2, tolerance=0.002)
 
 
 def exactly(values):
@@ -49,7 +50,7 @@ def found(world, stages):
 
     model = world.model(diagonal=True, shift=0.15, spread=1.3)
     x = world.data(N)[1]
-    return diagnose(model, x, FAMILIES, progress=progress, **SHORT, **LOCAL)
+    return diagnose(model, x, FAMILIES, DiagnosisOptions(**SHORT, local=LOCAL), progress=progress)
 
 
 def test_every_figure_is_the_known_one_within_its_error(world, found):
@@ -105,7 +106,9 @@ def test_coarse_annealing_is_below_on_one_side_and_above_on_the_other(world):
     skip = [stage for stage in STAGES if stage != "ais"]
     x = world.data(N)[1]
     model = world.model(spread=1.3)
-    found = diagnose(model, x, {}, samples=1000, temperatures=4, chains=8, skip=skip)
+    found = diagnose(
+        model, x, {}, DiagnosisOptions(samples=1000, temperatures=4, chains=8, skip=skip)
+    )
     _, made = simulate(model, N)
     assert (found.log_px["AIS"].values - world.log_px(x)).mean() < -0.3
     assert (found.bracket.above.values - world.log_px(made)).mean() > 0.3
@@ -149,7 +152,9 @@ def test_what_is_written_is_plain_json(found):
 
 def test_what_is_skipped_is_not_done_and_not_said(world):
     x = world.data(2)[1]
-    found = diagnose(world.model(spread=1.3), x, FAMILIES, samples=2000, skip=STAGES)
+    found = diagnose(
+        world.model(spread=1.3), x, FAMILIES, DiagnosisOptions(samples=2000, skip=STAGES)
+    )
     assert (found.bracket, found.local, found.calibration, found.log_dets) == (None, {}, None, None)
     assert [*found.as_dict()["gaps"]] == ["log_px_by", "log_px", "total"]
     assert [(f.kind, f.subject) for f in found.findings] == [
@@ -188,7 +193,7 @@ def test_a_flow_is_told_map_by_map(world):
     model.posterior = Exact(world)
     skip = [stage for stage in STAGES if stage != "log-dets"]
     x = world.data(4)[1]
-    found = diagnose(model, x, FAMILIES, samples=10, skip=skip)
+    found = diagnose(model, x, FAMILIES, DiagnosisOptions(samples=10, skip=skip))
     torch.testing.assert_close(found.elbo.values, world.log_px(x))  # it is p(z|x) indeed
     widening = -0.5 * world.precision.logdet().item() + 3 * math.log(2)
     assert [(name, estimate.mean) for name, estimate in found.log_dets] == [
@@ -203,7 +208,7 @@ def test_weights_that_score_nothing_are_said(world, one_sentence):
     model.posterior = Identity(3, 6).double()
     torch.nn.init.constant_(model.posterior.head.bias, torch.nan)
     with pytest.raises(NonFiniteError, match="diagnose other --weights") as error:
-        diagnose(model, world.data(2)[1], FAMILIES, samples=10, skip=STAGES)
+        diagnose(model, world.data(2)[1], FAMILIES, DiagnosisOptions(samples=10, skip=STAGES))
     one_sentence(str(error.value))
 
 
@@ -236,5 +241,7 @@ def test_the_noisiest_bound_does_not_stand_for_log_p_of_x(world, monkeypatch):
         lambda *a, **k: type("Annealed", (), {"log_px": lucky}),
     )
     skip = [stage for stage in STAGES if stage != "ais"]
-    found = diagnose(world.model(spread=1.2), x, {}, samples=500, temperatures=2, skip=skip)
+    found = diagnose(
+        world.model(spread=1.2), x, {}, DiagnosisOptions(samples=500, temperatures=2, skip=skip)
+    )
     assert found.gaps.log_px_by == found.bracket.below_by == "IWAE"

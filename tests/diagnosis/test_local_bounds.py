@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaeflow.diagnosis.gaps import split_gap
-from vaeflow.diagnosis.local_bounds import local_bounds
+from vaeflow.diagnosis.local_bounds import Optimization, local_bounds
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.estimates import PerImage, log_weights
 from vaeflow.model import VAE
@@ -85,9 +85,8 @@ def test_the_best_q_of_a_family_is_found_for_each_image(linear_gaussian, make, b
     x[0] += 10  # one image whose posterior is far from all the others'
     gap = linear_gaussian.diagonal_gap if make is identity else 0.0
     done = []
-    local = local_bounds(
-        linear_gaussian.model(), x, make, batch=batch, progress=done.append, **SHORT
-    )
+    options = Optimization(batch=batch, **SHORT)
+    local = local_bounds(linear_gaussian.model(), x, make, options, progress=done.append)
     log_px = linear_gaussian.log_px(x)
     assert sum(done) == N
     assert local.converged
@@ -101,7 +100,7 @@ def test_any_posterior_is_local_to_its_image(linear_gaussian):
     _, x = linear_gaussian.data(N)
     gaps = []
     for make in (identity, lambda features: Planar(3, features, steps=6)):
-        local = local_bounds(linear_gaussian.model(), x, make, rounds=3, **SHORT)
+        local = local_bounds(linear_gaussian.model(), x, make, Optimization(rounds=3, **SHORT))
         gaps.append(linear_gaussian.log_px(x) - local.elbo.values)
     assert (gaps[1] < 0.8 * gaps[0]).all()
     assert gaps[1].mean() < 0.5 * gaps[0].mean()
@@ -113,8 +112,8 @@ def test_the_gap_splits_into_what_family_and_encoder_lose(linear_gaussian):
     model = linear_gaussian.model(diagonal=True, shift=0.15, spread=1.3)
     divergence = linear_gaussian.divergence(model, x)
     amortized, iwae = bounds(model, x, 10_000)
-    local = local_bounds(model, x, identity, rounds=2, **SHORT)
-    richer = local_bounds(model, x, full, rounds=2, **SHORT)
+    local = local_bounds(model, x, identity, Optimization(rounds=2, **SHORT))
+    richer = local_bounds(model, x, full, Optimization(rounds=2, **SHORT))
     log_px = {"IWAE": iwae, "the local IWAE": richer.iwae, "nothing": amortized}
     gaps = split_gap(amortized, local.elbo, log_px, {"full": richer.elbo})
     gap = linear_gaussian.diagonal_gap
@@ -175,7 +174,7 @@ def test_the_model_and_the_generator_are_left_as_they_were(linear_gaussian):
     torch.manual_seed(5)
     state = torch.get_rng_state()
     options = {"steps": 3, "rounds": 2, "samples": 5}
-    first = local_bounds(model, x, identity, **options).elbo.values
+    first = local_bounds(model, x, identity, Optimization(**options)).elbo.values
     assert torch.equal(torch.get_rng_state(), state)
     after = model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -183,13 +182,17 @@ def test_the_model_and_the_generator_are_left_as_they_were(linear_gaussian):
     assert (model.training, model.decoder.training) == (True, False)
     assert (model.decoder.w.requires_grad, model.decoder.c.requires_grad) == (True, False)
     torch.manual_seed(6)
-    assert torch.equal(local_bounds(model, x, identity, **options).elbo.values, first)
-    assert not torch.equal(local_bounds(model, x, identity, seed=1, **options).elbo.values, first)
+    assert torch.equal(local_bounds(model, x, identity, Optimization(**options)).elbo.values, first)
+    assert not torch.equal(
+        local_bounds(model, x, identity, Optimization(seed=1, **options)).elbo.values, first
+    )
 
 
 def test_rounds_that_still_gain_are_not_called_a_plateau(linear_gaussian):
     _, x = linear_gaussian.data(2)
-    local = local_bounds(linear_gaussian.model(), x, identity, steps=5, rounds=2, samples=200)
+    local = local_bounds(
+        linear_gaussian.model(), x, identity, Optimization(steps=5, rounds=2, samples=200)
+    )
     assert not local.converged
     assert local.gain > 0.01
 
@@ -198,10 +201,10 @@ def test_what_cannot_be_optimized_is_said(linear_gaussian, one_sentence):
     _, x = linear_gaussian.data(2)
     model = linear_gaussian.model()
     with pytest.raises(ConfigError, match="give 2 or more") as error:
-        local_bounds(model, x, identity, rounds=1)
+        local_bounds(model, x, identity, Optimization(rounds=1))
     one_sentence(str(error.value))
     with pytest.raises(NonFiniteError, match="give a smaller one") as error:
-        local_bounds(model, x, identity, steps=3, lr=1e6)
+        local_bounds(model, x, identity, Optimization(steps=3, lr=1e6))
     one_sentence(str(error.value))
 
 
@@ -230,10 +233,10 @@ def test_no_flow_is_below_the_gaussian_that_it_contains(gaussian):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, *shape, dtype=torch.float64, generator=generator)
     short = {"steps": 200, "lr": 0.05, "rounds": 2}
-    best = local_bounds(model, x, partial(Identity, latent), **short)
+    best = local_bounds(model, x, partial(Identity, latent), Optimization(**short))
     for flow, options in ((Planar, {}), (IAF, {"steps": 1, "width": 20})):
         make = partial(flow, latent, **options)
-        local = local_bounds(model, x, make, gaussian=best, **short)
+        local = local_bounds(model, x, make, Optimization(**short), gaussian=best)
         closed = (local.elbo - best.elbo).over_images
         slack = 0.03 if flow is IAF else 0.002  # the plain gradient is not done in 400 steps
         assert closed.mean > -3 * closed.monte_carlo_error - slack, flow.__name__
@@ -249,5 +252,5 @@ def test_a_q_that_scores_its_own_draws_alone_has_the_plain_gradient(linear_gauss
 
     monkeypatch.setattr("vaeflow.terms.Terms.log_q_of_path", unknown)
     _, x = linear_gaussian.data(2)
-    local = local_bounds(linear_gaussian.model(), x, identity, rounds=2, **SHORT)
+    local = local_bounds(linear_gaussian.model(), x, identity, Optimization(rounds=2, **SHORT))
     assert within(local.elbo, linear_gaussian.log_px(x) - linear_gaussian.diagonal_gap, slack=0.01)

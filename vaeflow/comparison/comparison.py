@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vaeflow.comparison.findings import cautions, readings, results
@@ -29,7 +30,8 @@ class Comparison:
     groups: tuple[Group, ...]
     versus: Mapping[str, Versus]  # label -> differences; a baseline has none
     unfinished: tuple[Finding, ...] = ()  # a finding on each run that was left out
-    notes: tuple[Finding, ...] = ()  # what was found before the groups were formed
+    notes: tuple[Finding, ...] = ()  # findings that were made on the way
+    written: tuple[Path, ...] = ()  # the files of its report
 
     @property
     def about(self) -> dict[str, Any]:

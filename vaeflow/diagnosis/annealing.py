@@ -26,6 +26,25 @@ _JITTER = 0.2  # of the step size: no trajectory is as long as an orbit each tim
 _STEEPNESS = 4.0  # of the schedule
 
 
+@dataclass(frozen=True, kw_only=True)
+class Annealing:
+    """How images are annealed.
+
+    Attributes:
+        temperatures: T; the bound tightens as 1/T.
+        chains: C.
+        leapfrog: steps of each trajectory, one pass through the decoder and back each.
+        batch: images at a time.
+        seed: the result is a function of it, and of `batch`.
+    """
+
+    temperatures: int = 500
+    chains: int = 16
+    leapfrog: int = 10
+    batch: int = 100
+    seed: int = 0
+
+
 @dataclass(frozen=True)
 class Annealed:
     """What annealing tells of log p(x), for C chains at each of N images."""
@@ -56,12 +75,8 @@ def schedule(temperatures: int) -> Tensor:
 def annealed(
     model: VAE,
     x: Tensor,
+    options: Annealing | None = None,
     *,
-    temperatures: int = 500,
-    chains: int = 16,
-    leapfrog: int = 10,
-    batch: int = 100,
-    seed: int = 0,
     progress: Advance = unseen,
 ) -> Annealed:
     r"""Bound log p(x) of the images x (N, *data_shape) from below.
@@ -76,29 +91,21 @@ def annealed(
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
         x: values that the likelihood can score.
-        temperatures: T; the bound tightens as 1/T.
-        chains: C.
-        leapfrog: steps of each trajectory, one pass through the decoder and back each.
-        batch: images at a time.
-        seed: the result is a function of it, and of `batch`.
+        options: T, C and the rest.
         progress: called with the number of images done.
 
     Raises:
         ConfigError: if there are fewer than two temperatures.
     """
-    return _run(model, x, None, temperatures, chains, leapfrog, batch, seed, progress)
+    return _run(model, x, None, options or Annealing(), progress)
 
 
 def annealed_backwards(
     model: VAE,
     x: Tensor,
     z: Tensor,
+    options: Annealing | None = None,
     *,
-    temperatures: int = 500,
-    chains: int = 16,
-    leapfrog: int = 10,
-    batch: int = 100,
-    seed: int = 0,
     progress: Advance = unseen,
 ) -> Annealed:
     r"""Bound log p(x) from above, for images with an exact posterior sample each.
@@ -126,32 +133,29 @@ def annealed_backwards(
             f"z has the shape {tuple(z.shape)}, but {(len(x), model.posterior.latent)} is expected:"
             " give one latent vector for each image"
         )
-    return _run(model, x, z, temperatures, chains, leapfrog, batch, seed, progress)
+    return _run(model, x, z, options or Annealing(), progress)
 
 
 def _run(
     model: VAE,
     x: Tensor,
     z: Tensor | None,
-    temperatures: int,
-    chains: int,
-    leapfrog: int,
-    batch: int,
-    seed: int,
+    options: Annealing,
     progress: Advance,
 ) -> Annealed:
-    if temperatures < 2:
+    if options.temperatures < 2:
         raise ConfigError(
-            f"--temperatures {temperatures} leaves nothing between prior and posterior: "
+            f"--temperatures {options.temperatures} leaves nothing between prior and posterior: "
             "give 2 or more"
         )
-    betas = schedule(temperatures).tolist()
+    betas = schedule(options.temperatures).tolist()
+    batch, chains = options.batch, options.chains
     weights: list[Tensor] = []
     rates: list[Tensor] = []
-    with Noise(seed, model.device).private("annealing"), frozen(model):
+    with Noise(options.seed, model.device).private("annealing"), frozen(model):
         for start in range(0, len(x), batch):
             images = x[start : start + batch].to(model.device)
-            path = _Path(model, images, leapfrog)
+            path = _Path(model, images, options.leapfrog)
             steps = path.step_sizes(betas, min(chains, _SCOUTS))
             if z is None:
                 log_weight, rate = path.walk(path.prior_point(chains), betas, steps)

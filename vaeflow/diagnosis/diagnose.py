@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from vaeflow.diagnosis.annealing import annealed, annealed_backwards
-from vaeflow.diagnosis.calibration import calibrate, simulate
+from vaeflow.diagnosis.annealing import Annealing, annealed, annealed_backwards
+from vaeflow.diagnosis.calibration import Calibration, calibrate, simulate
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.gaps import Gaps, split_gap
-from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, local_bounds
+from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, Optimization, local_bounds
 from vaeflow.diagnosis.log_dets import log_dets
 from vaeflow.diagnosis.measured import Bracket
 from vaeflow.errors import ConfigError, NonFiniteError
@@ -26,121 +26,168 @@ from vaeflow.parts.abstract import Posterior
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
-from vaeflow.runtime.progress import Advance, OpenBar, no_bar
+from vaeflow.runtime.progress import OpenBar, no_bar
 
 STAGES = ("ais", "gaps", "calibration", "log-dets")
-_BATCH = 10  # images at a time, of what takes long; a bar moves as often
+_BATCH = 10  # images at a time in the long stages; a bar moves as often
 
 Family = Callable[[int], Posterior]  # of a number of features
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisOptions:
+    """How a model is diagnosed.
+
+    Attributes:
+        samples: K of the ELBO and of IWAE.
+        temperatures, chains: of annealed importance sampling, one run for each of three bounds.
+        simulated: images of the calibration.
+        skip: stages that are left out, of `STAGES`.
+        seed: the diagnosis is a function of it.
+        local: how the local q are optimized; their seed is the diagnosis's.
+    """
+
+    samples: int = 5000
+    temperatures: int = 200
+    chains: int = 8
+    simulated: int = 1000
+    skip: Collection[str] = ()
+    seed: int = 0
+    local: Optimization = field(default_factory=lambda: Optimization(batch=_BATCH))
 
 
 def diagnose(
     model: VAE,
     x: Tensor,
     families: Mapping[str, Family],
+    options: DiagnosisOptions | None = None,
     *,
-    samples: int = 5000,
-    temperatures: int = 200,
-    chains: int = 8,
-    simulated: int = 1000,
-    skip: Collection[str] = (),
-    seed: int = 0,
     progress: OpenBar = no_bar,
-    **local: Any,
 ) -> Diagnosis:
-    r"""Split log p(x) − ELBO of the images x (N, *data_shape), and test what it is made of.
+    r"""Split log p(x) − ELBO of the images x (N, *data_shape), and test each part.
 
     .. math:: \log p(x) - \mathrm{ELBO}(q_φ) =
         [\log p(x) - \mathrm{ELBO}(q^*)] + [\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q_φ)]
 
-    (Cremer et al. 2018.) For log p(x) stands the highest of its lower bounds, beyond their noise:
-    IWAE, annealed importance sampling, and the IWAE bounds of the local q. How far below it they
-    are is seen on as many images that the model made itself, which are bounded from above as well.
+    (Cremer et al. 2018.) The highest of the lower bounds, beyond their noise, stands for log p(x):
+    IWAE, annealed importance sampling, and the IWAE bounds of the local q. Its distance from
+    log p(x) is seen on as many images that the model made itself; these have an upper bound too.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
         x: values that the likelihood can score.
-        families: by name, a number of features to a posterior; the model's own is the first.
-        samples: K of the ELBO and of IWAE.
-        temperatures, chains: of annealed importance sampling, one run for each of three bounds.
-        simulated: images of the calibration.
-        skip: stages that are left out, of `STAGES`.
-        seed: the result is a function of it.
+        families: name -> a function from a number of features to a posterior; the model's own
+            family comes first.
+        options: how; by default all stages.
         progress: opens a bar over the images of each stage.
-        local: other options of `local_bounds`, such as `rounds`.
 
     Raises:
         NonFiniteError: if a bound is not a number.
         PluginError: naming the part that fails.
     """
-    n = len(x)
-    options: dict[str, Any] = {"temperatures": temperatures, "chains": chains, "batch": _BATCH}
-    options["seed"] = seed
-
-    def bounds(images: Tensor, what: str) -> tuple[PerImage, PerImage]:
-        with progress(len(images), f"IWAE of {what}") as done:
-            return _bounds(model, images, samples, seed, done)
-
+    options = options or DiagnosisOptions()
+    stages = _Stages(model, x, options, progress)
     with Blame(model, None).at(lambda: "in the diagnosis"):
-        elbo, iwae = bounds(x, "the images")
+        elbo, iwae = stages.bounds(x, "the images")
         log_px, bracket = {"IWAE": iwae}, None
-        if "ais" not in skip:
-            with progress(n, "annealing") as done:
-                log_px["AIS"] = annealed(model, x, progress=done, **options).log_px
-            z, made = simulate(model, n, seed=seed)
-            below = {"IWAE": bounds(made, "simulated images")[1]}
-            with progress(n, "annealing simulated images") as done:
-                below["AIS"] = annealed(model, made, progress=done, **options).log_px
-            with progress(n, "annealing them backwards") as done:
-                above = annealed_backwards(model, made, z, progress=done, **options).log_px
-            by = _surest(below)
-            bracket = Bracket(below[by], by, above)
-        found: dict[str, LocalBounds] = {}
-        names = [] if "gaps" in skip else [*families]
-        options = {"seed": seed, "batch": _BATCH, **local}
-        for name in sorted(names, key=lambda name: name != GAUSSIAN):  # the others start there
-            with progress(n, f"local {name} q") as done:
-                found[name] = local_bounds(
-                    model,
-                    x,
-                    families[name],
-                    gaussian=found.get(GAUSSIAN),
-                    progress=done,
-                    **options,
-                )
-        found = {name: found[name] for name in names}
-        for name in names:
-            log_px[f"IWAE, local {name}"] = found[name].iwae
-        calibration = None
-        if "calibration" not in skip:
-            with progress(simulated, "calibration") as done:
-                calibration = calibrate(model, images=simulated, seed=seed)
-                done(simulated)
+        if "ais" not in options.skip:
+            log_px["AIS"] = stages.annealed(x, "annealing")
+            bracket = stages.bracket()
+        local = {} if "gaps" in options.skip else stages.local(families)
+        log_px |= {f"IWAE, local {name}": bounds.iwae for name, bounds in local.items()}
         return Diagnosis(
-            samples=samples,
+            samples=options.samples,
             elbo=elbo,
             log_px=log_px,
             bracket=bracket,
-            local=found,
-            gaps=_split(elbo, log_px, found),
-            calibration=calibration,
-            log_dets=None if "log-dets" in skip else _log_dets(model, x, seed),
-            active_units=_active(model, x, seed),
+            local=local,
+            gaps=_split(elbo, log_px, local),
+            calibration=None if "calibration" in options.skip else stages.calibration(),
+            log_dets=None if "log-dets" in options.skip else stages.log_dets(),
+            active_units=stages.active_units(),
         )
 
 
-def _bounds(
-    model: VAE, x: Tensor, samples: int, seed: int, done: Advance
-) -> tuple[PerImage, PerImage]:
-    """Return the ELBO and IWAE bound of each image."""
-    parts = evaluate_images(model, x, samples=samples, seed=seed, progress=done)
-    figures = ImageBounds.cat([*parts])
-    if not figures.finite:
-        raise NonFiniteError(
-            f"the bound is not finite (ELBO {figures.elbo.over_images}): look for images or "
-            "weights that the model cannot score, or diagnose other --weights"
+class _Stages:
+    """The measurements of a diagnosis, each under a bar."""
+
+    def __init__(self, model: VAE, x: Tensor, options: DiagnosisOptions, progress: OpenBar) -> None:
+        self.model, self.x, self.options, self.progress = model, x, options, progress
+        self.annealing = Annealing(
+            temperatures=options.temperatures,
+            chains=options.chains,
+            batch=_BATCH,
+            seed=options.seed,
         )
-    return figures.elbo, -figures.nll
+
+    def bounds(self, images: Tensor, what: str) -> tuple[PerImage, PerImage]:
+        """Return the ELBO and the IWAE bound of each image."""
+        samples, seed = self.options.samples, self.options.seed
+        with self.progress(len(images), f"IWAE of {what}") as done:
+            parts = evaluate_images(self.model, images, samples=samples, seed=seed, progress=done)
+            found = ImageBounds.cat([*parts])
+        if not found.finite:
+            raise NonFiniteError(
+                f"the bound is not finite (ELBO {found.elbo.over_images}): look for images or "
+                "weights that the model cannot score, or diagnose other --weights"
+            )
+        return found.elbo, -found.nll
+
+    def annealed(self, images: Tensor, what: str) -> PerImage:
+        """Return the bound of annealed importance sampling, from below."""
+        with self.progress(len(images), what) as done:
+            return annealed(self.model, images, self.annealing, progress=done).log_px
+
+    def bracket(self) -> Bracket:
+        """Return both bounds on log p(x), of as many simulated images."""
+        z, made = simulate(self.model, len(self.x), seed=self.options.seed)
+        below = {
+            "IWAE": self.bounds(made, "simulated images")[1],
+            "AIS": self.annealed(made, "annealing simulated images"),
+        }
+        with self.progress(len(made), "annealing them backwards") as done:
+            above = annealed_backwards(self.model, made, z, self.annealing, progress=done).log_px
+        by = _surest(below)
+        return Bracket(below[by], by, above)
+
+    def local(self, families: Mapping[str, Family]) -> dict[str, LocalBounds]:
+        """Return the bounds under the best q of each family, in the order of the families."""
+        found: dict[str, LocalBounds] = {}
+        options = replace(self.options.local, seed=self.options.seed)
+        for name in sorted(families, key=lambda name: name != GAUSSIAN):  # the others start there
+            with self.progress(len(self.x), f"local {name} q") as done:
+                found[name] = local_bounds(
+                    self.model,
+                    self.x,
+                    families[name],
+                    options,
+                    gaussian=found.get(GAUSSIAN),
+                    progress=done,
+                )
+        return {name: found[name] for name in families}
+
+    def calibration(self) -> Calibration:
+        """Return the ranks of simulated z among draws of q(z|x)."""
+        images = self.options.simulated
+        with self.progress(images, "calibration") as done:
+            found = calibrate(self.model, images=images, seed=self.options.seed)
+            done(images)
+        return found
+
+    def log_dets(self) -> list[tuple[str, Estimate]] | None:
+        """Return the log-determinant of each map, or None if q(z|x) is no flow."""
+        try:
+            return log_dets(self.model, self.x, seed=self.options.seed)
+        except ConfigError:
+            return None
+
+    def active_units(self) -> int | None:
+        """Return the number of active units, or None of a single image."""
+        if len(self.x) < 2:
+            return None
+        device = self.model.device
+        with Noise(self.options.seed, device).private("active units"), frozen(self.model):
+            return active_units(self.model, self.x.to(device))
 
 
 def _surest(bounds: Mapping[str, PerImage]) -> str:
@@ -163,18 +210,3 @@ def _split(
     by = _surest(log_px)
     own, *others = [bounds.elbo for bounds in local.values()] or [elbo]
     return split_gap(elbo, own, {by: log_px[by]}, dict(zip([*local][1:], others, strict=True)))
-
-
-def _log_dets(model: VAE, x: Tensor, seed: int) -> list[tuple[str, Estimate]] | None:
-    """Return the share of each map, or None if q(z|x) is no flow."""
-    try:
-        return log_dets(model, x, seed=seed)
-    except ConfigError:
-        return None
-
-
-def _active(model: VAE, x: Tensor, seed: int) -> int | None:
-    if len(x) < 2:
-        return None
-    with Noise(seed, model.device).private("active units"), frozen(model):
-        return active_units(model, x.to(model.device))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vaeflow.diagnosis.findings import findings
@@ -14,6 +16,9 @@ from vaeflow.evaluation.findings import Finding, sentences
 class Diagnosis(Measured):
     """Where a model loses log p(x) − ELBO, measured and found."""
 
+    about: Mapping[str, Any] = field(default_factory=dict)  # the run, data and weights, if known
+    written: tuple[Path, ...] = ()  # the files that hold it
+
     @property
     def findings(self) -> list[Finding]:
         """Return what follows from the figures, and what they cannot show."""
@@ -24,4 +29,4 @@ class Diagnosis(Measured):
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {**super().as_dict(), "findings": [f.as_dict() for f in self.findings]}
+        return {**self.about, **super().as_dict(), "findings": [f.as_dict() for f in self.findings]}

@@ -34,7 +34,7 @@ class LocalBounds:
     elbo: PerImage
     iwae: PerImage  # from the same draws
     gain: float  # in the mean ELBO by the last round of optimization; the largest of the batches'
-    converged: bool  # no batch gained more than counts
+    converged: bool  # every batch stopped gaining more than `tolerance`, or than its noise
     posteriors: tuple[Posterior, ...] = ()  # of each batch of images
 
     def as_dict(self) -> dict[str, object]:
@@ -52,40 +52,58 @@ class LocalBounds:
         return posterior(_features(posterior.features, next(posterior.parameters()))[:images])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """How the ELBO of each image is maximized over a q of its own.
+
+    Attributes:
+        steps: of each round.
+        rounds: at most; without a plateau the bounds are marked as not converged.
+        lr: the learning rate at the start of the first round.
+        draws: of q for each image and step.
+        samples: K of the bounds that are returned, and of the bounds between rounds.
+        tolerance: in nats per image.
+        batch: images at a time.
+        seed: the result is a function of it, and of `batch`.
+    """
+
+    steps: int = 500
+    rounds: int = 8
+    lr: float = 0.02
+    draws: int = 16
+    samples: int = 2000
+    tolerance: float = 0.01
+    batch: int = 25
+    seed: int = 0
+
+
 def local_bounds(
     model: VAE,
     x: Tensor,
     make_posterior: Callable[[int], Posterior],
+    options: Optimization | None = None,
     *,
     gaussian: LocalBounds | None = None,
-    steps: int = 500,
-    rounds: int = 8,
-    lr: float = 0.02,
-    draws: int = 16,
-    samples: int = 2000,
-    tolerance: float = 0.01,
-    batch: int = 25,
-    seed: int = 0,
     progress: Advance = unseen,
 ) -> LocalBounds:
     r"""Maximize the ELBO of each image over a q of its own, and estimate it by fresh draws.
 
     .. math:: \max_{φ_i} E_{q(z; φ_i)}[\log p(x_i|z) + \log p(z) - \log q(z; φ_i)]
 
-    (Cremer et al. 2018, section 3.) A new posterior of as many features as the batch has images is
-    given one-hot features, so that image i has column i of every layer that the features enter for
-    its own: any posterior is local so, without an encoder. What they do not enter (an option
-    `amortize` "none", the later layers of an IAF) the images of a batch share. Decoder and prior
-    stay as they are.
+    (Cremer et al. 2018, section 3.) No encoder is needed: a new posterior has as many features as
+    the batch has images, and image i gets the i-th one-hot vector, so that each feature column is
+    the image's own set of parameters. Parameters that no feature enters (an option `amortize`
+    "none", the later layers of an IAF) are shared by the images of a batch. Decoder and prior stay
+    as they are.
 
-    Adam follows the path gradient (Roeder et al. 2017), which is 0 at an exact q: the noise of the
-    plain one, times the parameters of 16 planar maps, holds them below the diagonal Gaussian that
-    is one of them. Where q scores its own draws alone, or its maps are networks, the plain one must
-    do.
+    Adam follows the path gradient (Roeder et al. 2017), which is 0 at an exact q. The plain
+    gradient is not, and its noise, times the parameters of 16 planar maps, holds them below the
+    diagonal Gaussian that is one of them. It is followed only where q scores its own draws alone,
+    or where the maps are networks.
 
-    It runs in rounds, in each of which the learning rate falls to 0 along a cosine: from `lr` in
-    the first, and from a quarter of it in the others, which lets noise settle that a restart at the
-    full rate would stir up again. It ends when a round raises the mean ELBO by no more than
+    The optimization runs in rounds. The learning rate falls to 0 along a cosine in each: from `lr`
+    in the first, from a quarter of it in the others, as a restart at the full rate would stir up
+    the noise that has settled. It ends when a round raises the mean ELBO by no more than
     `tolerance` or twice the standard error of that rise. A round that loses is undone, the first
     one too: a flow that is the best Gaussian at the start ends no lower.
 
@@ -93,35 +111,26 @@ def local_bounds(
         model: on the device where it is, in evaluation mode; it ends as it began.
         x: (N, *data_shape).
         make_posterior: features to a posterior, `lambda features: Planar(latent, features)`.
+        options: how the ELBO is maximized.
         gaussian: the bounds of diagonal Gaussians in the same batches, at which every posterior
-            with a `GaussianHead` of the name `head` starts.
-        steps: of each round.
-        rounds: at most; without a plateau the result says that it has not converged.
-        lr: the learning rate at the start of the first round.
-        draws: of q for each image and step.
-        samples: K of the bounds that are returned, and of those between rounds.
-        tolerance: in nats per image.
-        batch: images at a time.
-        seed: the result is a function of it, and of `batch`.
+            with a `GaussianHead` starts.
         progress: called with the number of images done.
 
     Raises:
         ConfigError: if there are fewer than two rounds.
         NonFiniteError: if the optimization leaves the range of the numbers.
     """
-    if rounds < 2:
-        raise ConfigError(f"--rounds {rounds} cannot show a plateau: give 2 or more")
+    options = options or Optimization()
+    if options.rounds < 2:
+        raise ConfigError(f"--rounds {options.rounds} cannot show a plateau: give 2 or more")
     found: list[LocalBounds] = []
-    with Noise(seed, model.device).private("local bounds"), frozen(model):
-        for i, images in enumerate(x.split(batch)):
+    with Noise(options.seed, model.device).private("local bounds"), frozen(model):
+        for i, images in enumerate(x.split(options.batch)):
             images = images.to(model.device)
             posterior = make_posterior(len(images)).to(images)
-            head = getattr(posterior, "head", None)
-            if gaussian is not None and isinstance(head, GaussianHead):
-                best = gaussian.posteriors[i].get_submodule("head")
-                head.load_state_dict(best.state_dict())
-            local = _Local(model, images, posterior, steps, lr, draws, samples, seed)
-            found.append(local.optimize(rounds, tolerance))
+            if gaussian is not None:
+                _start_at(gaussian.posteriors[i], posterior)
+            found.append(_Local(model, images, posterior, options).optimize())
             progress(len(images))
     return LocalBounds(
         elbo=PerImage.cat([part.elbo for part in found]),
@@ -130,6 +139,17 @@ def local_bounds(
         converged=all(part.converged for part in found),
         posteriors=tuple(posterior for part in found for posterior in part.posteriors),
     )
+
+
+def _start_at(gaussian: Posterior, posterior: Posterior) -> None:
+    """Give a posterior the head of the best Gaussian, if it has one such head."""
+    best, own = _heads(gaussian), _heads(posterior)
+    if len(best) == len(own) == 1:
+        own[0].load_state_dict(best[0].state_dict())
+
+
+def _heads(posterior: Posterior) -> list[GaussianHead]:
+    return [part for part in posterior.children() if isinstance(part, GaussianHead)]
 
 
 def _features(images: int, like: Tensor) -> Tensor:
@@ -144,28 +164,18 @@ def _features(images: int, like: Tensor) -> Tensor:
 class _Local:
     """A posterior without an encoder, and its optimization for one batch of images."""
 
-    def __init__(
-        self,
-        model: VAE,
-        x: Tensor,
-        posterior: Posterior,
-        steps: int,
-        lr: float,
-        draws: int,
-        samples: int,
-        seed: int,
-    ) -> None:
-        self.model, self.x, self.posterior = model, x, posterior
-        self.steps, self.lr, self.draws, self.samples = steps, lr, draws, samples
-        self.noise = Noise(seed, x.device)
+    def __init__(self, model: VAE, x: Tensor, posterior: Posterior, options: Optimization) -> None:
+        self.model, self.x, self.posterior, self.options = model, x, posterior, options
+        self.noise = Noise(options.seed, x.device)
         self.features = _features(len(x), x)
-        # ∂ log q/∂z takes L + 1 passes through a flow: too long where these are of networks.
+        # ∂ log q/∂z takes L + 1 passes through a flow: too long where the maps are networks.
         self.path = not any(isinstance(m, Conditioner) for m in posterior.modules())
 
-    def optimize(self, rounds: int, tolerance: float) -> LocalBounds:
+    def optimize(self) -> LocalBounds:
+        lr, tolerance = self.options.lr, self.options.tolerance
         best, log_weight = self.state(), self.log_weights()
-        for i in range(rounds):
-            self.maximize(self.lr / 4 if i else self.lr)
+        for i in range(self.options.rounds):
+            self.maximize(lr / 4 if i else lr)
             after = self.log_weights()
             rise = PerImage.mean(after - log_weight)
             gain = rise.over_images.mean
@@ -176,7 +186,8 @@ class _Local:
             converged = i > 0 and gain <= max(tolerance, 2 * rise.monte_carlo_error)
             if converged:
                 break
-        log_weight = self.log_weights("of the best round")  # the highest of some was chosen by luck
+        # Fresh draws: the best round was selected for a high bound.
+        log_weight = self.log_weights("of the best round")
         elbo, iwae = PerImage.mean(log_weight), PerImage.log_mean_exp(log_weight)
         return LocalBounds(elbo, iwae, gain, converged, (self.posterior,))
 
@@ -185,14 +196,14 @@ class _Local:
         return copy.deepcopy(self.posterior.state_dict())
 
     def maximize(self, lr: float) -> None:
-        """Take one round of steps."""
+        """Take the steps of one round."""
         optimizer = torch.optim.Adam(self.posterior.parameters(), lr=lr)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.options.steps)
         self.posterior.train()
         with torch.enable_grad():
-            for _ in range(self.steps):
+            for _ in range(self.options.steps):
                 optimizer.zero_grad()
-                terms = self.model.terms(self.x, self.posterior(self.features), self.draws)
+                terms = self.model.terms(self.x, self.posterior(self.features), self.options.draws)
                 log_weight = _of_path(terms) if self.path else terms.log_weight
                 (-log_weight.mean()).backward()
                 optimizer.step()
@@ -206,11 +217,11 @@ class _Local:
         """
         with torch.no_grad(), self.noise.private(f"draws of local bounds {which}"):
             q = self.posterior.eval()(self.features)
-            log_weight = log_weights(self.model, self.x, q, samples=self.samples)
+            log_weight = log_weights(self.model, self.x, q, samples=self.options.samples)
         if not log_weight.mean(0).isfinite().all():
             raise NonFiniteError(
                 f"the ELBO of an image under its own {type(self.posterior).__name__} is not "
-                f"finite after a round at the learning rate {self.lr:g}: give a smaller one"
+                f"finite after a round at the learning rate {self.options.lr:g}: give a smaller one"
             )
         return log_weight
 

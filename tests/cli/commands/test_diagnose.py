@@ -142,7 +142,8 @@ def test_without_matplotlib_one_sentence_says_so(cli, plane, here, monkeypatch):
     done = cli("diagnose", plane, *QUICK, *skip, "--out", "out")
     assert done.code == 0
     assert done.err == (
-        "no picture of the posteriors without matplotlib: pip install 'vaeflow[plots]'\n"
+        "Warning: there is no picture of the posteriors without matplotlib: "
+        "pip install 'vaeflow[plots]'\n"
     )
     assert [p.name for p in (here / "out").iterdir()] == ["diagnosis.json"]
 

@@ -87,10 +87,11 @@ def command(
     """
     from vaeflow.benchmark.engines import ENGINES
     from vaeflow.benchmark.grid import FILE, Grid
-    from vaeflow.cli.commands.compare import report
     from vaeflow.cli.progress import counting
     from vaeflow.cli.signals import interruptible
-    from vaeflow.comparison.finished import figures_of, find, trained
+    from vaeflow.cli.tables import print_comparison
+    from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
+    from vaeflow.comparison.finished import figures_of, trained
     from vaeflow.config.files import read_recipe, read_toml
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
@@ -137,17 +138,15 @@ def command(
             err=True,
         )
         return stop.code
-    places, notes = find([out])
-    report(
-        places,
-        plugins,
-        lambda run: importance_samples,
+    options = CompareOptions(
+        samples=importance_samples,
+        evaluate=False,
         baseline=baseline,
         anyway=anyway,
         lenient=True,  # after all the work a report without differences is better than none
         out=out,
-        notes=notes,
     )
+    print_comparison(compare_runs([out], plugins, options))
     if ready < total:
         click.echo(f"{total - ready} of {total} failed; the same command tries again.", err=True)
     return 0 if ready == total else 1

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from vaeflow.cli import options as shared
-from vaeflow.errors import ConfigError
 from vaeflow.plugins.discovery import Selection
-from vaeflow.storage import write_file
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vaeflow.diagnosis.diagnosis import Diagnosis
     from vaeflow.evaluation import Estimate
-    from vaeflow.model import VAE
     from vaeflow.runtime.progress import Advance
 
-_PORTRAITS = 4  # images whose posteriors are drawn
 _MAPS = 8  # of more than these the table has the sum and the largest alone
 _LARGEST = 3
 
@@ -107,57 +100,38 @@ def command(
     The defaults take minutes for a planar flow of the digits, and more for a larger model:
     --images 20 or --skip gaps for a quick look.
     """
-    from vaeflow.diagnosis.diagnose import diagnose
     from vaeflow.evaluation.findings import sentences
     from vaeflow.plugins.loading import load_plugins
-    from vaeflow.runs.build import images_of, load_data
-    from vaeflow.runs.diagnosis import families
+    from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.load import load
-    from vaeflow.version import __version__
 
-    if out is not None:
-        _check_new(out)
-    plugins = load_plugins(selection)
-    plan = Run.open(run).plan(plugins)
-    if data_root is not None:
-        plan = plan.but(data_root=data_root.absolute())
-    config = plan.config
-    chosen = families(plan, richer)
-    model = load(run, device=device, weights=weights, plugins=plugins)
-    x = images_of(load_data(plan), split, config)[:images]
-    found = diagnose(
-        model,
-        x,
-        chosen,
-        samples=importance_samples,
-        temperatures=temperatures,
-        chains=chains,
-        skip=skip,
-        seed=seed,
+    found = diagnose_run(
+        Run.open(run),
+        load_plugins(selection),
+        RunDiagnosisOptions(
+            images=images,
+            samples=importance_samples,
+            temperatures=temperatures,
+            chains=chains,
+            richer=richer,
+            skip=skip,
+            split=split,
+            weights=weights,
+            device=device,
+            data_root=data_root,
+            seed=seed,
+            out=out,
+        ),
         progress=lambda total, what, done=0: _stage(total, what, as_json),
     )
-    report = {
-        "run": run.resolve().name,
-        "dataset": config.dataset.name,
-        "split": split,
-        "binarization": config.binarization,
-        "weights": weights,
-        "seed": seed,
-        "temperatures": temperatures,
-        "chains": chains,
-        "vaeflow": __version__,
-        **found.as_dict(),
-    }
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json.dumps(found.as_dict(), indent=2))
     else:
-        _print(found, f"{len(x):,} images of the {split} data, binarization {config.binarization}")
+        _print(found)
         for sentence in sentences(found.findings):
             click.echo(sentence)
-    if out is not None:
-        for path in _write(out, report, model, x, found, seed):
-            click.echo(f"wrote {path}", err=as_json)
+    for path in found.written:
+        click.echo(f"wrote {path}", err=as_json)
 
 
 @contextmanager
@@ -172,51 +146,13 @@ def _stage(total: int, what: str, as_json: bool) -> Iterator[Advance]:
         click.echo(f"{what}: {time.monotonic() - began:.1f} s", err=as_json)
 
 
-def _check_new(out: Path) -> None:
-    """Refuse what would be overwritten, before the work."""
-    for path in (out / "diagnosis.json", out / "posteriors.png"):
-        if path.exists():
-            raise ConfigError(
-                f"--out {out}: {path} exists, and nothing is overwritten; choose another directory"
-            )
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: the directory {out.parent} does not exist; make it first")
-
-
-def _write(
-    out: Path, report: dict[str, Any], model: VAE, x: Tensor, found: Diagnosis, seed: int
-) -> Iterator[Path]:
-    path = out / "diagnosis.json"
-    write_file(path, json.dumps(report, indent=2) + "\n")
-    yield path
-    if model.posterior.latent != 2:
-        return
-    if importlib.util.find_spec("matplotlib") is None:
-        click.echo(
-            "no picture of the posteriors without matplotlib: pip install 'vaeflow[plots]'",
-            err=True,
-        )
-        return
-    import torch
-
-    from vaeflow.diagnosis.plane import windows
-    from vaeflow.diagnosis.portraits import draw_portraits
-
-    path = out / "posteriors.png"
-    some = x[:_PORTRAITS].to(model.device)
-    with torch.no_grad():
-        qs = {"q of the encoder": model.infer(some)}
-        for name, bounds in found.local.items():
-            qs[f"best {name} q"] = bounds.q(len(some))
-    draw_portraits(windows(model, some, qs, seed=seed), some, path)
-    yield path
-
-
-def _print(found: Diagnosis, title: str) -> None:
+def _print(found: Diagnosis) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    about = found.about
+    title = f"{len(found.elbo.values):,} images of the {about['split']} data"
+    table = Table(title=f"{title}, binarization {about['binarization']}", title_justify="left")
     table.add_column("nats per image")
     table.add_column("mean ± standard error", justify="right")
     table.add_column("Monte Carlo error", justify="right")

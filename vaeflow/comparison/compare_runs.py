@@ -1,0 +1,120 @@
+"""Run directories and benchmarks to a comparison: runs are found, evaluated, compared, reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vaeflow.comparison import report
+from vaeflow.comparison.compare import compare
+from vaeflow.comparison.comparison import Comparison
+from vaeflow.comparison.finished import Finished, choose_samples, find, look, not_done
+from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.build import build_model
+from vaeflow.runs.directory import Run
+from vaeflow.runs.evaluation import Evaluation
+from vaeflow.runtime.progress import OpenBar, no_bar
+
+Evaluating = Callable[[Run, int], OpenBar]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """How runs are compared.
+
+    Attributes:
+        samples: K; by default the largest with which all runs were evaluated.
+        evaluate: evaluate the runs that lack an evaluation with `samples`, where that is given.
+        split: "train", "validation" or "test".
+        baseline: the posterior or the group that the others are compared with; by default identity.
+        anyway: compare runs that differ in their data or K.
+        lenient: compare nothing if the baseline is missing, instead of raising.
+        out: a directory for the report.
+        device: of the evaluations: "auto", "cpu", "cuda", …
+        data_root: where the data lies, if it has moved.
+    """
+
+    samples: int | None = None
+    evaluate: bool = True
+    split: str = "test"
+    baseline: str | None = None
+    anyway: bool = False
+    lenient: bool = False
+    out: Path | None = None
+    device: str = "auto"
+    data_root: Path | None = None
+
+
+def compare_runs(
+    paths: Iterable[Path],
+    plugins: Plugins,
+    options: CompareOptions | None = None,
+    *,
+    evaluating: Evaluating = lambda run, samples: no_bar,
+) -> Comparison:
+    """Compare the runs of directories, and write the report that is asked for.
+
+    Arguments:
+        paths: run directories, or directories of benchmarks.
+        plugins: where the parts of the runs are looked up.
+        options: how; by default as `vaeflow compare` does.
+        evaluating: called with each run that is evaluated, and K; returns what opens its bars.
+
+    Raises:
+        CheckpointError: if a path is neither a run nor a benchmark.
+        ConfigError: if the runs cannot be compared, or if a report of other runs would be lost.
+        StorageError: if the report cannot be written.
+    """
+    options = options or CompareOptions()
+    places, notes = find(paths)
+    evaluate = None
+    if options.samples is None:
+        samples = choose_samples(places, options.split, anyway=options.anyway)
+        notes += not_done(places)
+    else:
+        samples = dict.fromkeys((place.run.path for place in places), options.samples)
+        evaluate = _evaluator(plugins, options, evaluating) if options.evaluate else None
+    of = (
+        []
+        if options.out is None
+        else report.check_free(options.out, [place.run.path for place in places])
+    )
+    found = compare(
+        [look(p, options.split, samples.get(p.run.path, 0), evaluate) for p in places],
+        parameters=lambda run: _parameters(run, plugins),
+        baseline=options.baseline,
+        anyway=options.anyway,
+        lenient=options.lenient,
+        notes=notes,
+    )
+    if options.out is None:
+        return found
+    return replace(found, written=tuple(report.write(found, options.out, of)))
+
+
+def _evaluator(
+    plugins: Plugins, options: CompareOptions, evaluating: Evaluating
+) -> Callable[[Run, int], object]:
+    """Return a function that evaluates a run with K samples."""
+
+    def evaluate(run: Run, samples: int) -> object:
+        bar = evaluating(run, samples)
+        evaluation = Evaluation(
+            run,
+            plugins,
+            split=options.split,
+            samples=samples,
+            device=options.device,
+            data_root=options.data_root,
+        )
+        return evaluation.run(bar)
+
+    return evaluate
+
+
+def _parameters(run: Finished, plugins: Plugins) -> int:
+    """Return the number of parameters of a run's model."""
+    shape = tuple(run.environment["data_shape"])
+    model = build_model(run.run.plan(plugins), shape)
+    return sum(p.numel() for p in model.parameters())

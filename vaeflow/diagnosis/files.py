@@ -1,0 +1,70 @@
+"""The files of a diagnosis: all figures as JSON, and a picture of posteriors in two dimensions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaeflow.diagnosis.diagnosis import Diagnosis
+from vaeflow.diagnosis.plane import windows
+from vaeflow.diagnosis.portraits import draw_portraits
+from vaeflow.errors import ConfigError
+from vaeflow.model import VAE
+from vaeflow.storage import write_file
+
+FIGURES, PICTURE = "diagnosis.json", "posteriors.png"
+_PORTRAITS = 4  # images whose posteriors are drawn
+log = logging.getLogger("vaeflow")
+
+
+def check_new(out: Path) -> None:
+    """Refuse to overwrite a file, before the work.
+
+    Raises:
+        ConfigError: if a file is there, or if the directory cannot be made.
+    """
+    for path in (out / FIGURES, out / PICTURE):
+        if path.exists():
+            raise ConfigError(
+                f"--out {out}: {path} exists, and nothing is overwritten; choose another directory"
+            )
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: the directory {out.parent} does not exist; make it first")
+
+
+def write(
+    diagnosis: Diagnosis, model: VAE, x: Tensor, out: Path, *, seed: int = 0
+) -> Iterator[Path]:
+    """Write the figures and, of latent size 2 and with matplotlib, the picture; yield their paths.
+
+    Arguments:
+        diagnosis: of the model on the images x.
+        model, x: of which the posteriors are drawn.
+        out: the directory; it is made.
+        seed: of the draws in the picture.
+
+    Raises:
+        StorageError: if a file cannot be written.
+    """
+    write_file(out / FIGURES, json.dumps(diagnosis.as_dict(), indent=2) + "\n")
+    yield out / FIGURES
+    if model.posterior.latent != 2:
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        log.warning(
+            "there is no picture of the posteriors without matplotlib: pip install 'vaeflow[plots]'"
+        )
+        return
+    some = x[:_PORTRAITS].to(model.device)
+    with torch.no_grad():
+        qs = {"q of the encoder": model.infer(some)}
+        for name, bounds in diagnosis.local.items():
+            qs[f"best {name} q"] = bounds.q(len(some))
+    draw_portraits(windows(model, some, qs, seed=seed), some, out / PICTURE)
+    yield out / PICTURE
