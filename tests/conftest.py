@@ -29,6 +29,15 @@ hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, m
 hypothesis.settings.load_profile("fixed")
 
 
+@pytest.fixture(autouse=True)
+def words_of_the_shell() -> Iterator[None]:
+    """Read messages as they are written, with flags; tests/test_face.py reads them in Python."""
+    from vaeflow.errors import in_shell
+
+    with in_shell():
+        yield
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command line did: its exit code and what it wrote."""

@@ -1,4 +1,11 @@
-"""Variational autoencoders with normalizing-flow posteriors, made of parts chosen by name."""
+"""Variational autoencoders with normalizing-flow posteriors, made of parts chosen by name.
+
+A run by names, as from the shell:    run = vaeflow.train(posterior="planar", dataset="digits")
+A model of one's own data:            model = vaeflow.build(x.shape[1:], posterior="planar")
+                                      fitted = vaeflow.fit(model, x, validation=v)
+Its figures and its draws:            vaeflow.evaluate(model, x).nll, model.sample(16)
+Runs side by side:                    vaeflow.compare("runs/a", "runs/b")
+"""
 
 from __future__ import annotations
 
@@ -8,24 +15,70 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.version import __version__
 
 if TYPE_CHECKING:
+    from vaeflow.evaluation.arrays import evaluate_arrays as evaluate
     from vaeflow.model import VAE
+    from vaeflow.parts import (
+        datasets,
+        decoders,
+        encoders,
+        likelihoods,
+        objectives,
+        posteriors,
+        priors,
+    )
     from vaeflow.plugins.hookspecs import hookimpl
+    from vaeflow.runs.by_name import build, train
     from vaeflow.runs.load import load
+    from vaeflow.runs.save import save
     from vaeflow.training.fit import fit
 
-__all__ = ["VAE", "__version__", "fit", "hookimpl", "load"]
+__all__ = [
+    "VAE",
+    "__version__",
+    "build",
+    "datasets",
+    "decoders",
+    "encoders",
+    "evaluate",
+    "fit",
+    "hookimpl",
+    "likelihoods",
+    "load",
+    "objectives",
+    "posteriors",
+    "priors",
+    "save",
+    "train",
+]
 
 # Names are imported on first use: `import vaeflow` costs no torch, so that the command line
 # answers --help at once.
 _HOMES = {
-    "VAE": "vaeflow.model",
-    "fit": "vaeflow.training.fit",
-    "hookimpl": "vaeflow.plugins.hookspecs",
-    "load": "vaeflow.runs.load",
+    "VAE": "vaeflow.model:VAE",
+    "build": "vaeflow.runs.by_name:build",
+    "datasets": "vaeflow.parts.datasets",
+    "decoders": "vaeflow.parts.decoders",
+    "encoders": "vaeflow.parts.encoders",
+    "evaluate": "vaeflow.evaluation.arrays:evaluate_arrays",
+    "fit": "vaeflow.training.fit:fit",
+    "hookimpl": "vaeflow.plugins.hookspecs:hookimpl",
+    "likelihoods": "vaeflow.parts.likelihoods",
+    "load": "vaeflow.runs.load:load",
+    "objectives": "vaeflow.parts.objectives",
+    "posteriors": "vaeflow.parts.posteriors",
+    "priors": "vaeflow.parts.priors",
+    "save": "vaeflow.runs.save:save",
+    "train": "vaeflow.runs.by_name:train",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vaeflow' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    home = import_module(module)
+    return getattr(home, attribute) if attribute else home
+
+
+def __dir__() -> list[str]:
+    return __all__

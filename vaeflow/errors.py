@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_IN_SHELL = ContextVar("in_shell", default=False)
 
 
 class VaeflowError(Exception):
-    """Base of every error that vaeflow explains; `exit_code` is the command line's answer."""
+    """Base of every error that vaeflow explains; `exit_code` is the command line's answer.
+
+    Its text is written with flags, and read with flags in the shell and with arguments in Python.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return spoken(super().__str__())
 
 
 class ConfigError(VaeflowError):
@@ -78,3 +89,58 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or an empty string."""
     close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+@contextmanager
+def in_shell() -> Iterator[None]:
+    """Let messages speak of flags within the block, as a command line does."""
+    token = _IN_SHELL.set(True)
+    try:
+        yield
+    finally:
+        _IN_SHELL.reset(token)
+
+
+def spoken(text: str) -> str:
+    """Return a message that is written with flags in the words of its reader.
+
+    In the shell it stays as it is. In Python `--lr 0.1` is lr=0.1, and `--posterior.steps 8` is the
+    posterior's option steps=8. Commands within backticks stay.
+    """
+    if _IN_SHELL.get():
+        return text
+    parts = text.replace(_DEBUG, "the traceback says where").split("`")
+    parts[::2] = [_FLAG.sub(_argument, part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+_DEBUG = "--debug says where"
+_FLAG = re.compile(
+    r"(?<![\w-])--([a-z][a-z-]*)(?:\.([A-Za-z][\w-]*))?"  # --posterior.steps
+    r"(?:[ =]([^\s;:)]*[^\s;:),.]))?"  # 8
+)
+# Words that follow a flag in a sentence and are no value of it.
+WORDS_AFTER_FLAGS = frozenset(
+    """alone and as at chooses for if in is it may must names needs of or says shows stay tell that
+    the to was with""".split()  # noqa: SIM905
+)
+
+
+def _argument(match: re.Match[str]) -> str:
+    name, option, value = match.groups()
+    name = name.replace("-", "_")
+    told = name if option is None else f"the {name}'s option {option.replace('-', '_')}"
+    if value is None:
+        return told
+    if value in WORDS_AFTER_FLAGS or value[0] == "(":
+        return f"{told} {value}"
+    return f"{told}={_literal(value)}"
+
+
+def _literal(value: str) -> str:
+    """Return a flag's value as Python writes it; a placeholder such as DIR stays."""
+    if value in ("none", "true", "false"):
+        return value.capitalize()
+    if re.fullmatch(r"[-+\d.e]+|[A-Z]+|['\"\[({].*", value):
+        return value
+    return f'"{value}"'

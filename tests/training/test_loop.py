@@ -28,6 +28,7 @@ from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.fit import fit
 from vaeflow.training.optimizers import make_optimizer, make_schedule
+from vaeflow.training.prepare import prepare_trainer
 from vaeflow.training.validation import validate
 
 SHAPE = (1, 4, 4)
@@ -284,7 +285,7 @@ def test_a_part_that_breaks_its_contract_is_named_at_once(how, told):
 
 def test_data_is_checked_before_training():
     with pytest.raises(DataError, match="needs values 0 and 1"):
-        fit(model(), images(10), device="cpu")
+        fit(model(), images(10), binarization="none", device="cpu")
     with pytest.raises(DataError, match="empty"):
         fit(model(), images(0), binarization="dynamic", device="cpu")
     with pytest.raises(DataError, match=r"shape \(2, 2\), but the model takes \(1, 4, 4\)"):
@@ -364,7 +365,7 @@ def test_early_stopping_needs_validation_data():
 @pytest.mark.parametrize("kind", [torch.float64, torch.uint8, torch.bool])
 def test_data_of_another_type_than_the_weights_is_told(kind):
     with pytest.raises(DataError, match=f"is {kind}, but the model's weights are torch.float32"):
-        fit(model(), images(10).to(kind), device="cpu")
+        prepare_trainer(model(), images(10).to(kind))
 
 
 def test_the_outcome_is_a_snapshot():

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from vaeflow.cli.lazy import LazyGroup
-from vaeflow.errors import VaeflowError
+from vaeflow.errors import VaeflowError, in_shell
 from vaeflow.version import __version__
 
 
@@ -75,28 +75,35 @@ def main(argv: list[str] | None = None) -> None:
         _hush(errors=not debug)
     _log_to_stderr("DEBUG" if debug else "WARNING")
     _wait_politely()
+    with in_shell():
+        code = _answer(argv, debug)
+    sys.exit(code)
+
+
+def _answer(argv: list[str], debug: bool) -> int:
+    """Run a command and print its error, if it has one; return the exit code."""
     try:
         code = cli.main(_options_first(argv), prog_name="vaeflow", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except VaeflowError as error:
         if debug:
             raise
         click.echo(f"Error: {error}", err=True)
-        code = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        code = 2
+        return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        code = 130
+        return 130
     except BrokenPipeError:  # | head
         sys.stderr.close()
-        code = 0
+        return 0
     except OSError as error:
         if debug:
             raise
         click.echo(f"Error: the output cannot be written ({error.strerror or error})", err=True)
-        code = 8
-    sys.exit(code if isinstance(code, int) else 0)
+        return 8
 
 
 def _options_first(argv: list[str]) -> list[str]:

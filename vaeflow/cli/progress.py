@@ -14,7 +14,8 @@ from vaeflow.cli.signals import Stop, interruptible
 from vaeflow.cli.tables import print_bounds
 from vaeflow.pictures import is_image
 from vaeflow.runs.directory import Run
-from vaeflow.runs.experiment import Experiment, Outcome, Watch
+from vaeflow.runs.experiment import Outcome, Watch
+from vaeflow.runs.prepare import Experiment
 from vaeflow.runtime.progress import Advance, unseen
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import Bar, Lines

@@ -118,6 +118,23 @@ class Layers:
         return Plan(config, parts, plugins)
 
 
+def part_table(kind: str, given: object, source: str) -> dict[str, Any]:
+    """Return {"name": …, option: …} of a part that Python names: a name, or a name with options.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    match given:
+        case str():
+            return {"name": given}
+        case (str() as name, Mapping() as options):
+            return {**options, "name": name}
+    raise ConfigError(
+        f"{source}: {kind} is {given!r}, but a name, or a name with its options such as "
+        f'("{Config.model_fields[kind].default.name}", {{…}}), is expected'
+    )
+
+
 def _absolute(value: Any) -> Any:
     """Return a path made absolute: a run must not depend on the directory it was started from."""
     return value.absolute() if isinstance(value, Path) else value

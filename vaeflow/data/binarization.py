@@ -35,7 +35,7 @@ def resolve_binarization(
     if wanted != "none" and not unit:
         raise DataError(
             f"binarization {wanted!r} needs grey values in [0, 1], but the data lies in "
-            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale) or use "
+            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale), or use "
             "--binarization none"
         )
     return wanted

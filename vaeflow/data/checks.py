@@ -58,7 +58,7 @@ def _cure(x: Tensor, support: constraints.Constraint) -> str:
         return "use --likelihood gaussian"
     if not grey:
         scale = x.max().item() if levels is None else levels - 1
-        return f"divide with --dataset.scale {scale:g}, or use --likelihood gaussian"
+        return f"divide it by {scale:g} (--dataset.scale {scale:g}), or use --likelihood gaussian"
     if levels is not None and (last := _last_level(x)) is not None:
         return f"its values are k/{last}: give --likelihood.levels {last + 1}"
     if support is constraints.boolean:

@@ -114,7 +114,7 @@ def families(plan: Plan, richer: Collection[str] = ()) -> dict[str, Family]:
         try:
             other = plan.choosing("posterior", name)
         except ConfigError as error:
-            raise ConfigError(str(error).replace("--posterior", "--richer", 1)) from None
+            raise ConfigError(error.args[0].replace("--posterior", "--richer", 1)) from None
         found.setdefault(spelling(other.parts["posterior"]), _family(other))
     return found
 

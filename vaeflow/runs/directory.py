@@ -10,33 +10,32 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
-from vaeflow.errors import CheckpointError, ConfigError, PluginError, RunLockedError, StorageError
+from vaeflow.errors import CheckpointError, ConfigError, PluginError, VaeflowError
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.runs.lock import locked
 from vaeflow.storage import write_file, writing
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.observers.metrics_file import read_metrics
 from vaeflow.version import __version__
 
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks of this kind
-    fcntl = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from vaeflow.model import VAE
 
 log = logging.getLogger("vaeflow")
 
@@ -47,6 +46,28 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.store = CheckpointStore(path / "checkpoints")
+
+    def __repr__(self) -> str:
+        try:
+            state, config = self.status, read_toml(self.path / "config.toml")
+            names = (
+                config[kind]["name"].removeprefix("vaeflow/") for kind in ("posterior", "dataset")
+            )
+            told = [" on ".join(names), state.get("state", "not begun")]
+            told += [f"epoch {state['epoch']}"] if "epoch" in state else []
+            for name, number in self.summary.items():
+                if name in ("elbo", "nll"):
+                    told.append(f"{name} {number['mean']:.2f} ± {number['standard_error']:.2f}")
+        except (VaeflowError, KeyError, TypeError, ValueError, AttributeError):
+            told = ["its files are incomplete"]
+        return f"Run({str(self.path)!r}: {', '.join(told)})"
+
+    @cached_property
+    def model(self) -> VAE:
+        """Return the model with its best weights, as `vaeflow.load` does; loaded once."""
+        from vaeflow.runs.load import load  # which opens run directories
+
+        return load(self.path)
 
     @classmethod
     def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any]) -> Run:
@@ -196,36 +217,13 @@ class Run:
         """Write summary.json."""
         self._write("summary.json", summary)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the run for writing. The lock ends with the process, however that ends.
 
         Raises:
             RunLockedError: if another process holds it.
         """
-        if fcntl is None:
-            yield
-            return
-        with writing(self.path / "lock"):
-            f = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115, closed below
-        with f:
-            try:
-                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # POSIX leaves the choice to the system
-                f.seek(0)
-                raise RunLockedError(
-                    f"{self.path} is being written by another process ({f.read().strip()}): wait "
-                    "for it or stop it"
-                ) from None
-            except OSError as error:  # such as a network file system without locks
-                raise StorageError(
-                    f"{self.path / 'lock'} cannot be locked ({error.strerror}): keep the run on "
-                    "a local file system"
-                ) from None
-            f.truncate(0)
-            f.write(f"pid {os.getpid()} on {platform.node()}\n")
-            f.flush()
-            yield
+        return locked(self.path)
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name

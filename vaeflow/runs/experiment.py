@@ -12,48 +12,24 @@ from typing import Any
 import torch
 
 from vaeflow.config.layers import Plan
-from vaeflow.config.settings import Config
-from vaeflow.data.binarization import resolve_binarization
-from vaeflow.data.checks import check_values
-from vaeflow.data.splits import Splits
 from vaeflow.errors import ConfigError, DataError, VaeflowError
 from vaeflow.evaluation import Bounds
-from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.build import build_model, images_of, load_data, make
+from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run, new_path, taken
 from vaeflow.runs.evaluation import evaluate_split
 from vaeflow.runs.load import load_weights
+from vaeflow.runs.prepare import Experiment, prepare
 from vaeflow.runtime.devices import cpu_threads
-from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched
-from vaeflow.training import Fit, Observer, Trainer, prepare_trainer
+from vaeflow.training import Fit, Observer
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
 Stop = Callable[[], bool]  # asked between two steps
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A plan with its data loaded and its model built; nothing is on disk yet."""
-
-    plan: Plan
-    splits: Splits
-    trainer: Trainer
-
-    @property
-    def config(self) -> Config:
-        """Return the configuration, with everything that was "auto" decided."""
-        return self.plan.config
-
-    @property
-    def model(self) -> VAE:
-        """Return the model."""
-        return self.trainer.model
 
 
 @dataclass(frozen=True)
@@ -139,43 +115,6 @@ def resume(
         return run
 
     return _live(plan, begin, watch or Watch(), resuming=True)
-
-
-def prepare(plan: Plan) -> Experiment:
-    """Load the data, build the model and check both, before anything is written.
-
-    Raises:
-        ConfigError, DataError, PluginError: as the parts and the data call for.
-    """
-    splits = load_data(plan)
-    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
-        model = build_model(plan, splits.data_shape)
-        objective = make(plan, "objective")
-    wanted = plan.config.binarization
-    if wanted == "auto" and plan.config.dequantize is not None:
-        wanted = "none"
-    plan = plan.but(
-        binarization=resolve_binarization(wanted, splits.train, model.likelihood.support)
-    )
-    config = plan.config
-    assert config.binarization != "auto"
-    trainer = prepare_trainer(
-        model,
-        splits.train,
-        splits.validation,
-        objective=objective,
-        binarization=config.binarization,
-        dequantize=config.dequantize,
-        settings=config,
-        owners={kind: part.owner for kind, part in plan.parts.items()},
-    )
-    if config.start_at_mean:
-        # Of binary draws, their grey mean is the mean.
-        grey = config.binarization == "dynamic"
-        model.start_at_mean(splits.train if grey else images_of(splits, "train", config))
-    test = images_of(splits, "test", config)
-    check_values("test", test, splits.data_shape, model.likelihood.support)
-    return Experiment(plan, splits, trainer)
 
 
 def _live(

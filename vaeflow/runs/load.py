@@ -19,7 +19,9 @@ def load(
     weights: str = "best",
     plugins: Plugins | None = None,
 ) -> VAE:
-    """Load the model of a run directory, ready to evaluate.
+    """Load the model of a run directory, in evaluation mode and without gradients.
+
+    `model.requires_grad_(True)` lets it be trained further.
 
     Arguments:
         path: the run directory.
@@ -35,7 +37,7 @@ def load(
     run = Run.open(Path(path))
     model = build_model(run.plan(plugins), tuple(run.environment["data_shape"]))
     load_weights(model, run.checkpoint(), weights)
-    return model.to(choose_device(device)).eval()
+    return model.to(choose_device(device)).eval().requires_grad_(False)
 
 
 def load_weights(model: VAE, checkpoint: Checkpoint, weights: str) -> None:

@@ -1,47 +1,164 @@
-"""Training on tensors, in one call."""
+"""Training on arrays, in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from vaeflow.config.settings import Settings, settings_from
-from vaeflow.data.binarization import Binarization
+from vaeflow.config.layers import part_table
+from vaeflow.config.options import validate
+from vaeflow.config.settings import PartConfig, Settings, settings_from
+from vaeflow.config.signature import documented
+from vaeflow.data.binarization import Binarization, resolve_binarization
+from vaeflow.errors import ConfigError
+from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.runtime.devices import cpu_threads
 from vaeflow.training.observers import Observer
+from vaeflow.training.observers.progress import shown
 from vaeflow.training.prepare import prepare_trainer
 from vaeflow.training.progress import Fit
 
 
+@dataclass(kw_only=True, repr=False)
+class Fitted(Fit):
+    """The outcome of `fit`: the model with its best weights, and all that it was fitted with."""
+
+    model: VAE
+    settings: Settings
+    objective: PartConfig | None  # None for one that was not chosen by name
+    binarization: Binarization
+    dequantize: int | None
+    data_sizes: Mapping[str, int]
+    data_sha256: str
+
+    def __repr__(self) -> str:
+        done = self.progress
+        best = "no validation data"
+        if done.best_elbo is not None:
+            best = f"best validation ELBO {done.best_elbo:.2f} in epoch {done.best_epoch}"
+        return f"Fitted({self.status} after {done.epoch} epochs, {best}, {done.seconds:.1f} s)"
+
+
+@documented(Settings.model_fields)
 def fit(
     model: VAE,
-    train: Tensor,
-    validation: Tensor | None = None,
+    x: object,
+    validation: object = None,
     *,
-    objective: Objective | None = None,
-    binarization: Binarization = "none",
+    objective: str | tuple[str, Mapping[str, Any]] | Objective = "elbo",
+    binarization: Literal["auto"] | Binarization = "auto",
     dequantize: int | None = None,
     observers: Sequence[Observer] = (),
+    progress: bool | None = None,
     **settings: Any,
-) -> Fit:
-    """Train a model on tensors; `settings` are those of `vaeflow train`, such as `epochs=5`.
+) -> Fitted:
+    """Train a model on arrays. It ends with the weights of the best validation ELBO.
 
-    The model ends with the weights of the last epoch; `Fit.best` holds those of the epoch with the
-    best validation ELBO, ready for `model.load_state_dict`.
+    Without validation data, or where all epochs lie within the objective's warm-up, it ends with
+    the weights of the last epoch.
+
+    Arguments:
+        model: trained in place, on the device that the settings name.
+        x: training data (N, *data_shape), a NumPy array or a tensor.
+        validation: held-out data of the same shape, or None.
+        objective: its name, its name with options, as ("iwae", {"samples": 5}), or an Objective.
+        binarization: "auto" draws x ~ Bernoulli(grey value) anew at each visit for grey data under
+            a binary likelihood, and leaves other data alone; "none", "dynamic" and "threshold"
+            choose.
+        dequantize: levels of grey data, spread by new uniform noise at each visit, or None.
+        observers: objects of subclasses of `vaeflow.training.Observer`.
+        progress: show progress: by default on a terminal and in a notebook.
+
+    Returns:
+        The records of all epochs and the model, which `vaeflow.save` writes as a run directory.
 
     Raises:
-        ConfigError, DataError, PluginError, NonFiniteError: as `prepare_trainer` and `Trainer.run`.
+        ConfigError: if a setting or an argument cannot be used.
+        DataError: if the likelihood cannot score the data.
+        PluginError: naming a part that fails.
+        NonFiniteError: if the loss is NaN or infinite.
     """
-    trainer = prepare_trainer(
-        model,
-        train,
-        validation,
-        objective=objective,
+    train = given(model, "x", x)
+    held_out = None if validation is None else given(model, "validation", validation)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError(
+            "no parameter of the model is trained: model.requires_grad_(True) lets a loaded model "
+            "be fitted"
+        )
+    _check_observers(observers)
+    made, chosen = _objective(objective)
+    if binarization == "auto":
+        support = model.likelihood.support
+        binarization = "none" if dequantize else resolve_binarization("auto", train, support)
+    checked = settings_from(Settings, settings)
+    with cpu_threads(checked.threads):
+        trainer = prepare_trainer(
+            model,
+            train,
+            held_out,
+            objective=made,
+            binarization=binarization,
+            dequantize=dequantize,
+            settings=checked,
+        )
+        result = trainer.run([*shown(progress), *observers])
+    model.load_state_dict(result.best)
+    sizes = {"train": len(train), "validation": 0 if held_out is None else len(held_out)}
+    return Fitted(
+        status=result.status,
+        progress=result.progress,
+        best=result.best,
+        records=result.records,
+        model=model.eval(),
+        settings=checked,
+        objective=chosen,
         binarization=binarization,
         dequantize=dequantize,
-        settings=settings_from(Settings, settings),
+        data_sizes=sizes,
+        data_sha256=_fingerprint(train, held_out),
     )
-    return trainer.run(observers)
+
+
+def _objective(
+    given: str | tuple[str, Mapping[str, Any]] | Objective,
+) -> tuple[Objective, PartConfig | None]:
+    """Return the objective, and by which name and options it was chosen, if by any."""
+    if isinstance(given, Objective):
+        return given, None
+    table = part_table("objective", given, "fit")
+    part = load_plugins().require("objective", table.pop("name"))
+    options = validate(part.load(), table, "objective")
+    made: Objective = part.load()(**options)
+    return made, PartConfig(name=part.qualified, options=options)
+
+
+def _check_observers(observers: object) -> None:
+    if isinstance(observers, Observer) or not isinstance(observers, Sequence):
+        raise ConfigError(
+            f"observers is a {type(observers).__name__}, but a list of observers is expected: "
+            "write observers=[…]"
+        )
+    for i, observer in enumerate(observers):
+        if not isinstance(observer, Observer):
+            told = observer.__name__ if isinstance(observer, type) else type(observer).__name__
+            raise ConfigError(
+                f"observers[{i}] is {told}, but an object of a subclass of "
+                "vaeflow.training.Observer is expected: make one, with the methods that you need"
+            )
+
+
+def _fingerprint(train: Tensor, validation: Tensor | None) -> str:
+    digest = hashlib.sha256()
+    for x in (train, validation):
+        if x is not None:
+            digest.update(str(tuple(x.shape)).encode())
+            digest.update(x.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,17 @@ def line(record: Record, epochs: int) -> str:
         words.append(f"β {record['beta']:.2f}")
     words.append(f"{record['images_per_second']:,.0f} images/s")
     return "  ".join(words)
+
+
+def shown(wanted: bool | None) -> list[Observer]:
+    """Return the observers that show progress: a bar to a person; to a log, lines if `wanted`."""
+    if wanted is False:
+        return []
+    if "ipykernel" in sys.modules:
+        return [NotebookBar()]
+    if sys.stdout is not None and sys.stdout.isatty():
+        return [Bar()]
+    return [Lines(lambda text: sys.stdout.write(f"{text}\n"))] if wanted else []
 
 
 class Lines(Observer):
@@ -77,3 +89,38 @@ class Bar(Observer):
 
     def end(self, status: str) -> None:
         self.bar.stop()
+
+
+class NotebookBar(Observer):
+    """A bar of text in one line, which a notebook shows without any extension."""
+
+    name = "the progress bar"
+
+    def __init__(self) -> None:
+        self.epochs = 0
+        self.total = 1  # steps
+        self.text = ""
+        self.due = 0.0
+
+    def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
+        self.epochs, self.total = epochs, epochs * steps_per_epoch
+        self.text = f"epoch {epoch}/{epochs}"
+        self._draw(step)
+
+    def step(self, step: int) -> None:
+        if (now := time.monotonic()) >= self.due:
+            self.due = now + 0.5  # each change is a message to the browser
+            self._draw(step)
+
+    def epoch(self, record: Record, model: VAE) -> None:
+        self.text = line(record, self.epochs)
+        self._draw(record["step"])
+
+    def end(self, status: str) -> None:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def _draw(self, step: int) -> None:
+        full = round(20 * step / self.total)
+        sys.stdout.write(f"\r{'█' * full}{'░' * (20 - full)} {self.text}")
+        sys.stdout.flush()

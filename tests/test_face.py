@@ -1,0 +1,314 @@
+"""The face: what `import vaeflow` offers to a notebook."""
+
+import pydoc
+
+import numpy as np
+import pytest
+import torch
+
+import vaeflow
+from vaeflow import likelihoods, posteriors
+from vaeflow.config.settings import Config, Settings
+from vaeflow.errors import ConfigError, DataError
+from vaeflow.runs.directory import Run
+from vaeflow.training import Observer
+
+SMALL = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
+SHAPE = (1, 4, 4)
+
+
+@pytest.fixture(autouse=True)
+def words_of_the_shell():
+    """Here messages speak of arguments."""
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).random((60, *SHAPE))  # grey, float64
+
+
+@pytest.fixture
+def model():
+    return vaeflow.build(SHAPE, latent=2, posterior="planar", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("face") / "run"
+    return vaeflow.train(
+        path, posterior="planar", dataset="digits", epochs=2, latent=2, tensorboard=False, **SMALL
+    )
+
+
+def test_dir_lists_the_face_and_nothing_else():
+    assert dir(vaeflow) == sorted(dir(vaeflow))
+    functions = {"train", "build", "fit", "evaluate", "save", "load"}
+    families = {
+        "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",
+    }  # fmt: skip
+    assert set(dir(vaeflow)) == functions | families | {"VAE", "hookimpl", "__version__"}
+    for name in dir(vaeflow):
+        assert getattr(vaeflow, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("function", "settings"), [(vaeflow.fit, Settings), (vaeflow.train, Config)]
+)
+def test_help_lists_every_setting_with_its_meaning(function, settings):
+    told = pydoc.render_doc(function, renderer=pydoc.plaintext)
+    for name, field in settings.model_fields.items():
+        assert f"{name}=" in told or f"{name}:" in told
+        if field.description:
+            assert field.description in " ".join(told.split())
+
+
+class TestTrain:
+    def test_a_run_is_as_complete_as_one_from_the_shell(self, run, cli, tmp_path):
+        shell = tmp_path / "shell"
+        words = ["--posterior", "planar", "--dataset", "digits", "--latent", "2"]
+        small = ["--encoder.hidden", "8", "--decoder.hidden", "8", "--no-tensorboard"]
+        assert cli("train", *words, *small, "--epochs", "2", "--run-dir", shell).code == 0
+        theirs = Run(shell)
+        files = [
+            {p.relative_to(each.path).as_posix() for p in each.path.rglob("*")}
+            for each in (run, theirs)
+        ]
+        assert files[0] == files[1]
+        timeless = [{k: v for k, v in r.summary.items() if k != "seconds"} for r in (run, theirs)]
+        assert timeless[0] == timeless[1]
+        assert len(run.metrics) == 2
+
+    def test_its_model_has_no_gradients_and_the_best_weights(self, run):
+        best = run.checkpoint().tensors["best"]
+        assert all(torch.equal(best[k], v) for k, v in run.model.state_dict().items())
+        assert not run.model.generate(torch.zeros(1, 1, 2)).mean.requires_grad
+
+    def test_its_repr_tells_what_it_is(self, run):
+        assert "planar on digits, completed, epoch 2, elbo -" in repr(run)
+        assert repr(Run(run.path / "none")).endswith("its files are incomplete)")
+
+    def test_an_existing_directory_is_refused_in_words_of_python(self, run):
+        with pytest.raises(ConfigError, match=r'run_dir="\S+": it exists'):
+            vaeflow.train(run.path)
+
+
+class TestBuild:
+    def test_the_weights_are_those_that_a_run_of_the_seed_begins_with(self, run):
+        data = vaeflow.datasets.Digits().load()
+        ours = vaeflow.build(data.data_shape, latent=2, posterior="planar", **SMALL)
+        fitted = vaeflow.fit(ours, data.train, validation=data.validation, epochs=2, device="cpu")
+        pairs = zip(fitted.records, run.metrics, strict=True)
+        assert all(a["train/elbo"] == b["train/elbo"] for a, b in pairs)
+
+    def test_parts_have_options(self):
+        model = vaeflow.build(
+            SHAPE, posterior=("planar", {"steps": 3}), likelihood=("gaussian", {"scale": "shared"})
+        )
+        assert model.posterior.steps == 3
+        assert isinstance(model.likelihood, likelihoods.Gaussian)
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ({"posterior": "plnar"}, r'posterior="plnar": unknown posterior \(did you mean'),
+            ({"posterior": ("planar", {"step": 1})}, "the posterior's option step: unknown option"),
+            ({"posterior": 3}, "posterior is 3, but a name"),
+            ({"posterio": "planar"}, r"unknown argument 'posterio' \(did you mean 'posterior'"),
+            ({"data_shape": 28}, "data_shape is 28, but the shape of one example"),
+            ({"latent": 0}, "latent: got 0"),
+        ],
+    )
+    def test_what_is_wrong_is_told_in_words_of_python(self, arguments, told, one_sentence):
+        with pytest.raises(ConfigError, match=told) as caught:
+            vaeflow.build(**{"data_shape": SHAPE, **arguments})
+        assert "--" not in str(caught.value)
+
+    def test_classes_go_by_their_names(self):
+        q = posteriors.Planar(latent=10, features=500)(torch.zeros(2, 500))
+        assert q.rsample((3,)).shape == (3, 2, 10)
+
+
+class TestFit:
+    def test_the_model_ends_with_its_best_weights_in_evaluation_mode(self, model, x):
+        fitted = vaeflow.fit(model, x, validation=x[:20], epochs=3, lr=0.05)
+        assert not model.training
+        assert fitted.model is model
+        assert all(torch.equal(fitted.best[k], v) for k, v in model.state_dict().items())
+        assert repr(fitted).startswith("Fitted(completed after 3 epochs, best validation ELBO -")
+
+    def test_validation_data_is_converted(self, model, x):
+        for validation in (x[:9], torch.from_numpy(x[:9]), (x[:9] > 0.5)):
+            fitted = vaeflow.fit(model, x, validation=validation, epochs=1)
+            assert "validation/elbo" in fitted.records[0]
+
+    @pytest.mark.parametrize(
+        ("wrong", "told"),
+        [
+            ([np.zeros(SHAPE)], "x is a list, but one NumPy array"),
+            (torch.utils.data.DataLoader([1]), "x is a DataLoader, but one NumPy array"),
+            (np.zeros((3, 16)), r"x has shape \(3, 16\), but the model takes \(N, 1, 4, 4\)"),
+            (np.zeros(SHAPE), r"for a single example write x\[None\]"),
+            (np.full((3, *SHAPE), "a"), "but numbers are expected"),
+            (np.zeros((3, *SHAPE), complex), "complex numbers"),
+            (None, "x is a NoneType"),
+            (np.zeros((0, *SHAPE)), "split is empty"),
+            (np.full((3, *SHAPE), 7.0), "divide it by 7"),
+            (np.full((3, *SHAPE), np.nan), "nan"),
+        ],
+    )
+    def test_other_data_is_refused_by_name(self, model, wrong, told):
+        with pytest.raises(DataError, match=told) as caught:
+            vaeflow.fit(model, wrong, epochs=1)
+        assert "--" not in str(caught.value)
+
+    def test_validation_data_is_named_as_such(self, model, x):
+        with pytest.raises(DataError, match="validation is a list"):
+            vaeflow.fit(model, x, validation=[1])
+
+    @pytest.mark.parametrize(
+        ("observers", "told"),
+        [
+            ([print], "but an object of a subclass of vaeflow.training.Observer"),
+            ([Observer], r"observers\[0\] is Observer, but an object"),
+            (Observer(), r"write observers=\[…\]"),
+        ],
+    )
+    def test_an_observer_that_is_none_is_refused(self, model, x, observers, told):
+        with pytest.raises(ConfigError, match=told):
+            vaeflow.fit(model, x, epochs=1, observers=observers)
+
+    def test_a_setting_is_refused_in_words_of_python(self, model, x):
+        with pytest.raises(ConfigError, match="lr: got -1, expected number > 0"):
+            vaeflow.fit(model, x, lr=-1)
+        with pytest.raises(ConfigError, match=r"epoch: unknown option \(did you mean 'epochs'"):
+            vaeflow.fit(model, x, epoch=3)
+
+    def test_something_else_than_a_model_is_refused(self, x):
+        with pytest.raises(ConfigError, match=r"model is a Linear, but a vaeflow\.VAE"):
+            vaeflow.fit(torch.nn.Linear(1, 1), x)
+
+    def test_an_objective_goes_by_its_name(self, model, x):
+        objective = ("iwae", {"samples": 3})
+        assert vaeflow.fit(model, x, objective=objective, epochs=1).objective.name == "vaeflow/iwae"
+        with pytest.raises(ConfigError, match='the objective\'s option kl="sampled"'):
+            vaeflow.fit(model, x, objective=("elbo", {"kl": "analytic"}), epochs=1)
+
+    def test_threads_are_given_back(self, model, x):
+        before = torch.get_num_threads()
+        vaeflow.fit(model, x, epochs=1, threads=before + 1)
+        assert torch.get_num_threads() == before
+
+    def test_progress_is_shown_where_it_is_asked_for(self, model, x, capsys):
+        vaeflow.fit(model, x, epochs=2, progress=True)
+        assert capsys.readouterr().out.count("epoch ") == 2
+        vaeflow.fit(model, x, epochs=1)
+        assert capsys.readouterr().out == ""
+
+    def test_a_notebook_gets_a_bar(self, model, x, capsys, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "ipykernel", object())
+        vaeflow.fit(model, x, epochs=2)
+        out = capsys.readouterr().out
+        assert out.startswith("\r░")
+        assert out.rstrip().split("\r")[-1].startswith("█" * 20 + " epoch 2/2")
+
+
+class TestEvaluate:
+    def test_the_figures_have_errors(self, model, x):
+        bounds = vaeflow.evaluate(model, x, samples=20)
+        assert bounds.nll.mean < -bounds.elbo.mean
+        assert bounds.nll.standard_error > 0
+        assert vaeflow.evaluate(model, x, samples=20) == bounds
+        assert vaeflow.evaluate(model, x, samples=20, chunk=7).nll.mean == pytest.approx(
+            bounds.nll.mean
+        )
+
+    def test_data_outside_the_support_is_refused(self, model, x):
+        with pytest.raises(DataError, match=r"x example 0 has the value .* cannot score"):
+            vaeflow.evaluate(model, x * 7 - 3)
+
+    def test_grey_data_is_binarized_as_the_shell_does_it(self, run, cli):
+        data = vaeflow.datasets.Digits().load()
+        bounds = vaeflow.evaluate(run.model, data.test, samples=100)
+        assert bounds.nll.mean == pytest.approx(run.summary["nll"]["mean"], abs=1e-4)
+
+
+class TestTensors:
+    def test_they_are_plain_and_without_gradients(self, model, x):
+        model.requires_grad_(True)
+        for found, shape in (
+            (model.sample(5), (5, *SHAPE)),
+            (model.reconstruct(x), (60, *SHAPE)),
+            (model.encode(x), (60, 2)),
+        ):
+            assert found.shape == shape
+            assert not found.requires_grad
+            assert found.numpy().dtype == np.float32
+
+    def test_draws_of_the_likelihood_are_binary_and_means_are_not(self, model):
+        assert set(model.sample(20, mean=False).unique().tolist()) <= {0.0, 1.0}
+        assert len(model.sample(20).unique()) > 2
+
+    def test_the_code_of_a_gaussian_is_its_mean(self, x):
+        model = vaeflow.build(SHAPE, latent=2, **SMALL)
+        rows = torch.from_numpy(x).float()
+        assert torch.equal(model.encode(x), model.infer(rows).mean.detach())
+
+    def test_the_code_of_a_flow_is_the_mean_of_its_draws(self, model, x):
+        torch.manual_seed(0)
+        few, many = model.encode(x[:5], draws=4000), model.encode(x[:5], draws=4000)
+        assert torch.allclose(few, many, atol=0.1)
+        assert not torch.equal(few, many)
+
+    def test_the_mode_of_each_module_is_given_back(self, model, x):
+        model.train()
+        model.encoder.eval()
+        model.encode(x)
+        assert model.training
+        assert not model.encoder.training
+
+    def test_memory_is_bounded_and_rows_keep_their_order(self, x):
+        model = vaeflow.build(SHAPE, latent=2, **SMALL)
+        many = np.tile(x, (40, 1, 1, 1))
+        assert torch.allclose(model.encode(many)[-60:], model.encode(x), atol=1e-6)
+
+
+class TestSave:
+    def test_a_saved_fit_loads_with_the_same_weights(self, model, x, tmp_path):
+        fitted = vaeflow.fit(model, x, validation=x[:9], epochs=2)
+        run = vaeflow.save(fitted, tmp_path / "mine")
+        loaded = vaeflow.load(tmp_path / "mine")
+        ours = model.state_dict()
+        assert all(torch.equal(ours[k], v) for k, v in loaded.state_dict().items())
+        assert [r["epoch"] for r in run.metrics] == [1, 2]
+        assert "planar on given, completed, epoch 2" in repr(run)
+
+    def test_nothing_is_overwritten(self, model, x, tmp_path):
+        fitted = vaeflow.fit(model, x, epochs=1)
+        with pytest.raises(ConfigError, match="it exists, and nothing is overwritten"):
+            vaeflow.save(fitted, tmp_path)
+
+    def test_what_has_no_name_cannot_be_saved(self, model, x, tmp_path):
+        unnamed = vaeflow.VAE(*model.children())
+        for given, told in (
+            (vaeflow.fit(unnamed, x, epochs=1), "built of objects"),
+            (vaeflow.fit(model, x, epochs=1, objective=vaeflow.objectives.IWAE()), "its name"),
+            (model, "VAE cannot be saved"),
+        ):
+            with pytest.raises(ConfigError, match=told):
+                vaeflow.save(given, tmp_path / "run")
+            assert not (tmp_path / "run").exists()
+
+    def test_the_shell_says_that_the_data_is_not_there(self, model, x, tmp_path, cli):
+        vaeflow.save(vaeflow.fit(model, x, epochs=1), tmp_path / "run")
+        assert cli("sample", tmp_path / "run", "--out", tmp_path / "s.png").code == 0
+        for command in ("evaluate", "resume"):
+            done = cli(command, tmp_path / "run")
+            assert done.code == 3
+            assert "fitted in Python to arrays that it does not hold" in done.err
+
+    def test_a_loaded_model_is_fitted_once_it_may_be(self, model, x, tmp_path):
+        vaeflow.save(vaeflow.fit(model, x, epochs=1), tmp_path / "run")
+        loaded = vaeflow.load(tmp_path / "run")
+        with pytest.raises(ConfigError, match=r"requires_grad_\(True\)"):
+            vaeflow.fit(loaded, x, epochs=1)
+        assert vaeflow.fit(loaded.requires_grad_(True), x, epochs=1).status == "completed"

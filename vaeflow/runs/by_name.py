@@ -1,0 +1,126 @@
+"""Models and runs from Python, with every part by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaeflow.config.files import read_recipe
+from vaeflow.config.layers import Layers, Plan, part_table
+from vaeflow.config.settings import Config
+from vaeflow.config.signature import documented
+from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.model import VAE
+from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.plugins.registry import KINDS
+from vaeflow.runs.build import build_model
+from vaeflow.runs.directory import Run
+from vaeflow.runs.experiment import Watch
+from vaeflow.runs.experiment import train as train_plan
+from vaeflow.runtime.noise import Noise
+from vaeflow.training import Observer
+from vaeflow.training.observers.progress import shown
+
+_PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
+
+
+@documented(Config.model_fields)
+def train(
+    run_dir: str | Path | None = None,
+    *,
+    recipe: str | None = None,
+    observers: Sequence[Observer] = (),
+    progress: bool | None = None,
+    plugins: Plugins | None = None,
+    **settings: Any,
+) -> Run:
+    """Train and evaluate a model in a new run directory, as `vaeflow train` does.
+
+    Each part is a name, or a name with its options: posterior=("planar", {"steps": 8}).
+
+    Arguments:
+        run_dir: the run directory, which must not exist; by default runs/<time>-<parts>.
+        recipe: a recipe, or the path of a TOML file, over which the settings are laid.
+        observers: objects of subclasses of `vaeflow.training.Observer`.
+        progress: show progress: by default on a terminal and in a notebook.
+        plugins: where the parts are looked up; by default all that the environment selects.
+
+    Returns:
+        The run: `run.model`, `run.summary`, `run.metrics`, `run.path`.
+
+    Raises:
+        ConfigError: if a setting, a part or the directory cannot be used.
+        DataError: if the data cannot be had or scored.
+        PluginError, NonFiniteError, StorageError: as the training calls for.
+    """
+    layers = Layers()
+    if recipe is not None:
+        layers.add(read_recipe(recipe), f"recipe {recipe}")
+    layers.add(_nested(settings, "train"), "train")
+    watch = Watch(observers=lambda run, experiment: [*shown(progress), *observers])
+    plan = layers.resolve(plugins or load_plugins())
+    return train_plan(plan, None if run_dir is None else Path(run_dir), watch).run
+
+
+def build(
+    data_shape: Iterable[int],
+    *,
+    latent: int = 20,
+    seed: int = 0,
+    plugins: Plugins | None = None,
+    **parts: Any,
+) -> VAE:
+    """Build a model of parts chosen by name: build((1, 28, 28), posterior="planar").
+
+    Arguments:
+        data_shape: the shape of one example, such as x.shape[1:].
+        latent: L, the size of z.
+        seed: of the weights: the same weights as a run of this seed begins with.
+        plugins: where the parts are looked up; by default all that the environment selects.
+        parts: encoder, posterior, prior, decoder and likelihood, each a name or a name with its
+            options: likelihood=("gaussian", {"scale": "shared"}).
+
+    Raises:
+        ConfigError: if a part or an option is unknown.
+        PluginError: if a part cannot be built.
+    """
+    for kind in parts:
+        if kind not in _PARTS:
+            raise ConfigError(
+                f"build: unknown argument {kind!r}{did_you_mean(kind, _PARTS)}; the parts of a "
+                f"model are {', '.join(_PARTS)}"
+            )
+    shape = _shape(data_shape)
+    plan = _plan({**parts, "latent": latent, "seed": seed}, "build", plugins or load_plugins())
+    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
+        return build_model(plan, shape)
+
+
+def _plan(settings: Mapping[str, Any], source: str, plugins: Plugins) -> Plan:
+    layers = Layers()
+    layers.add(_nested(settings, source), source)
+    return layers.resolve(plugins)
+
+
+def _nested(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return settings as a TOML file nests them."""
+    return {
+        key: part_table(key, value, source) if key in KINDS else value
+        for key, value in settings.items()
+    }
+
+
+def _shape(given: Iterable[int]) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(size) for size in given)
+    except (TypeError, ValueError):
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ConfigError(
+            f"build: data_shape is {given!r}, but the shape of one example, such as (1, 28, 28), "
+            "is expected: give x.shape[1:]"
+        )
+    return shape

@@ -1,0 +1,73 @@
+"""A plan made ready to train: its data loaded, its model built, and both checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vaeflow.config.layers import Plan
+from vaeflow.config.settings import Config
+from vaeflow.data.binarization import resolve_binarization
+from vaeflow.data.checks import check_values
+from vaeflow.data.splits import Splits
+from vaeflow.model import VAE
+from vaeflow.runs.build import build_model, images_of, load_data, make
+from vaeflow.runtime.noise import Noise
+from vaeflow.training import Trainer, prepare_trainer
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A plan with its data loaded and its model built; nothing is on disk yet."""
+
+    plan: Plan
+    splits: Splits
+    trainer: Trainer
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration, with everything that was "auto" decided."""
+        return self.plan.config
+
+    @property
+    def model(self) -> VAE:
+        """Return the model."""
+        return self.trainer.model
+
+
+def prepare(plan: Plan) -> Experiment:
+    """Load the data, build the model and check both, before anything is written.
+
+    Raises:
+        ConfigError, DataError, PluginError: as the parts and the data call for.
+    """
+    splits = load_data(plan)
+    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
+        model = build_model(plan, splits.data_shape)
+        objective = make(plan, "objective")
+    wanted = plan.config.binarization
+    if wanted == "auto" and plan.config.dequantize is not None:
+        wanted = "none"
+    plan = plan.but(
+        binarization=resolve_binarization(wanted, splits.train, model.likelihood.support)
+    )
+    config = plan.config
+    assert config.binarization != "auto"
+    trainer = prepare_trainer(
+        model,
+        splits.train,
+        splits.validation,
+        objective=objective,
+        binarization=config.binarization,
+        dequantize=config.dequantize,
+        settings=config,
+        owners={kind: part.owner for kind, part in plan.parts.items()},
+    )
+    if config.start_at_mean:
+        # Of binary draws, their grey mean is the mean.
+        grey = config.binarization == "dynamic"
+        model.start_at_mean(splits.train if grey else images_of(splits, "train", config))
+    test = images_of(splits, "test", config)
+    check_values("test", test, splits.data_shape, model.likelihood.support)
+    return Experiment(plan, splits, trainer)
