@@ -12,9 +12,9 @@ _IN_SHELL = ContextVar("in_shell", default=False)
 
 
 class VaeflowError(Exception):
-    """Base of every error that vaeflow explains; `exit_code` is the command line's answer.
+    """Base of every error that vaeflow explains; the command line exits with `exit_code`.
 
-    Its text is written with flags, and read with flags in the shell and with arguments in Python.
+    Messages are written with flags, which the shell shows; Python shows arguments in their place.
     """
 
     exit_code = 1
@@ -30,7 +30,7 @@ class ConfigError(VaeflowError):
 
 
 class DataError(VaeflowError):
-    """Data that is missing, corrupt, empty or outside what the likelihood can score."""
+    """Data that is missing, corrupt, empty or outside the support of the likelihood."""
 
     exit_code = 3
 
@@ -80,7 +80,7 @@ def one_line(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = " ".join(f"{name}: {error}".split())
-    except Exception:  # a message that cannot even be made
+    except Exception:  # the message itself fails
         return name
     return text if len(text) <= 300 else f"{text[:299]}…"
 

@@ -14,27 +14,28 @@ from vaeflow.parts.abstract import Objective
 
 
 class Blame:
-    """Turns an exception that a part raises into an error that names the part.
+    """Turns the exception of a part into an error that names the part.
 
     Arguments:
-        owners: kind -> the part with who brought it, as messages name it; by default its class.
+        owners: kind -> how messages call the part and its distribution; by default its class.
     """
 
     def __init__(
         self, model: VAE, objective: Objective | None, owners: Mapping[str, str] | None = None
     ) -> None:
         self.parts: dict[str, object] = dict(model.named_children())
-        if objective is not None:  # a frame without a `self` would be its
+        # f_locals.get("self") is None in plain functions, and would match a None objective.
+        if objective is not None:
             self.parts["objective"] = objective
         self.owners = {k: f"{k} {type(part).__name__}" for k, part in self.parts.items()}
         self.owners |= owners or {}
 
     def owner(self, part: object) -> str:
-        """Return how messages name one of the parts."""
+        """Return how messages call one of the parts."""
         return next(self.owners[kind] for kind, own in self.parts.items() if own is part)
 
     def named(self, error: BaseException) -> str:
-        """Return the part in whose code an exception arose, as messages name it."""
+        """Return how messages call the part in whose code an exception arose."""
         return self.owners.get(self._culprit(error), "the training")
 
     @contextmanager
@@ -65,8 +66,8 @@ class Blame:
     def _culprit(self, error: BaseException) -> str:
         """Return the kind of the innermost part on the stack, or an empty text.
 
-        A frame is a part's if it is one of its methods or, failing that, of its module, as those of
-        the distribution that it returned are.
+        A frame belongs to a part if it is a method of the part. Where no frame is, it belongs to
+        the part whose module holds its code, such as that of the distribution it returned.
         """
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
         for frame in frames:
@@ -81,6 +82,6 @@ class Blame:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # On the CPU torch has no class for it.
+    # On the CPU, torch raises a plain RuntimeError.
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or "can't allocate memory" in one_line(error)

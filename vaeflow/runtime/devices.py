@@ -1,4 +1,4 @@
-"""The device that a run computes on, and how exactly."""
+"""The device that a run computes on, the precision of its products and its CPU threads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 @contextmanager
 def matrix_products(precision: str) -> Iterator[None]:
-    """Let CUDA round the factors of float32 products to TensorFloat-32 if that is asked for."""
+    """Let CUDA round the factors of float32 products to TensorFloat-32, if `precision` says so."""
     before = torch.get_float32_matmul_precision()
     if precision == "tf32":
         torch.set_float32_matmul_precision("high")

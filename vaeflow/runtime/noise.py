@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def derived_seed(seed: int, *purpose: object) -> int:
-    """Return a 63-bit seed for one purpose, unrelated to those of other purposes."""
+    """Return a 63-bit seed for one purpose, unrelated to the seeds of other purposes."""
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -19,11 +19,11 @@ def derived_seed(seed: int, *purpose: object) -> int:
 class Noise:
     """The streams of one run on one device.
 
-    torch's distributions draw from the global generator, so the run owns it while it lasts and
-    gives it back as it was. The order of the images has a stream of its own for each epoch.
+    torch's distributions draw from the global generator, so the run owns the generator while it
+    lasts and puts it back at its end. The order of the images has a stream of its own per epoch.
 
     Arguments:
-        stream: what tells this rank's noise from that of others; the order is the same on all.
+        stream: numbers that set the noise of one rank apart; the order is the same on all ranks.
     """
 
     def __init__(self, seed: int, device: torch.device, stream: tuple[int, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""How a long computation tells how far it is, to a bar that it knows nothing of."""
+"""The progress of a long computation, told to a bar of which the computation knows nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Advance = Callable[[float], None]  # called with the number of items finished si
 
 
 class OpenBar(Protocol):
-    """Opens a bar over `total` items, named `what`, of which `done` were finished before.
+    """Opens a bar over `total` items called `what`, of which `done` were finished before.
 
     The bar lasts as long as the context, which gives the function that advances it.
     """

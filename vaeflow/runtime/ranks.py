@@ -1,7 +1,7 @@
 """The ranks that share a training: one process alone, or several under torchrun.
 
-Every rank holds the model and the data, and takes its share of each batch; sums over all ranks make
-the figures and the gradient those of one process. Rank 0 writes.
+Every rank holds the model and the data, and takes its share of each batch. Sums over all ranks give
+the numbers and the gradient of one process. Rank 0 writes.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _GRACE = 5.0  # seconds
 
 
 class Share(NamedTuple):
-    """What one rank takes of a batch."""
+    """The images of a batch that one rank takes."""
 
     images: Tensor  # their indices, at least one
     weight: Tensor | None = None  # of their mean in the gradient; None is 1
-    counts: int = 1  # 0 if they are another rank's, and only keep this one in step
+    counts: int = 1  # 1, or 0 if this rank borrowed an image to stay in step with the others
 
 
 class World:
-    """One process, which is all there are: it takes whole batches and waits for nobody."""
+    """A single process: it takes whole batches and waits for nobody."""
 
     rank = 0
     count = 1
-    stream: tuple[int, ...] = ()  # tells this rank's noise from that of others
+    stream: tuple[int, ...] = ()  # the rank's own number in the seed of its noise
 
     @property
     def first(self) -> bool:
-        """Tell whether this rank is the one that writes."""
+        """Return whether this rank writes; one rank does."""
         return self.rank == 0
 
     def check(self, device: torch.device) -> None:
@@ -52,7 +52,7 @@ class World:
         return module
 
     def share(self, index: Tensor) -> Share:
-        """Return this rank's share of a batch; the weights make the ranks' mean the batch's."""
+        """Return this rank's share of a batch, weighted so that the ranks' mean is the batch's."""
         return Share(index)
 
     def part(self, x: Tensor) -> Tensor:
@@ -64,27 +64,27 @@ class World:
         return x
 
     def any(self, flag: bool) -> bool:
-        """Tell whether the flag is up on any rank: all ranks get one answer."""
+        """Return whether the flag is up on any rank: all ranks get one answer."""
         return flag
 
     def same(self, number: int) -> bool:
-        """Tell whether all ranks have the same number of 63 bits."""
+        """Return whether all ranks have the same number of 63 bits."""
         return True
 
     def broadcast(self, module: nn.Module) -> None:
-        """Replace the buffers of the module's state, such as running means, by those of rank 0."""
+        """Copy the buffers of the module's state, such as running means, from rank 0."""
 
     def gather(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all ranks' tensors: "name" of rank 0, "name.1" of rank 1, …"""
         return dict(states)
 
     def own(self, gathered: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return this rank's of what `gather` returned; nothing if it was not there."""
+        """Return this rank's entries of `gather`'s result, {} if the rank is new."""
         return dict(gathered)
 
     @contextmanager
     def shared_fate(self) -> Iterator[None]:
-        """Fail together: the ranks that lose another one say why that one failed."""
+        """Fail together: a rank that loses another one says why the other failed."""
         yield
 
 
@@ -94,8 +94,8 @@ ALONE = World()
 class Ranks(World):
     """The ranks of torch's default process group, each of which shares every step.
 
-    The group needs a backend for CPU tensors, as torch's default has it: votes and generator states
-    travel by gloo, so that agreeing does not wait for a GPU.
+    The group needs a backend for CPU tensors, such as torch's default: votes and generator states
+    travel by gloo, so that a vote does not wait for a GPU.
     """
 
     def __init__(self) -> None:
@@ -123,12 +123,12 @@ class Ranks(World):
             )
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        # Who could not load its data is missed here; NCCL would wait for it.
+        # A first vote: a rank that failed to load data is noticed here instead of hanging NCCL.
         self.any(False)
-        # A buffer outside the state is a constant, such as a mask: no step need send it around.
+        # A buffer outside the state is a constant, such as a mask: it is not sent in each step.
         constants = {name for name, _ in module.named_buffers()} - module.state_dict().keys()
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, constants)
-        # Which parameters the loss leaves alone is found in the first step, not again in each.
+        # The parameters without a gradient are found in the first step, not anew in each.
         return DistributedDataParallel(module, static_graph=True)
 
     def share(self, index: Tensor) -> Share:
@@ -171,10 +171,10 @@ class Ranks(World):
 
     @contextmanager
     def shared_fate(self) -> Iterator[None]:
-        """Fail together: the ranks that lose another one say why that one failed.
+        """Fail together: a rank that loses another one says why the other failed.
 
         Raises:
-            RankError: on a rank whose own work was well.
+            RankError: on each rank that did not fail by itself.
         """
         try:
             yield
@@ -182,8 +182,8 @@ class Ranks(World):
             self._first_failure(error, error.exit_code)
             raise
         except Exception as error:
-            # Losing the others' connection is a RuntimeError like any other; but whoever failed
-            # by itself has left word in the rendezvous' store before it closed.
+            # A lost connection is a RuntimeError like any other. But a rank that failed by itself
+            # wrote its error to the rendezvous' store before it closed the connection.
             rank, code, text = self._first_failure(error, 1)
             if rank != self.rank:
                 raise RankError(f"rank {rank} failed: {text}", code) from error
@@ -223,7 +223,7 @@ def world() -> World:
 
 @contextmanager
 def launched() -> Iterator[World]:
-    """Join the process group that torchrun laid out, if it did, and leave it at the end.
+    """Join torchrun's process group, where torchrun started the process, and leave it at the end.
 
     Raises:
         RankError: if another rank fails.
@@ -237,12 +237,15 @@ def launched() -> Iterator[World]:
     joined = world()
     with _lingering(), joined.shared_fate():
         yield joined
-    dist.destroy_process_group()  # not after a failure: it could wait for who is gone
+    dist.destroy_process_group()  # not after a failure: it could wait for a rank that is gone
 
 
 @contextmanager
 def _lingering() -> Iterator[None]:
-    """Outlive SIGTERM for moments: torchrun sends it where another rank failed, and why is news."""
+    """Delay exit on SIGTERM for 5 s, so that the first failure can be reported.
+
+    torchrun sends the signal to all ranks as soon as one fails.
+    """
 
     def handle(number: int, frame: Any) -> None:
         timer = threading.Timer(_GRACE, os._exit, [128 + number])
@@ -251,4 +254,4 @@ def _lingering() -> Iterator[None]:
 
     before = signal.signal(signal.SIGTERM, handle)
     yield
-    signal.signal(signal.SIGTERM, before)  # not after a failure, which is still to be told
+    signal.signal(signal.SIGTERM, before)  # not after a failure: it is reported after the block

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 @contextmanager
 def no_validation() -> Iterator[None]:
-    """Switch off torch's check of every distribution's arguments: a wait for the device in each."""
+    """Switch off torch's check of each distribution's arguments, which waits for the device."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:

@@ -1,7 +1,7 @@
 """Checks that every part can be held to, with verdicts for the shell and tests for pytest.
 
 test_contract = contract("vaeflow-skew")     # a plugin's whole test file
-for verdict in verdicts("vaeflow-skew"): …   # what `vaeflow plugins check` prints
+for verdict in verdicts("vaeflow-skew"): …   # as `vaeflow plugins check` prints them
 check("posterior", Skew)                     # all checks of a kind, raising on the first
 checks("posterior")                          # the checks themselves, with their meanings
 """

@@ -24,7 +24,7 @@ class Verdict:
     """
 
     subject: str  # such as "posterior planar", or "package"
-    options: Options  # those that differ from the defaults
+    options: Options  # only options that differ from their defaults
     check: str
     meaning: str
     state: str  # "passed", "failed", "exempt" or "not applicable"

@@ -32,9 +32,9 @@ _CURE = "draw one standard normal for each latent dimension, or exempt the part 
 class GivenNoise(TorchFunctionMode):
     """Inside this context, torch's standard normal draws return `noise` (*, L).
 
-    A draw of all of it may have any shape. A part that draws in several calls, each (*, n), is
-    handed the n next latent dimensions. torch.normal and `normal_` shift and scale the noise as
-    they are told, so that the distributions of torch, Pyro and zuko are served alike.
+    One draw of all the noise may have any shape. A part that draws in several calls, each (*, n),
+    gets the next n latent dimensions in each. torch.normal and `normal_` shift and scale the noise
+    by their arguments, as the distributions of torch, Pyro and zuko need.
 
     Raises:
         NotImplementedError: for a draw of another size or distribution, and at the end of the
@@ -59,7 +59,7 @@ class GivenNoise(TorchFunctionMode):
         wanted = func(*args, **kwargs)
         if func not in _NORMAL:
             return wanted
-        with torch.enable_grad():  # a Jacobian is asked for, wherever the noise is drawn
+        with torch.enable_grad():  # the Jacobian is needed even if the part draws without gradients
             noise = self._next(wanted.shape).to(wanted)
         if func is torch.normal:
             mean, std = (*args, *(kwargs[k] for k in ("mean", "std") if k in kwargs))[:2]
@@ -91,7 +91,8 @@ class GivenNoise(TorchFunctionMode):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, trace)
+        leave: Callable[..., object] = super().__exit__  # torch gives it no types
+        leave(kind, error, trace)
         if error is None and self.used < self.noise.shape[-1]:
             raise NotImplementedError(
                 f"the part draws normals for {self.used} of {self.noise.shape[-1]} latent "
@@ -141,8 +142,8 @@ def integrals(q: Distribution, r: Distribution, side: int, repeats: int, reach: 
 def far_from_start(module: nn.Module, scale: float = 2.0, seed: int = 0) -> nn.Module:
     """Redraw every parameter: a log-determinant can be right near the start alone.
 
-    A weight matrix is drawn from N(0, scale²/n_in), which keeps what it returns at `scale` times
-    what it is given, anything else from N(0, scale²/4).
+    A weight matrix is drawn from N(0, scale²/n_in), so that its output is `scale` times as large as
+    its input; any other parameter is drawn from N(0, scale²/4).
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -196,7 +197,7 @@ def finite(x: Tensor | None, what: str) -> None:
 def learns(module: nn.Module, outputs: Callable[[int], Tensor]) -> None:
     """Raise AssertionError unless every parameter has a finite gradient in some of the outputs.
 
-    `outputs(i)` is what the module returns for the i-th draw of its inputs.
+    `outputs(i)` is the module's output for the i-th draw of its inputs.
     """
     named = dict(module.named_parameters())
     moved = dict.fromkeys(named, 0.0)
@@ -232,7 +233,7 @@ def averages_to_one(log_weight: Tensor, what: str) -> None:
     """Raise AssertionError unless the mean weight is 1, for the best covered of several weights.
 
     `log_weight` is (C, N) for C densities r and N draws: log r − log q. The first half of the draws
-    chooses the r whose weights vary least, the second half judges.
+    chooses the r whose weights vary least; the mean is taken over the second half.
 
     Raises:
         NotApplicable: if the weights of every r vary so much that their mean says nothing.
@@ -241,7 +242,7 @@ def averages_to_one(log_weight: Tensor, what: str) -> None:
     first, second = log_weight.exp().chunk(2, dim=-1)
     effective = first.sum(-1).square() / first.square().sum(-1)
     best = int(effective.nan_to_num(nan=0.0).argmax())
-    if effective[best] < 500:  # fewer leave out what the draws seldom reach, and hide that they do
+    if effective[best] < 500:  # fewer may leave out a region, unseen
         raise NotApplicable(f"{what} varies too much for an average")
     mean = second[best].mean().item()
     error = second[best].std().item() / math.sqrt(second.shape[-1])

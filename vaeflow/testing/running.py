@@ -1,4 +1,4 @@
-"""Running the checks: on one part, or on all that a distribution brings."""
+"""Running the checks: on one part, or on all parts of a distribution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vaeflow.testing.registered import REGISTER, Check, MakePart, NotApplicable
 
 
 def checks(kind: str) -> list[Check]:
-    """Return the checks of a kind of part, or those of a "package"."""
+    """Return the checks of a kind of part, or of a "package"."""
     return list(REGISTER[kind])
 
 
@@ -89,12 +89,12 @@ def verdicts(
     also: Mapping[str, Sequence[Options]] | None = None,
     plugins: Plugins | None = None,
 ) -> Iterator[Verdict]:
-    """Check all that a distribution brings, or one part, and yield the verdicts as they come.
+    """Check all parts of a distribution, or one part, and yield the verdicts as they come.
 
     Arguments:
         name: a distribution, "vaeflow" for the built-in parts, or one part, "distribution/part".
         also: more sets of options to try, beside `variants`, by the name of the part.
-        plugins: the plugins to look in; those that are installed by default.
+        plugins: the plugins to look in; by default the installed ones.
 
     Raises:
         ConfigError: if there is no such distribution or part.
@@ -107,7 +107,7 @@ def verdicts(
 def contract(
     name: str, *, also: Mapping[str, Sequence[Options]] | None = None
 ) -> Callable[..., None]:
-    """Return a pytest test of all that a distribution brings, a check at a time.
+    """Return a pytest test of all parts of a distribution, a check at a time.
 
     A plugin's test file needs no more than this::
 

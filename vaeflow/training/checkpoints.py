@@ -2,7 +2,7 @@
 
 A checkpoint is a directory ``step-00000123`` of safetensors files, one ``state.json`` and a
 ``manifest.json`` with the SHA-256 of each. It is written under a temporary name, flushed to the
-disk file by file, the manifest last, and only then renamed: whatever has the final name is whole.
+disk file by file, the manifest last, and then renamed: a directory with the final name is whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger("vaeflow")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: groups of named tensors, and plain numbers."""
+    """The content of a checkpoint: groups of named tensors, and plain numbers."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
@@ -116,7 +116,7 @@ class CheckpointStore:
         return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
 
     def _sweep(self) -> None:
-        """Remove what an interrupted save or removal left behind."""
+        """Remove the leftovers of an interrupted save or removal."""
         for path in self.root.iterdir():
             if re.fullmatch(rf"\.(tmp|dead)-{_NAME.pattern}", path.name):
                 shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Numbers that have to be finite, and the error that says which are not."""
+"""Checks that the numbers of a training are finite, and the error that names one that is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A first pass through a model, so that a part that breaks its contract is named at once."""
+"""A first pass through a model, which names a part that breaks its contract."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The one training loop.
 
-Everything random is a function of the seed: the order of the images of (seed, epoch), the noise of
-torch's generator, whose state a checkpoint holds. Validation and observers run inside a forked
-generator, so that watching a run does not change it.
+Everything random is a function of the seed: the order of the images follows from seed and epoch,
+and the noise from torch's generator, whose state a checkpoint holds. Validation and observers run
+inside a forked generator, so that watching a run does not change it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Trainer:
     noise: Noise
     blame: Blame
     finite: Finite
-    progress: Progress  # the one that `finite` tells of
+    progress: Progress  # the same object as in `finite`
     best: Weights = field(default_factory=dict)  # of the epoch with the best validation ELBO
     noise_states: dict[str, Tensor] | None = None  # of the checkpoint that is continued
 

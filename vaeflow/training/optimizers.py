@@ -35,7 +35,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> Op
     if settings.eps is not None:
         options["eps"] = settings.eps
     if parameters and parameters[0].is_cuda:
-        # A CUDA graph repeats the numbers it was recorded with; it reads a tensor anew.
+        # A replayed graph freezes Python numbers, so the rate is a tensor.
         rate = torch.tensor(settings.lr, device=parameters[0].device)
         options |= {"lr": rate, "capturable": True}
     return _OPTIMIZERS[settings.optimizer](parameters, **options)
@@ -44,8 +44,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> Op
 def make_schedule(optimizer: Optimizer, settings: Settings, epoch: int = 0) -> LRScheduler:
     """Return the schedule, stepped once per epoch, as it stands after `epoch` epochs.
 
-    Stepping a fresh schedule repeats the same floating-point operations as the run that was
-    interrupted, so that no state needs saving.
+    A checkpoint holds no state of the schedule: stepping a fresh one repeats the floating-point
+    operations of the interrupted run.
     """
     schedule: LRScheduler
     if settings.schedule == "cosine":
@@ -57,7 +57,7 @@ def make_schedule(optimizer: Optimizer, settings: Settings, epoch: int = 0) -> L
     else:
         schedule = ConstantLR(optimizer, factor=1.0, total_iters=0)
     for _ in range(epoch):
-        # torch warns where a schedule moves before the optimizer; here it only catches up.
+        # torch warns of a schedule that moves before the optimizer; this one catches up.
         optimizer._opt_called = True  # type: ignore[attr-defined]
         schedule.step()
     return schedule
@@ -77,7 +77,7 @@ def optimizer_tensors(optimizer: Optimizer, names: list[str]) -> dict[str, Tenso
 def load_optimizer_tensors(
     optimizer: Optimizer, names: list[str], tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Put back the state that `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         entry, _, name = key.partition("/")

@@ -41,7 +41,7 @@ def prepare_trainer(
     settings: Settings | None = None,
     owners: Mapping[str, str] | None = None,
 ) -> Trainer:
-    """Check a model and its data, move both to the device, and return what trains the model.
+    """Check a model and its data, move both to the device, and return the model's trainer.
 
     Where torch's process group exists, all its ranks train together, each with the same arguments
     and its share of each batch (`runtime.ranks`).

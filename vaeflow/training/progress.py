@@ -1,4 +1,4 @@
-"""Where a training stands, and its outcome."""
+"""The state of a training, its time and its outcome."""
 
 from __future__ import annotations
 

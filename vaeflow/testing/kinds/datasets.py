@@ -1,6 +1,6 @@
 """Checks of a dataset.
 
-A dataset that is without its files says so by DataError, and is not judged; none is downloaded.
+A dataset without its files raises DataError, and is not checked; nothing is downloaded.
 """
 
 from __future__ import annotations

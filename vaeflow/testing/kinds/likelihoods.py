@@ -66,7 +66,7 @@ def is_normalized_over_pairs(part: MakePart) -> None:
 
 
 def _adds_up(part: MakePart, values: int, n: int, seed: int) -> None:
-    # For a row of a table and for an image: what is right for one may be wrong for the other.
+    # A row of a table and an image: a density may be right for one and wrong for the other.
     for shape, module in accepted(part, [((values,),), ((1, 1, values),)]):
         far_from_start(module.double(), 0.5, seed).eval()
         p: Distribution = module((1 + 2 * seed) * normal(1, 1, *module.output_shape, seed=seed))
@@ -87,7 +87,7 @@ def _grid(support: Any, draws: Tensor, n: int) -> tuple[Tensor, Tensor]:
     low, high = (getattr(support, f"{side}_bound", None) for side in ("lower", "upper"))
     if support.is_discrete and low is not None:
         step = getattr(support, "step", 1)  # between neighbours
-        # All pairs of a count are too many; the tail beyond a few dozens matters little for one.
+        # All pairs of a count are too many; the tail beyond a few dozens has little mass.
         high = low + (_DISCRETE if n > _DISCRETE else 150) if high is None else high
         x = low + step * torch.arange(round((high - low) / step) + 1, dtype=torch.float64)
         return x, torch.zeros_like(x)

@@ -1,9 +1,8 @@
 """Checks of the networks: encoder and decoder.
 
-A network may refuse a data shape by ConfigError, as a convolution refuses a vector; it is judged on
-those that it takes. What it does in training, such as to normalize over the batch or to drop units,
-is its own; in evaluation, each row is treated by itself. Shapes: K samples, B batch, F features,
-L latent size.
+A network may refuse a data shape by ConfigError, as a convolution refuses a vector; it is checked
+on the shapes that it takes. In training it may mix the rows of a batch, such as by normalization;
+in evaluation it treats each row by itself. Shapes: K samples, B batch, F features, L latent size.
 """
 
 from __future__ import annotations

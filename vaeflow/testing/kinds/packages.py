@@ -1,4 +1,4 @@
-"""Checks of a plugin's distribution; a check takes its name."""
+"""Checks of a distribution that brings plugins; each check takes the distribution's name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UPPER = {"<=", "<", "==", "~=", "==="}
 def _required(distribution: str, name: str) -> set[str] | None:
     """Return the version operators with which a distribution requires `name`; None if it does not.
 
-    What only an extra requires does not count.
+    Requirements of extras do not count.
     """
     found = [
         {specifier.operator for specifier in needed.specifier}
@@ -38,7 +38,7 @@ def _required(distribution: str, name: str) -> set[str] | None:
 
 
 def _parts(distribution: str) -> Iterator[tuple[str, type]]:
-    """Yield the parts of a distribution, with what to call them."""
+    """Yield the parts of a distribution, each with its name in messages."""
     registry = load_plugins(quiet=True).registry
     parts: list[Part] = [part for kind in KINDS for part in registry.parts(kind)]
     for part in parts:
@@ -48,7 +48,7 @@ def _parts(distribution: str) -> Iterator[tuple[str, type]]:
 
 @register("package")
 def has_a_valid_version(distribution: str) -> None:
-    """Its version is one that pip can order."""
+    """pip can order its version among others."""
     version = metadata.version(distribution)
     try:
         Version(version)
@@ -58,7 +58,7 @@ def has_a_valid_version(distribution: str) -> None:
 
 @register("package")
 def requires_vaeflow_between_bounds(distribution: str) -> None:
-    """It requires vaeflow from a version on, and below the next that may break it."""
+    """It requires vaeflow from one version on and below a later one, which may break it."""
     operators = _required(distribution, "vaeflow")
     assert operators is not None, "it does not require vaeflow: add 'vaeflow>=0.1,<2'"
     assert operators & _LOWER, "it requires vaeflow without a lower bound: add one, such as >=0.1"

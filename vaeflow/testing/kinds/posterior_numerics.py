@@ -13,12 +13,20 @@ from vaeflow.distributions.draw import draw
 from vaeflow.testing.kinds.posteriors import (
     FEATURES,
     features,
-    log_normal,
     posterior,
     tolerance,
     with_jacobian,
 )
-from vaeflow.testing.probes import close, finite, given, keeps_to_itself, learns, normal, reloaded
+from vaeflow.testing.probes import (
+    close,
+    finite,
+    given,
+    keeps_to_itself,
+    learns,
+    log_normal,
+    normal,
+    reloaded,
+)
 from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 
@@ -53,12 +61,12 @@ def passes_no_gradient_between_images(part: MakePart) -> None:
 
 @register("posterior")
 def gradients_match_finite_differences(part: MakePart) -> None:
-    """With the noise given, autograd's derivatives of z and log q are the slopes that they have."""
+    """With the noise given, autograd's derivatives of z and log q are their finite differences."""
     for seed in range(2):
         module = posterior(part, 4, scale=1.0, seed=seed)
         h, eps = features(2, seed=seed).requires_grad_(), normal(3, 2, 4, seed=seed + 5)
         weights = normal(3, 2, 4, seed=seed + 6), normal(3, 2, seed=seed + 7)
-        # The error of the part's own arithmetic is divided by the step; a cube root balances it.
+        # The step divides the error of the part's own arithmetic: its cube root balances both.
         error = tolerance(module)
         step = 1e-6 if error <= 1e-9 else error ** (1 / 3)
         allowed = 1e-5 + (0.0 if error <= 1e-9 else 20 * error ** (2 / 3))
@@ -138,7 +146,7 @@ def keeps_densities_in_float32_under_autocast(part: MakePart) -> None:
 
 @register("posterior")
 def log_q_matches_the_jacobian_under_autocast(part: MakePart) -> None:
-    """Under bfloat16 autocast, log q is still that of the draw: no density in half precision."""
+    """Under bfloat16 autocast, log q is the density of the draw: it is not computed in bfloat16."""
     for latent in (1, 4):
         errors = []
         for seed in range(8):
@@ -148,7 +156,7 @@ def log_q_matches_the_jacobian_under_autocast(part: MakePart) -> None:
             log_det = torch.linalg.slogdet(jacobian.double()).logabsdet
             wanted = log_normal(eps.float().double()) - log_det
             errors.append((sample.log_prob[0] - wanted).abs().max().item())
-        # Of a network that runs in bfloat16, autograd's Jacobian is off by far less than that.
+        # The error of autograd's Jacobian of a network in bfloat16 is far below this bound.
         error = statistics.median(errors)
         assert error <= 1e-3 * latent, (
             f"log q is off by {error:.2g} nats at latent size {latent}: if it is right without "

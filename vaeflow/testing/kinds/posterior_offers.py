@@ -17,7 +17,7 @@ from vaeflow.testing.registered import MakePart, NotApplicable, register
 @register("posterior")
 @torch.no_grad()
 def scores_its_draws_from_outside(part: MakePart) -> None:
-    """Where q.log_prob(z) is to be had, it is the density that the draw z came with."""
+    """Where q.log_prob(z) exists, it is the density that came with the draw z."""
     module, h, eps = posterior(part, 3, scale=0.5), features(3), normal(2, 3, 3)
     q = module(h)
     sample = given(q, eps)
@@ -32,7 +32,7 @@ def scores_its_draws_from_outside(part: MakePart) -> None:
 @register("posterior")
 @torch.no_grad()
 def rsample_gives_its_draws(part: MakePart) -> None:
-    """q.rsample, which pictures are made with, gives the z of its draw for the same noise."""
+    """q.rsample, from which pictures are made, gives the same z as the draw with the same noise."""
     module, h, eps = posterior(part, 3), features(3), normal(2, 3, 3)
     wanted = given(module(h), eps).z
     with GivenNoise(eps):

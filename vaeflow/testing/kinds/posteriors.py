@@ -1,8 +1,8 @@
 """Checks of a posterior's draws and their densities.
 
-They need no inverse and no knowledge of the flow: they hand it the noise that it draws, so that z
-is a function of that noise, whose Jacobian autograd knows. Shapes: K samples, B batch, F features,
-L latent size.
+They need no inverse and no knowledge of the flow. They replace the noise that the flow draws, so
+that z is a function of given noise, and autograd computes its Jacobian. Shapes: K samples, B batch,
+F features, L latent size.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def covers_the_plane_once(part: MakePart) -> None:
         r = DiagonalNormal(near.mean(0), (0.25 * near.var(0)).log())
         totals, allowed = integrals(q, r, 81, 1, reach=8), _GRID_ERROR
         if not (totals - 1).abs() < allowed:
-            # A map may bend more sharply than the grid is fine, or pull far noise near: how much
-            # wider and finer grids disagree tells.
+            # A map may bend more sharply than the grid resolves, or pull far noise near: wider and
+            # finer grids then disagree, and their spread is allowed for.
             totals = integrals(q, r, 201, 6, reach=200)
             allowed += 4 * totals.std().item() / math.sqrt(len(totals))
         total = totals.mean().item()
@@ -174,7 +174,7 @@ def weights_average_to_one(part: MakePart) -> None:
             z, log_q = (x[:, 0] for x in _scored(given(module(h), normal(n, 1, latent))))
         log_weights = []
         for eps in 0.7 * normal(6, 1, latent, seed=seed + 20):
-            # r is q's own shape around one draw, as far as the map is linear there, but narrower.
+            # r is the shape of q around one draw, where the map is nearly linear, but narrower.
             sample, jacobian = with_jacobian(module, h, eps)
             away = torch.linalg.solve_ex(0.5 * jacobian, (z - sample.z[0, 0].detach()).mT)[0].mT
             log_det = torch.linalg.slogdet(0.5 * jacobian).logabsdet

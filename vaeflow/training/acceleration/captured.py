@@ -19,14 +19,14 @@ _REHEARSALS = 3  # as torch's notes on CUDA graphs have it
 
 
 class Recorder(Protocol):
-    """What records a call and replays it."""
+    """Records a call and replays it."""
 
     def rehearse(self, call: Callable[[], Tensor]) -> Tensor:
-        """Call it as it will be recorded; raise where that could not be."""
+        """Call it as in a recording, and raise where a recording would fail."""
         ...
 
     def record(self, call: Callable[[], Tensor]) -> Callable[[], object]:
-        """Record it without doing its work, and return what repeats it."""
+        """Record it without doing its work, and return a function that repeats it."""
         ...
 
     def harmless(self) -> AbstractContextManager[None]:
@@ -45,7 +45,7 @@ class CUDAGraphs:
         self._generator = torch.cuda.default_generators[device.index]
 
     def rehearse(self, call: Callable[[], Tensor]) -> Tensor:
-        """Call it on a stream of its own, where a wait for the device is an error."""
+        """Call it on a stream of its own, on which a wait for the device is an error."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         before = torch.cuda.get_sync_debug_mode()
@@ -59,7 +59,7 @@ class CUDAGraphs:
         return result
 
     def record(self, call: Callable[[], Tensor]) -> Callable[[], object]:
-        """Record it; other threads, such as TensorBoard's, may meanwhile use the device."""
+        """Record it, while other threads, such as TensorBoard's, may use the device."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             call()
@@ -67,7 +67,7 @@ class CUDAGraphs:
 
     @contextmanager
     def harmless(self) -> Iterator[None]:
-        """Put the generator back: a recording that fails leaves it refusing to draw."""
+        """Put the generator back: after a failed recording, it refuses to draw."""
         before = self._generator.clone_state()
         try:
             yield

@@ -30,7 +30,7 @@ class Compiled:
     def __init__(self, eager: Call, size: int) -> None:
         self._eager = eager
         self._size = size
-        # Noise is left to torch's generators: the numbers are those of the eager step.
+        # torch's generators draw the noise, as in the eager step: the numbers are the same.
         self._compiled: Call | None = torch.compile(
             eager, dynamic=False, options={"fallback_random": True}
         )  # None once the compilation failed

@@ -21,8 +21,9 @@ class _Gathered(NamedTuple):
 class FusedAdam(torch.optim.Adam):
     """torch's Adam and AdamW by their fused kernel, whose arguments are gathered once.
 
-    `torch.optim.Adam.step` gathers them anew each time, a twentieth of the step of a small network.
-    It still takes the first step, and each in which a parameter has no gradient.
+    `torch.optim.Adam.step` gathers the arguments anew in each step, which takes a twentieth of the
+    step of a small network. It still takes the first step, and each step in which a parameter has
+    no gradient.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], **options: Any) -> None:

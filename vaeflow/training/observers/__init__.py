@@ -1,4 +1,4 @@
-"""What watches a training: the contract, the crew that calls it, and the metrics file."""
+"""Observers of a training, and the crew that calls them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("vaeflow")
 
 
 class Observer:
-    """Sees epochs, not internals; what it draws at random does not reach the training.
+    """Sees the epochs of a training, and draws from a generator of its own.
 
     An exception in an observer mutes it with a warning that gives its `name`, and the training goes
     on; a `VaeflowError` stops the training.
@@ -22,14 +22,14 @@ class Observer:
 
     @property
     def name(self) -> str:
-        """Return what messages call this observer."""
+        """Return how messages call this observer."""
         return type(self).__name__
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         """Training begins after `epoch` completed epochs and `step` steps."""
 
     def step(self, step: int) -> None:
-        """A step was taken. Called only where a subclass overrides it; must not wait."""
+        """A step was taken. Called only where a subclass overrides it; it must not wait."""
 
     def epoch(self, record: Record, model: VAE) -> None:
         """An epoch ended; `record` is its line of metrics.jsonl."""
@@ -39,7 +39,7 @@ class Observer:
 
 
 class Crew:
-    """The observers of a run. One that fails is muted; a `VaeflowError` of one stops the run."""
+    """The observers of a run. A failing one is muted; its `VaeflowError` stops the run."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self.active = list(observers)

@@ -12,7 +12,7 @@ from vaeflow.training.observers import Observer, Record
 
 
 class MetricsFile(Observer):
-    """metrics.jsonl: one JSON object per epoch. A resumed run drops what it will do again."""
+    """Writes one JSON object per epoch. A resumed run drops the epochs that it will do again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

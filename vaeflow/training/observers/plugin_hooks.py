@@ -15,13 +15,13 @@ from vaeflow.training.observers import Observer, Record
 
 
 class PluginHooks(Observer):
-    """Calls the training hooks of one plugin, so that one that fails is muted by itself.
+    """Calls the training hooks of one plugin, so that a failing plugin is muted by itself.
 
-    What the hooks are given are copies: a plugin cannot change what others see.
+    The hooks are given copies: a plugin cannot change the values that others see.
 
     Arguments:
-        run_dir: the run directory that the hooks are told.
-        config: the resolved configuration that they are told.
+        run_dir: the run directory, an argument of the hooks.
+        config: the resolved configuration, another argument.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""TensorBoard: the metrics of each epoch, pictures, the configuration and the final figures."""
+"""TensorBoard: the metrics of each epoch, pictures, the configuration and the final numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TensorBoard(Observer):
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # What an interrupted run wrote after its last checkpoint is purged, not shown twice.
+        # Events that an interrupted run wrote after its last checkpoint are purged.
         self.writer = SummaryWriter(self.directory, purge_step=step + 1)
         if not step:
             text = json.dumps(self.config, indent=2)
