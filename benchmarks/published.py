@@ -112,8 +112,8 @@ def read(place: Path, *, bits: bool) -> dict[str, Any] | None:
 def _figures(run: Finished, *, bits: bool) -> dict[str, Any]:
     unit = math.prod(run.environment["data_shape"]) * math.log(2) if bits else 1.0
     return {
-        "negative ELBO": -run.stored.figures.elbo.values.mean().item() / unit,
-        "NLL": run.stored.figures.nll.values.mean().item() / unit,
+        "negative ELBO": -run.stored.bounds.elbo.values.mean().item() / unit,
+        "NLL": run.stored.bounds.nll.values.mean().item() / unit,
         "epochs": run.run.metrics[-1]["epoch"],
         "best epoch": run.summary["best_epoch"],
         "hours": run.summary["seconds"] / 3600,

@@ -148,7 +148,7 @@ def measure(
             with Noise(run.seed, model.device).private("rescoring"):
                 sigmas.append(best_sigma(model, validation, edge))
                 log_px = rescore(model, test, sigmas[-1], edge)
-            kept = run.stored.figures
+            kept = run.stored.bounds
             figures = {n: getattr(kept, n).values for n in ("elbo", "kl", "squared_error")}
             each.append(figures | {n: values - figures["kl"] for n, values in log_px.items()})
         figures = {n: torch.stack([one[n] for one in each]) for n in each[0]}

@@ -17,7 +17,7 @@ from vaeflow.comparison.report.tables import in_common, tables
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage
 from vaeflow.evaluation.findings import Finding, sentences
-from vaeflow.evaluation.latent_code import Code
+from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.evaluation.stored import Stored
 from vaeflow.runs.directory import Run
 from vaeflow.storage import write_file
@@ -127,6 +127,15 @@ def test_differences_are_paired_and_a_finding_each(six):
     )
 
 
+def test_the_repr_has_a_line_for_each_group(six):
+    assert repr(compare(six, parameters=ten)).splitlines() == [
+        "Comparison(",
+        "  identity=NLL 32.0 ± 0.6, runs 3,",
+        "  planar=NLL 30.10 ± 0.06, runs 3, -1.90 against identity,",
+        ")",
+    ]
+
+
 def test_a_clear_difference_reads_as_its_size_without_a_sign(run):
     runs = [run("identity", s, 5.0 + 0.01 * s) for s in range(3)]
     runs += [run("planar", s, 4.0 - 0.01 * s) for s in range(3)]
@@ -229,7 +238,7 @@ def test_groups_of_one_posterior_are_compared_once_one_is_named(run):
 def test_groups_that_leave_the_code_unused_are_named(run):
     def coded(posterior, units):
         found = run(posterior, 0, 0.0)
-        code = Code(3, 2, units, Estimate(0.0, 0.0), None, None)
+        code = LatentCode(3, 2, units, Estimate(0.0, 0.0), None, None)
         return replace(found, stored=replace(found.stored, code=code))
 
     runs = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
@@ -258,7 +267,7 @@ def test_settings_that_differ_besides_the_posterior_are_named(run):
 
 def test_groups_whose_weights_are_not_to_be_trusted_are_named(run):
     trusted, other = run("identity", 0, 1.0), run("planar", 0, 0.0)
-    other.stored.figures.pareto_k[:] = torch.tensor([0.8, 0.9, torch.nan])
+    other.stored.bounds.pareto_k[:] = torch.tensor([0.8, 0.9, torch.nan])
     (finding,) = by_kind(compare([trusted, other], parameters=ten))["weights-not-trusted"]
     assert (finding.subject, finding.severity) == ("planar", "warning")
     assert finding.details == {"share": pytest.approx(2 / 3), "limit": 0.7}
@@ -380,7 +389,7 @@ def test_what_all_have_in_common_is_said_and_nothing_else(run):
 
 def test_figures_of_single_runs_tell_what_is_their_own(run):
     runs = [run("identity", 0, 1.0, epoch=3), run("planar", 0, 0.0, epoch=5, samples=7)]
-    found = numbers.figures(compare(runs, parameters=ten, anyway=True))
+    found = numbers.as_json(compare(runs, parameters=ten, anyway=True))
     assert set(found["about"]) == {
         "dataset", "split", "images", "images_sha256", "binarization", "dequantize", "samples"
     }  # fmt: skip

@@ -5,23 +5,7 @@ import math
 import pytest
 import torch
 
-from vaeflow.comparison.differences import difference, over_seeds, t_quantile
-
-
-@pytest.mark.parametrize(
-    ("degrees", "expected"),  # two-sided 95 %, from the tables of Student's t
-    [(1, 12.706), (2, 4.303), (3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042), (120, 1.980)],
-)
-def test_quantiles_are_those_of_the_tables(degrees, expected):
-    assert t_quantile(degrees) == pytest.approx(expected, abs=5e-4)
-
-
-def test_quantiles_of_other_levels_and_of_very_many_degrees():
-    assert t_quantile(4, 0.99) == pytest.approx(4.604, abs=5e-4)
-    assert t_quantile(1e9) == pytest.approx(1.960, abs=5e-4)
-    # One degree is Cauchy's distribution, and fewer do not occur.
-    assert t_quantile(1, 0.5) == pytest.approx(1.0, abs=1e-6)
-    assert t_quantile(1.5) == pytest.approx(6.1, abs=0.1)  # between 12.7 and 4.3
+from vaeflow.comparison.differences import difference, over_seeds
 
 
 def test_of_a_single_seed_the_images_are_the_unit():

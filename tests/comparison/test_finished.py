@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vaeflow.benchmark.grid import Cell, Grid
-from vaeflow.comparison.finished import Place, choose_samples, figures_of, find
+from vaeflow.comparison.finished import Place, choose_samples, find, kept_evaluation
 from vaeflow.errors import CheckpointError, ConfigError
 from vaeflow.evaluation.findings import sentences
 from vaeflow.runs.directory import Run
@@ -78,9 +78,9 @@ def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence
 def test_an_evaluation_that_cannot_be_read_is_none(tmp_path, caplog):
     found = Run(run(tmp_path / "run"))
     path = found.evaluation("test", 5, "best")
-    assert figures_of(found, "test", 5) is None
+    assert kept_evaluation(found, "test", 5) is None
     assert not caplog.text
     path.parent.mkdir()
     path.write_bytes(b"half of i")
-    assert figures_of(found, "test", 5) is None
+    assert kept_evaluation(found, "test", 5) is None
     assert "cannot be read" in caplog.text

@@ -205,3 +205,13 @@ def test_findings_are_plain_json_with_their_sentences():
     assert told[1]["kind"] == "family-closes"
     assert told[1]["details"]["left"]["mean"] == pytest.approx(0.2)
     assert told[1]["sentence"].startswith("A local planar q closes")
+
+
+def test_the_repr_of_a_diagnosis_has_a_line_for_each_number():
+    calibration = Calibration.of(torch.arange(100)[:, None].expand(-1, 20), 99, 20)
+    lines = repr(made(0.8, 1.3, 0.6, calibration=calibration)).splitlines()
+    assert lines[0] == "Diagnosis("
+    assert "  total=2.10 ± 0.01," in lines
+    assert "  approximation=0.80 ± 0.01," in lines
+    assert "  closed by planar=0.60 ± 0.01," in lines
+    assert not any("tensor" in line or len(line) > 80 for line in lines)

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 import vaeflow
 from vaeflow.evaluation import Estimate
 from vaeflow.evaluation.findings import Finding, sentences
@@ -58,19 +56,3 @@ def test_every_kind_is_found_somewhere_and_has_a_sentence():
     made = re.findall(r'(?:Finding(?:\.of)?|finding)\(\s*"([a-z-]+)"', source)
     assert len(set(made)) > 25
     assert set(made) <= SENTENCES.keys()
-
-
-@pytest.mark.parametrize(
-    ("estimate", "told"),
-    [
-        (Estimate(98.2345, 0.312), "98.2 ± 0.3"),
-        (Estimate(98.2345, 0.0312), "98.23 ± 0.03"),
-        (Estimate(98.2345, 3.12), "98.2 ± 3.1"),
-        (Estimate(98.2345, 1e-9), "98.234 ± 0.000"),
-        (Estimate(98.2345, None), "98.23"),
-        (Estimate(98.2345, None, 0.3), "98.2"),
-        (Estimate(float("nan"), float("nan")), "nan ± nan"),
-    ],
-)
-def test_an_estimate_has_the_digits_that_its_error_leaves(estimate, told):
-    assert str(estimate) == f"{estimate}" == told

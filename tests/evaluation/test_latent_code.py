@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from vaeflow.evaluation import latent_code as code
-from vaeflow.evaluation.latent_code import describe_code
+from vaeflow.evaluation.latent_code import describe_latent_code
 from vaeflow.parts.abstract import Posterior
 
 
@@ -31,7 +31,7 @@ def test_information_and_marginal_divergence_are_those_in_closed_form(
 ):
     information, divergence = truth(linear_gaussian, shift, spread)
     _, x = linear_gaussian.data(1500)
-    found = describe_code(linear_gaussian.model(shift=shift, spread=spread), x, images=1500)
+    found = describe_latent_code(linear_gaussian.model(shift=shift, spread=spread), x, images=1500)
     i, kl = found.mutual_information, found.marginal_kl
     assert information > 10 * i.standard_error
     assert abs(i.mean - information) < 3 * i.standard_error
@@ -42,14 +42,14 @@ def test_information_and_marginal_divergence_are_those_in_closed_form(
 
 def test_of_n_images_no_code_tells_more_than_log_n(linear_gaussian):
     _, x = linear_gaussian.data(200)
-    found = describe_code(linear_gaussian.model(spread=1e-4), x, images=50)
+    found = describe_latent_code(linear_gaussian.model(spread=1e-4), x, images=50)
     assert found.mutual_information.mean == pytest.approx(math.log(50))
     assert found.images == 50
 
 
 def test_a_code_that_knows_nothing_of_x_has_no_active_unit(linear_gaussian):
     _, x = linear_gaussian.data(60)
-    found = describe_code(linear_gaussian.model(), x[:1].expand_as(x))
+    found = describe_latent_code(linear_gaussian.model(), x[:1].expand_as(x))
     assert found.active_units == 0
     assert found.mutual_information.mean == pytest.approx(0)
 
@@ -59,7 +59,7 @@ def test_the_images_are_spread_over_the_data(linear_gaussian):
     model = linear_gaussian.model()
     model.encoder.register_forward_hook(lambda m, x, out: seen.append(x[0]))
     _, x = linear_gaussian.data(101)
-    describe_code(model, x, images=5)
+    describe_latent_code(model, x, images=5)
     assert torch.equal(seen[0], x[[0, 25, 50, 75, 100]])
 
 
@@ -96,7 +96,7 @@ def test_where_draws_cannot_be_scored_the_reason_is_told(linear_gaussian, poster
     model = linear_gaussian.model()
     model.posterior = posterior(3, 6)
     _, x = linear_gaussian.data(30)
-    found = describe_code(model, x)
+    found = describe_latent_code(model, x)
     assert reason in found.unknown
     assert found.mutual_information is found.marginal_kl is None
     assert found.kl.standard_error > 0
@@ -106,4 +106,4 @@ def test_where_draws_cannot_be_scored_the_reason_is_told(linear_gaussian, poster
 def test_scores_that_would_take_too_long_are_not_waited_for(linear_gaussian, monkeypatch):
     monkeypatch.setattr(code, "_MINUTES", 0.0)
     _, x = linear_gaussian.data(30)
-    assert "900 scores would take about" in describe_code(linear_gaussian.model(), x).unknown
+    assert "900 scores would take about" in describe_latent_code(linear_gaussian.model(), x).unknown

@@ -9,11 +9,11 @@ import torch
 
 from vaeflow.errors import CheckpointError, StorageError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage
-from vaeflow.evaluation.latent_code import Code
+from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.evaluation.stored import Keeper, Stored, read, write
 
 ABOUT = {"dataset": "vaeflow/digits", "images": 5, "samples": 7, "device": "cpu"}
-CODE = Code(5, 3, 2, *(Estimate(m, 0.1 * m) for m in (3.0, 2.0, 1.0)))
+CODE = LatentCode(5, 3, 2, *(Estimate(m, 0.1 * m) for m in (3.0, 2.0, 1.0)))
 
 
 def figures(n=5, squared_error=True):
@@ -33,7 +33,9 @@ def known(figures):
 
 
 @pytest.mark.parametrize("squared_error", [True, False])
-@pytest.mark.parametrize("code", [CODE, None, Code(5, 3, 2, CODE.kl, None, None, "no scores")])
+@pytest.mark.parametrize(
+    "code", [CODE, None, LatentCode(5, 3, 2, CODE.kl, None, None, "no scores")]
+)
 def test_what_is_written_is_read(tmp_path, squared_error, code):
     path = tmp_path / "evaluations" / "test-k7-best.safetensors"
     write(path, Stored(ABOUT, figures(squared_error=squared_error), code))
@@ -41,8 +43,8 @@ def test_what_is_written_is_read(tmp_path, squared_error, code):
     assert found.about == ABOUT
     assert found.code == code
     assert found.complete == (code is not None)
-    assert known(found.figures) == known(figures(squared_error=squared_error))
-    assert found.figures.pareto_k.isnan().all()
+    assert known(found.bounds) == known(figures(squared_error=squared_error))
+    assert found.bounds.pareto_k.isnan().all()
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing temporary is left
 
 
@@ -134,7 +136,7 @@ def test_what_is_whole_is_written_whatever_ends_it(tmp_path):
         kept.add(figures(3))
         kept.describe(CODE)
     assert read(path).complete
-    assert known(read(path).figures) == known(ImageBounds.cat([figures(2), figures(3)]))
+    assert known(read(path).bounds) == known(ImageBounds.cat([figures(2), figures(3)]))
 
 
 def test_figures_are_written_as_time_passes(tmp_path, monkeypatch):
@@ -145,9 +147,9 @@ def test_figures_are_written_as_time_passes(tmp_path, monkeypatch):
     assert not kept.path.exists()
     now = 11.0
     kept.add(figures(1))
-    assert len(read(kept.path).figures) == 2
+    assert len(read(kept.path).bounds) == 2
     kept.add(figures(1))
-    assert len(read(kept.path).figures) == 2
+    assert len(read(kept.path).bounds) == 2
 
 
 def test_nothing_is_written_where_nothing_is_new(tmp_path):

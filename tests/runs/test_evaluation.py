@@ -66,14 +66,14 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
     path.unlink()
     with pytest.raises(KeyboardInterrupt):
         Evaluation(run, plugins, samples=30).run(Stages(last=150))
-    assert len(read(path).figures) == 100
+    assert len(read(path).bounds) == 100
     rest = Evaluation(run, plugins, samples=30)
     assert (rest.kept.done, rest.stored) == (100, False)
     stages = Stages()
     assert rest.run(stages) == report
     assert stages.seen == [
         ["test images", 250, pytest.approx(250)],
-        ["images of the code", 250, 250],
+        ["images of the latent code", 250, 250],
     ]
     assert path.read_bytes() == expected
 
@@ -83,14 +83,14 @@ def test_a_whole_evaluation_is_not_made_again_unless_asked(run, plugins, monkeyp
     stages = Stages()
     found = Evaluation(run, plugins, samples=3)
     assert found.stored
-    monkeypatch.setattr(evaluations, "describe_code", None)
+    monkeypatch.setattr(evaluations, "describe_latent_code", None)
     assert found.run(stages) == report
     assert stages.seen == [["test images", 250, 250]]
     monkeypatch.undo()
     again = Evaluation(run, plugins, samples=3, again=True)
     assert not again.stored
     assert again.run(stages) == report
-    assert [what for what, _, _ in stages.seen[1:]] == ["test images", "images of the code"]
+    assert [what for what, _, _ in stages.seen[1:]] == ["test images", "images of the latent code"]
 
 
 def test_figures_of_another_version_are_made_again(run, plugins, monkeypatch, caplog):
@@ -133,7 +133,7 @@ def test_each_evaluation_has_a_file_of_its_own(run, plugins):
         "validation-k2-best.safetensors",
     ]
     few = read(run.evaluation("test", 2, "best", 20))
-    assert (few.about["images"], len(few.figures)) == (20, 20)
+    assert (few.about["images"], len(few.bounds)) == (20, 20)
 
 
 def test_a_damaged_file_costs_only_itself(run, plugins, caplog):

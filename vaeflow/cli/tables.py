@@ -1,4 +1,4 @@
-"""The tables of an evaluation and of a comparison, and the sentences below them."""
+"""The table of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from vaeflow.comparison.comparison import Comparison
-from vaeflow.comparison.report.tables import tables
 from vaeflow.evaluation import Bounds, Estimate
 from vaeflow.evaluation.findings import sentences
-from vaeflow.evaluation.latent_code import Code
+from vaeflow.evaluation.latent_code import LatentCode
 
 
-def print_bounds(bounds: Bounds, title: str, code: Code | None = None) -> None:
+def print_bounds(bounds: Bounds, title: str, code: LatentCode | None = None) -> None:
     """Print the estimates as a table, with that of the code all that is known of them."""
     table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
     table.add_column("nats per image" if code is None else "per image, densities in nats")
@@ -44,21 +42,3 @@ def print_bounds(bounds: Bounds, title: str, code: Code | None = None) -> None:
     if code is not None:
         for line in sentences([*bounds.findings, *code.findings]):
             click.echo(line)
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Print all tables, the remarks, the results, and the files of the report."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    for table in tables(comparison):
-        shown = Table(title=table.title, title_justify="left")
-        for i, heading in enumerate(table.headings):
-            shown.add_column(heading, justify="left" if i == 0 or table.of_words else "right")
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown, markup=False)
-    for text in (*sentences(comparison.remarks), "", *sentences(comparison.results)):
-        click.echo(text)
-    for path in comparison.written:
-        click.echo(f"wrote {path}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from vaeflow.comparison.findings import cautions, readings, results
 from vaeflow.comparison.groups import Group, Versus
+from vaeflow.evaluation.estimates import listed
 from vaeflow.evaluation.findings import Finding, sentences
 
 # Runs are compared only if they agree in these; beside each, its name in a sentence.
@@ -53,6 +54,12 @@ class Comparison:
     def findings(self) -> list[Finding]:
         """Return the results, then the remarks."""
         return [*self.results, *self.remarks]
+
+    def __repr__(self) -> str:
+        groups = {g.label: f"NLL {g.bound('nll')}, runs {len(g.runs)}" for g in self.groups}
+        for label, versus in self.versus.items():
+            groups[label] += f", {versus.nll.mean:+.2f} against {versus.baseline}"
+        return listed(self, groups)
 
     def __str__(self) -> str:
         return "\n".join(sentences(self.findings))

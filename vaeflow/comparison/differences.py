@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from vaeflow.evaluation import Estimate
@@ -80,24 +81,6 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate.of(torch.tensor(values, dtype=torch.float64))
 
 
-def t_quantile(degrees: float, level: float = LEVEL) -> float:
-    """Return t with P(|T| < t) = level for Student's T, of 1 degree of freedom or more.
-
-    With T = √ν tan θ the density of θ is cos^(ν−1) θ, a smooth function on [0, π/2].
-    """
-    if math.isnan(degrees):
-        return math.nan
-    degrees = min(max(degrees, 1.0), 1e4)  # more is the normal distribution to four digits
-    theta = torch.linspace(0, math.pi / 2, 10_001, dtype=torch.float64)
-    density = theta.cos().clamp_min(0) ** (degrees - 1)
-    share = torch.cumulative_trapezoid(density, theta)
-    share = torch.cat([share.new_zeros(1), share]) / share[-1]
-    i = int(torch.searchsorted(share, level))
-    between = (level - share[i - 1]) / (share[i] - share[i - 1])
-    angle = theta[i - 1] + between * (theta[i] - theta[i - 1])
-    return math.sqrt(degrees) * math.tan(angle.item())
-
-
 def _residual(x: Tensor) -> float:
     """Return the mean square of x (S, N) without the means of its rows and columns."""
     rest = x - x.mean(0) - x.mean(1, keepdim=True) + x.mean()
@@ -116,7 +99,7 @@ def _interval(
     spread = sum(v * v / df for v, df in parts if v)
     degrees = variance * variance / spread if spread else float(max(df for _, df in parts))
     error = math.sqrt(variance)
-    half = t_quantile(degrees, level) * error
+    half = float(student_t.ppf((1 + level) / 2, degrees)) * error
     return Difference(
         mean=mean,
         standard_error=error,

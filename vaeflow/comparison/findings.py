@@ -88,5 +88,5 @@ def _posterior(group: Group) -> dict[str, object]:
 
 def _unreliable(group: Group) -> float:
     """Return the share of images whose weights are not to be trusted, the mean over seeds."""
-    above = [run.stored.figures.pareto_k > UNRELIABLE for run in group.runs]
+    above = [run.stored.bounds.pareto_k > UNRELIABLE for run in group.runs]
     return sum(each.double().mean().item() for each in above) / len(above)

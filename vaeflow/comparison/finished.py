@@ -49,6 +49,9 @@ class Finished:
     summary: Mapping[str, Any]
     milliseconds: float  # per training step, the median over epochs
 
+    def __repr__(self) -> str:
+        return f"Finished({self.name!r}, NLL {self.stored.bounds.nll.over_images})"
+
     @property
     def seed(self) -> int:
         """Return the seed of its training."""
@@ -67,7 +70,7 @@ class Finished:
             return None
         levels = self.summary["dequantize"]  # a level's share of [0, 1] has the size 1/levels
         unit = math.prod(self.environment["data_shape"]) * math.log(2)
-        nll = self.stored.figures.nll.values.mean().item()
+        nll = self.stored.bounds.nll.values.mean().item()
         return nll / unit + (math.log2(levels) if levels else 0.0)
 
     @property
@@ -131,7 +134,7 @@ def trained(run: Run) -> bool:
         return False
 
 
-def figures_of(run: Run, split: str, samples: int) -> Stored | None:
+def kept_evaluation(run: Run, split: str, samples: int) -> Stored | None:
     """Return the whole evaluation with K samples of the run's present weights, if it is kept.
 
     One that cannot be read counts as none, and is warned of.
@@ -153,7 +156,9 @@ def not_done(places: Iterable[Place]) -> Iterator[Finding]:
     of: dict[str, list[bool]] = {}
     for place in places:
         if place.benchmark is not None and place.samples is not None:
-            done = trained(place.run) and figures_of(place.run, "test", place.samples) is not None
+            done = (
+                trained(place.run) and kept_evaluation(place.run, "test", place.samples) is not None
+            )
             of.setdefault(place.benchmark, []).append(done)
     for name, each in of.items():
         if not all(each):
@@ -212,9 +217,9 @@ def look(
     try:
         if not trained(run):
             return _not_trained(place)
-        if (stored := figures_of(run, split, samples)) is None and evaluate is not None:
+        if (stored := kept_evaluation(run, split, samples)) is None and evaluate is not None:
             evaluate(run, samples)
-            stored = figures_of(run, split, samples)
+            stored = kept_evaluation(run, split, samples)
         if stored is None:
             return _not_evaluated(place, samples)
         environment = run.environment
@@ -238,7 +243,7 @@ def _samples(run: Run, split: str) -> set[int]:
     pattern = re.compile(rf"{split}-k(\d+)-{_WEIGHTS}\.safetensors")
     names = (p.name for p in (run.path / "evaluations").glob(f"{split}-k*"))
     found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
-    return {k for k in found if figures_of(run, split, k) is not None}
+    return {k for k in found if kept_evaluation(run, split, k) is not None}
 
 
 def _failed(place: Place, reason: str) -> Finding:

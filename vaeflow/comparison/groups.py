@@ -31,7 +31,7 @@ class Group:
     parameters: int
 
     def __repr__(self) -> str:
-        return f"Group({self.label!r}, {len(self.runs)} runs, nll={self.bound('nll')})"
+        return f"Group({self.label!r}, runs {len(self.runs)}, NLL {self.bound('nll')})"
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -50,7 +50,7 @@ class Group:
 
     def values(self, name: str) -> Tensor:
         """Return "elbo", "nll" or "kl" of each image, (S, N)."""
-        return torch.stack([getattr(r.stored.figures, name).values for r in self.runs])
+        return torch.stack([getattr(r.stored.bounds, name).values for r in self.runs])
 
     def bound(self, name: str) -> Estimate:
         """Return the mean over seeds ± its error; of one seed the error is over images."""

@@ -53,6 +53,10 @@ class Annealed:
     acceptance: Tensor  # (N,): the mean rate over chains and temperatures
     backwards: bool  # from posterior samples to the prior: the weights estimate 1/p(x)
 
+    def __repr__(self) -> str:
+        chains, images = self.log_weight.shape
+        return f"Annealed({chains:,} chains, {images:,} images, log_px={self.log_px.over_images})"
+
     @property
     def log_px(self) -> PerImage:
         """Return the bound of each image, from below, or from above if run backwards."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import chisquare
 from torch import Tensor
 
 from vaeflow.distributions.draw import draw
@@ -39,21 +40,24 @@ class Calibration:
     statistic: Tensor  # (L,): χ² of the counts
     p_value: Tensor  # (L,): of a χ² as large by chance; the smallest of L is by chance below 1/L
 
+    def __repr__(self) -> str:
+        lowest = f"{self.p_value.min().item():.2g}"
+        return f"Calibration({len(self.ranks):,} images, lowest p_value {lowest})"
+
     @classmethod
     def of(cls, ranks: Tensor, samples: int, bins: int) -> Calibration:
         r"""Test ranks (N, L) for uniformity on 0 … S.
 
-        .. math:: χ^2 = \sum_j \frac{(n_j - e_j)^2}{e_j}, \quad p = Q(½(\mathrm{bins} - 1), ½χ^2)
+        .. math:: χ^2 = \sum_j \frac{(n_j - e_j)^2}{e_j}
 
-        Q is the regularized upper incomplete gamma function.
+        of n_j images in a bin where e_j are expected, with bins − 1 degrees of freedom.
         """
         bin_of = torch.arange(samples + 1) * bins // (samples + 1)  # equal to within one rank
         shares = torch.bincount(bin_of, minlength=bins).double() / (samples + 1)
         expected = len(ranks) * shares
         counts = torch.stack([torch.bincount(r, minlength=bins) for r in bin_of[ranks].T], -1)
-        statistic = ((counts - expected[:, None]).square() / expected[:, None]).sum(0)
-        freedom = torch.full_like(statistic, 0.5 * (bins - 1))
-        p_value = torch.special.gammaincc(freedom, 0.5 * statistic)
+        test = chisquare(counts.double().numpy(), expected[:, None].numpy(), axis=0)
+        statistic, p_value = (torch.from_numpy(x) for x in (test.statistic, test.pvalue))
         return cls(ranks, samples, counts, expected, statistic, p_value)
 
     def as_dict(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ from vaeflow.diagnosis.measured import Measured
 from vaeflow.evaluation.findings import Finding, sentences
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis(Measured):
     """Where a model loses log p(x) − ELBO, measured and found."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vaeflow.evaluation.estimates import PerImage
+from vaeflow.evaluation.estimates import PerImage, listed
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,16 @@ class Gaps:
     amortization: PerImage  # that − ELBO of the q that the encoder emits
     richer: dict[str, PerImage]  # the approximation gap of each richer family
     closed: dict[str, PerImage]  # what each richer family takes off it
+
+    def __repr__(self) -> str:
+        return listed(self, self.listing())
+
+    def listing(self) -> dict[str, object]:
+        """Return the means over images, by name."""
+        found: dict[str, object] = {"log_px_by": self.log_px_by}
+        for name in ("log_px", "total", "approximation", "amortization"):
+            found[name] = getattr(self, name).over_images
+        return found | {f"closed by {name}": gap.over_images for name, gap in self.closed.items()}
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""

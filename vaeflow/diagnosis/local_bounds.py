@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.errors import ConfigError, NonFiniteError
-from vaeflow.evaluation.estimates import PerImage, log_weights
+from vaeflow.evaluation.estimates import PerImage, listed, log_weights
 from vaeflow.model import VAE
 from vaeflow.nn.heads import GaussianHead
 from vaeflow.nn.masked import Conditioner
@@ -36,6 +36,11 @@ class LocalBounds:
     gain: float  # in the mean ELBO by the last round of optimization; the largest of the batches'
     converged: bool  # every batch stopped gaining more than `tolerance`, or than its noise
     posteriors: tuple[Posterior, ...] = ()  # of each batch of images
+
+    def __repr__(self) -> str:
+        elbo, iwae = self.elbo.over_images, self.iwae.over_images
+        ended = {"gain": f"{self.gain:.2g}", "converged": self.converged}
+        return listed(self, {"elbo": elbo, "iwae": iwae, **ended})
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""

@@ -13,6 +13,7 @@ from vaeflow.diagnosis.calibration import Calibration
 from vaeflow.diagnosis.gaps import Gaps
 from vaeflow.diagnosis.local_bounds import LocalBounds
 from vaeflow.evaluation import Estimate, PerImage
+from vaeflow.evaluation.estimates import listed
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,15 @@ class Measured:
     calibration: Calibration | None
     log_dets: list[tuple[str, Estimate]] | None  # by map, in order of application
     active_units: int | None  # of the latent dimensions; a single image shows none
+
+    def __repr__(self) -> str:
+        gaps = self.gaps.listing() if self.local else {"total": self.gaps.total.over_images}
+        first = {"images": len(self.elbo.values), "samples": self.samples}
+        last = {
+            "width": None if self.bracket is None else self.bracket.width.over_images,
+            "active_units": self.active_units,
+        }
+        return listed(self, {**first, "elbo": self.elbo.over_images, **gaps, **last})
 
     @property
     def own(self) -> str | None:

@@ -34,6 +34,9 @@ class Window:
     draws: Mapping[str, Tensor]  # (n, 2) each
     divergence: Mapping[str, float]  # KL(q ‖ p(z|x)) in nats, over the draws
 
+    def __repr__(self) -> str:
+        return f"Window(log_px={self.log_px:.2f}, divergence={dict(self.divergence)})"
+
 
 def windows(
     model: VAE,

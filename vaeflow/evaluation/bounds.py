@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.distributions.draw import draw
-from vaeflow.evaluation.estimates import Estimate, PerImage
+from vaeflow.evaluation.estimates import Estimate, PerImage, listed
 from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.importance import ImportanceWeights, Moments
 from vaeflow.evaluation.pareto import UNRELIABLE
@@ -41,6 +41,10 @@ class ImageBounds:
 
     def __len__(self) -> int:
         return len(self.pareto_k)
+
+    def __repr__(self) -> str:
+        means = {name: getattr(self, name).over_images for name in ("elbo", "log_px", "kl", "nll")}
+        return listed(self, {"images": len(self), **means})
 
     @classmethod
     def cat(cls, parts: Sequence[ImageBounds]) -> ImageBounds:
@@ -69,6 +73,9 @@ class ParetoK(NamedTuple):
     median: float
     share_above: float  # of the images, 0 to 1
 
+    def __str__(self) -> str:
+        return f"{self.median:.2f} (median), above {UNRELIABLE} at {self.share_above:.0%} of images"
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -85,23 +92,29 @@ class Bounds:
     effective_sample_size: Estimate  # of the K weights
     pareto_k: ParetoK | None  # None where K is too small for a tail, or all weights are equal
 
+    def __repr__(self) -> str:
+        return listed(self, vars(self))
+
     @classmethod
     def of(
-        cls, figures: ImageBounds, model: VAE, *, samples: int, dequantized: int | None
+        cls, per_image: ImageBounds, model: VAE, *, samples: int, dequantized: int | None
     ) -> Bounds:
         """Return the means over images."""
-        bits, error = _bits_per_dimension(figures.nll, model, dequantized), figures.squared_error
+        bits, error = (
+            _bits_per_dimension(per_image.nll, model, dequantized),
+            per_image.squared_error,
+        )
         return cls(
-            images=len(figures),
+            images=len(per_image),
             samples=samples,
-            elbo=figures.elbo.over_images,
-            log_px=figures.log_px.over_images,
-            kl=figures.kl.over_images,
-            nll=figures.nll.over_images,
+            elbo=per_image.elbo.over_images,
+            log_px=per_image.log_px.over_images,
+            kl=per_image.kl.over_images,
+            nll=per_image.nll.over_images,
             bits_per_dimension=None if bits is None else bits.over_images,
             squared_error=None if error is None else error.over_images,
-            effective_sample_size=Estimate.of(figures.effective_sample_size),
-            pareto_k=_over_images(figures.pareto_k),
+            effective_sample_size=Estimate.of(per_image.effective_sample_size),
+            pareto_k=_over_images(per_image.pareto_k),
         )
 
     @property
@@ -139,8 +152,8 @@ def evaluate(
     parts = evaluate_images(
         model, x, samples=samples, batch=batch, chunk=chunk, seed=seed, progress=progress
     )
-    figures = ImageBounds.cat(list(parts))
-    return Bounds.of(figures, model, samples=samples, dequantized=dequantized)
+    per_image = ImageBounds.cat(list(parts))
+    return Bounds.of(per_image, model, samples=samples, dequantized=dequantized)
 
 
 def evaluate_images(

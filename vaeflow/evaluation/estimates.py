@@ -1,4 +1,4 @@
-"""Figures of single images with their Monte Carlo errors, and a model that stays as it is.
+"""Means over images, and values of single images, with their errors.
 
 Shapes: K importance samples, B batch, N images. All figures are in nats.
 """
@@ -6,7 +6,7 @@ Shapes: K importance samples, B batch, N images. All figures are in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -14,6 +14,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.model import VAE
+
+
+def listed(of: object, values: Mapping[str, object]) -> str:
+    """Return the repr of an object, a line for each value that is known."""
+    lines = (f"  {name}={value}" for name, value in values.items() if value is not None)
+    return "\n".join([f"{type(of).__name__}(", *(f"{line}," for line in lines), ")"])
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,9 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self}"
 
+    def __repr__(self) -> str:
+        return f"Estimate({self})"
+
     def __neg__(self) -> Estimate:
         return Estimate(-self.mean, self.standard_error, self.monte_carlo_error)
 
@@ -68,6 +77,9 @@ class PerImage:
 
     values: Tensor  # (N,), float64 on the CPU
     errors: Tensor  # (N,), NaN where a single draw tells none
+
+    def __repr__(self) -> str:
+        return f"PerImage({len(self.values):,} images, mean {self.over_images})"
 
     @classmethod
     def mean(cls, draws: Tensor) -> PerImage:

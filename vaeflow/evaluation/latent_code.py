@@ -15,20 +15,20 @@ from torch.distributions import Distribution
 
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.active_units import active_units
-from vaeflow.evaluation.estimates import Estimate
+from vaeflow.evaluation.estimates import Estimate, listed
 from vaeflow.evaluation.findings import Finding
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, unseen
 
-CODE_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
+LATENT_CODE_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
 _ROWS = 10_000  # scores at a time
 _MINUTES = 5.0
 
 
 @dataclass(frozen=True)
-class Code:
+class LatentCode:
     """Figures of the code of N images, which are fewer than those of the bounds."""
 
     images: int
@@ -38,6 +38,9 @@ class Code:
     mutual_information: Estimate | None  # I(x; z), a bound from below; log N is its largest value
     marginal_kl: Estimate | None  # KL(q(z) ‖ p), a bound from above
     unknown: str | None = None  # why the last two are
+
+    def __repr__(self) -> str:
+        return listed(self, vars(self))
 
     @property
     def findings(self) -> list[Finding]:
@@ -58,14 +61,14 @@ class Code:
 
 
 @torch.no_grad()
-def describe_code(
+def describe_latent_code(
     model: VAE,
     x: Tensor,
     *,
-    images: int = CODE_IMAGES,
+    images: int = LATENT_CODE_IMAGES,
     seed: int = 0,
     progress: Advance = unseen,
-) -> Code:
+) -> LatentCode:
     r"""Estimate what z tells of x, from up to `images` of x (N, *data_shape), evenly spaced.
 
     .. math:: E_x\,KL(q(z|x) ‖ p) = I(x; z) + KL(q(z) ‖ p), \quad
@@ -93,9 +96,9 @@ def describe_code(
         try:
             log_qz = _log_aggregate(q, sample.z[0], own, progress)
         except _Unknown as error:
-            return Code(n, model.posterior.latent, units, kl, None, None, str(error))
+            return LatentCode(n, model.posterior.latent, units, kl, None, None, str(error))
     information, marginal_kl = Estimate.of(own - log_qz), Estimate.of(log_qz - log_pz)
-    return Code(n, model.posterior.latent, units, kl, information, marginal_kl)
+    return LatentCode(n, model.posterior.latent, units, kl, information, marginal_kl)
 
 
 class _Unknown(Exception):

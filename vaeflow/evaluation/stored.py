@@ -22,13 +22,13 @@ from torch import Tensor
 from vaeflow.errors import CheckpointError, StorageError
 from vaeflow.evaluation.bounds import ImageBounds
 from vaeflow.evaluation.estimates import Estimate, PerImage
-from vaeflow.evaluation.latent_code import Code
+from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.storage import write_file
 
 FORMAT = 1
 _SECONDS = 10.0  # between two writes
 _HEADER = "vaeflow"
-_FIGURES = ("elbo", "log_px", "kl", "nll", "squared_error")
+_BOUNDS = ("elbo", "log_px", "kl", "nll", "squared_error")
 _TENSORS = ("effective_sample_size", "pareto_k")
 _ESTIMATES = ("kl", "mutual_information", "marginal_kl")
 log = logging.getLogger("vaeflow")
@@ -43,13 +43,13 @@ class Stored:
     """
 
     about: Mapping[str, Any]
-    figures: ImageBounds  # of the first images, in their order
-    code: Code | None = None  # known once all images are done
+    bounds: ImageBounds  # of the first images, in their order
+    code: LatentCode | None = None  # known once all images are done
 
     @property
     def complete(self) -> bool:
         """Return whether nothing is left to do."""
-        return len(self.figures) == self.about["images"] and self.code is not None
+        return len(self.bounds) == self.about["images"] and self.code is not None
 
     def difference(self, about: Mapping[str, Any]) -> str | None:
         """Return in words how this differs from an evaluation about to be made, if it does.
@@ -74,14 +74,14 @@ def write(path: Path, stored: Stored) -> None:
     Raises:
         StorageError: if the file system refuses.
     """
-    tensors: dict[str, Tensor] = {n: getattr(stored.figures, n) for n in _TENSORS}
-    for name in _FIGURES:
-        if (figure := getattr(stored.figures, name)) is not None:
-            tensors |= {name: figure.values, f"{name}.error": figure.errors}
+    tensors: dict[str, Tensor] = {n: getattr(stored.bounds, n) for n in _TENSORS}
+    for name in _BOUNDS:
+        if (bound := getattr(stored.bounds, name)) is not None:
+            tensors |= {name: bound.values, f"{name}.error": bound.errors}
     header = {
         "format": FORMAT,
         "about": dict(stored.about),
-        "done": len(stored.figures),
+        "done": len(stored.bounds),
         "code": None if stored.code is None else asdict(stored.code),
     }
     content = save(
@@ -105,11 +105,11 @@ def read(path: Path) -> Stored:
                 f"{path} has format {header['format']}, but this vaeflow reads up to {FORMAT}: "
                 "update vaeflow, or evaluate the run again"
             )
-        figures: dict[str, Any] = {
+        bounds: dict[str, Any] = {
             name: PerImage(tensors[name], tensors[f"{name}.error"]) if name in tensors else None
-            for name in _FIGURES
+            for name in _BOUNDS
         }
-        found = ImageBounds(**figures, **{name: tensors[name] for name in _TENSORS})
+        found = ImageBounds(**bounds, **{name: tensors[name] for name in _TENSORS})
         return Stored(header["about"], found, _code(header["code"]))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: `vaeflow evaluate` makes it") from None
@@ -120,11 +120,11 @@ def read(path: Path) -> Stored:
         ) from None
 
 
-def _code(found: dict[str, Any] | None) -> Code | None:
+def _code(found: dict[str, Any] | None) -> LatentCode | None:
     if found is None:
         return None
     estimates = {n: None if found[n] is None else Estimate(**found[n]) for n in _ESTIMATES}
-    return Code(**{**found, **estimates})
+    return LatentCode(**{**found, **estimates})
 
 
 class Keeper:
@@ -142,7 +142,7 @@ class Keeper:
     def __init__(self, path: Path, about: Mapping[str, Any], before: Stored | None = None) -> None:
         self.path = path
         self.about = about
-        self.parts = [] if before is None else [before.figures]
+        self.parts = [] if before is None else [before.bounds]
         self.code = None if before is None else before.code
         self._written, self._refused = True, False
         self._due = time.monotonic() + _SECONDS
@@ -153,7 +153,7 @@ class Keeper:
         return sum(map(len, self.parts))
 
     @property
-    def figures(self) -> ImageBounds:
+    def bounds(self) -> ImageBounds:
         """Return the figures of all images that are done, at least one batch."""
         return ImageBounds.cat(self.parts)
 
@@ -164,7 +164,7 @@ class Keeper:
         if time.monotonic() >= self._due:
             self.write()
 
-    def describe(self, code: Code) -> None:
+    def describe(self, code: LatentCode) -> None:
         """Take the figures of the code, the last ones."""
         self.code = code
         self._written = False
@@ -174,7 +174,7 @@ class Keeper:
         if self._written or self._refused:
             return
         try:
-            write(self.path, Stored(self.about, self.figures, self.code))
+            write(self.path, Stored(self.about, self.bounds, self.code))
         except StorageError as error:
             log.warning("%s; the figures of single images are not kept", error)
             self._refused = True

@@ -16,7 +16,7 @@ from vaeflow.config.settings import Config
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
 from vaeflow.evaluation.findings import Finding
-from vaeflow.evaluation.latent_code import CODE_IMAGES, Code, describe_code
+from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, LatentCode, describe_latent_code
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
@@ -38,7 +38,7 @@ class Report:
 
     about: Mapping[str, Any]
     bounds: Bounds
-    code: Code
+    code: LatentCode
 
     @property
     def findings(self) -> list[Finding]:
@@ -144,9 +144,11 @@ class Evaluation:
             if self.kept.code is None:
                 with (
                     Blame(self.model, None).at(lambda: "in the figures of its code"),
-                    progress(min(total, CODE_IMAGES), "images of the code", 0) as done,
+                    progress(
+                        min(total, LATENT_CODE_IMAGES), "images of the latent code", 0
+                    ) as done,
                 ):
-                    code = describe_code(
+                    code = describe_latent_code(
                         self.model, self.images, seed=self.config.seed, progress=done
                     )
                 self.kept.describe(code)
@@ -241,5 +243,5 @@ def evaluate_split(
             parts.append(part)
             if kept is not None:
                 kept.add(part)
-    figures = ImageBounds.cat(parts)
-    return Bounds.of(figures, model, samples=samples, dequantized=config.dequantize)
+    per_image = ImageBounds.cat(parts)
+    return Bounds.of(per_image, model, samples=samples, dequantized=config.dequantize)

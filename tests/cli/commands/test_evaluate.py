@@ -146,7 +146,7 @@ def test_who_interrupts_is_told_that_the_same_command_goes_on(cli, run_copy, mon
     def stop(*words, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaeflow.runs.evaluation.describe_code", stop)
+    monkeypatch.setattr("vaeflow.runs.evaluation.describe_latent_code", stop)
     done = cli("evaluate", run_copy, "-k", 6, "--json")
     assert done.code == 130
     assert done.err == "Interrupted after 6 of 6 images; the same command goes on there.\n"
@@ -159,7 +159,7 @@ def test_a_terminal_gets_a_bar_with_the_time_left(cli, trained, monkeypatch):
     done = cli("evaluate", trained, "-k", 5, "--again", terminal=True)
     assert done.code == 0, done.err
     assert "6/6 test images" in done.out
-    assert "6/6 images of the code" in done.out
+    assert "6/6 images of the latent code" in done.out
     assert "0:00:00" in done.out
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # the cursor is back
 

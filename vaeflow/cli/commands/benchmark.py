@@ -87,11 +87,11 @@ def command(
     """
     from vaeflow.benchmark.engines import ENGINES
     from vaeflow.benchmark.grid import FILE, Grid
+    from vaeflow.cli.comparison import print_comparison
     from vaeflow.cli.progress import counting
     from vaeflow.cli.signals import interruptible
-    from vaeflow.cli.tables import print_comparison
     from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
-    from vaeflow.comparison.finished import figures_of, trained
+    from vaeflow.comparison.finished import kept_evaluation, trained
     from vaeflow.config.files import read_recipe, read_toml
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
@@ -113,7 +113,7 @@ def command(
 
     def done(name: str) -> bool:
         run = Run(out / "runs" / name)
-        return trained(run) and figures_of(run, "test", importance_samples) is not None
+        return trained(run) and kept_evaluation(run, "test", importance_samples) is not None
 
     left = [cell for cell in grid.cells if not done(cell.name)]
     shared_by = max(jobs if left else 1, 1 if before is None else before.jobs)

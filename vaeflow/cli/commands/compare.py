@@ -51,8 +51,8 @@ def command(
     Runs that differ in their seed alone are one group. Every group is compared with the diagonal
     Gaussian, image by image, on the same images.
     """
+    from vaeflow.cli.comparison import print_comparison
     from vaeflow.cli.progress import counting
-    from vaeflow.cli.tables import print_comparison
     from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
     from vaeflow.plugins.loading import load_plugins
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vaeflow.comparison.comparison import Comparison
-from vaeflow.comparison.report.numbers import as_csv, figures
+from vaeflow.comparison.report.numbers import as_csv, as_json
 from vaeflow.comparison.report.page import markdown, page
 from vaeflow.comparison.report.plot import draw
 from vaeflow.errors import ConfigError
@@ -53,7 +53,7 @@ def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
     Raises:
         StorageError: if the file system refuses.
     """
-    numbers = {"of": of, **figures(comparison)}
+    numbers = {"of": of, **as_json(comparison)}
     png = draw(numbers)
     if png is None:
         log.warning("there is no plot without matplotlib: pip install 'vaeflow[plots]'")

@@ -13,7 +13,7 @@ from vaeflow.comparison.finished import Finished
 from vaeflow.version import __version__
 
 
-def figures(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, Any]:
     """Return all numbers, for JSON."""
     return {
         "vaeflow": __version__,
@@ -71,7 +71,7 @@ def as_csv(comparison: Comparison) -> str:
 
 def _run(run: Finished, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of one run, and what they are of beside what all are of."""
-    found = run.stored.figures
+    found = run.stored.bounds
     own = {key: value for key, value in run.stored.about.items() if about.get(key) != value}
     means = {name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "kl")}
     seconds = {"ms_per_step": run.milliseconds, "seconds": run.summary["seconds"]}

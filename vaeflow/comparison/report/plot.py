@@ -10,11 +10,11 @@ _MARKERS = "osD^vP*X"  # with ten colours, forty pairs before one comes again
 _ROW = 0.22  # inches, of the legend
 
 
-def draw(figures: Mapping[str, Any]) -> bytes | None:
+def draw(numbers: Mapping[str, Any]) -> bytes | None:
     """Return a PNG: NLL over the time of a step, and the groups that no other beats in both.
 
     Arguments:
-        figures: what report.json holds, of which a plot can be drawn again.
+        numbers: what report.json holds, of which a plot can be drawn again.
 
     Returns:
         The picture, or None without matplotlib.
@@ -23,7 +23,7 @@ def draw(figures: Mapping[str, Any]) -> bytes | None:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    groups = figures["groups"]
+    groups = numbers["groups"]
     figure = Figure(figsize=(8, max(4.2, _ROW * len(groups) + 1)), layout="constrained")
     axes = figure.subplots()
     for i, group in enumerate(groups):
@@ -47,7 +47,7 @@ def draw(figures: Mapping[str, Any]) -> bytes | None:
         label="Pareto front",
     )
     axes.set_xlabel("milliseconds per training step")
-    samples = figures["about"]["samples"]
+    samples = numbers["about"]["samples"]
     axes.set_ylabel(f"NLL in nats, K = {samples:,} (lower is better)")
     handles, labels = axes.get_legend_handles_labels()  # lines come before error bars
     figure.legend(

@@ -1,0 +1,64 @@
+"""How estimates and bounds read in a terminal and in a notebook."""
+
+import pytest
+import torch
+
+from vaeflow.evaluation import Bounds, Estimate, ImageBounds, PerImage
+from vaeflow.evaluation.bounds import ParetoK
+
+
+@pytest.mark.parametrize(
+    ("estimate", "told"),
+    [
+        (Estimate(98.2345, 0.312), "98.2 ± 0.3"),
+        (Estimate(98.2345, 0.0312), "98.23 ± 0.03"),
+        (Estimate(98.2345, 3.12), "98.2 ± 3.1"),
+        (Estimate(98.2345, 1e-9), "98.234 ± 0.000"),
+        (Estimate(98.2345, None), "98.23"),
+        (Estimate(98.2345, None, 0.3), "98.2"),
+        (Estimate(float("nan"), float("nan")), "nan ± nan"),
+    ],
+)
+def test_an_estimate_has_the_digits_that_its_error_leaves(estimate, told):
+    assert str(estimate) == f"{estimate}" == told
+    assert repr(estimate) == f"Estimate({told})"
+
+
+def test_a_sign_is_shown_for_the_mean_alone():
+    assert f"{Estimate(1.0, 0.5):+.2f}" == "+1.00 ± 0.50"
+
+
+def test_bounds_show_a_line_for_each_value_that_is_known():
+    bounds = Bounds(
+        images=297,
+        samples=500,
+        elbo=Estimate(-98.2345, 0.312, 0.02),
+        log_px=Estimate(-80.0, 0.3),
+        kl=Estimate(18.2345, 0.0312),
+        nll=Estimate(95.5, 0.3),
+        bits_per_dimension=None,
+        squared_error=None,
+        effective_sample_size=Estimate(41.0, 2.0),
+        pareto_k=ParetoK(0.4567, 0.03),
+    )
+    assert repr(bounds).splitlines() == [
+        "Bounds(",
+        "  images=297,",
+        "  samples=500,",
+        "  elbo=-98.2 ± 0.3,",
+        "  log_px=-80.0 ± 0.3,",
+        "  kl=18.23 ± 0.03,",
+        "  nll=95.5 ± 0.3,",
+        "  effective_sample_size=41.0 ± 2.0,",
+        "  pareto_k=0.46 (median), above 0.7 at 3% of images,",
+        ")",
+    ]
+
+
+def test_no_repr_prints_a_tensor():
+    values = torch.arange(200).double()
+    bound = PerImage(values, torch.ones(200).double())
+    assert repr(bound) == "PerImage(200 images, mean 99.5 ± 4.1)"
+    images = ImageBounds(bound, bound, bound, bound, None, values, values)
+    assert "  nll=99.5 ± 4.1,\n" in repr(images)
+    assert "tensor" not in repr(images)
