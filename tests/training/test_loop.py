@@ -27,7 +27,6 @@ from vaeflow.parts.priors.normal import Normal
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.fit import fit
 from vaeflow.training.optimizers import make_optimizer, make_schedule
-from vaeflow.training.prepare import prepare_trainer
 from vaeflow.training.validation import validate
 
 SHAPE = (1, 4, 4)
@@ -287,7 +286,7 @@ def test_data_is_checked_before_training():
         fit(model(), images(10), binarization="none", device="cpu")
     with pytest.raises(DataError, match="empty"):
         fit(model(), images(0), binarization="dynamic", device="cpu")
-    with pytest.raises(DataError, match=r"shape \(2, 2\), but the model takes \(1, 4, 4\)"):
+    with pytest.raises(DataError, match=r"shape \(3, 2, 2\), but the model takes"):
         fit(model(), torch.zeros(3, 2, 2), device="cpu")
 
 
