@@ -19,7 +19,7 @@ from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.errors import ConfigError
 from vaeflow.nn.modes import evaluating
 from vaeflow.parts.abstract import Decoder, Encoder, Likelihood, Posterior, Prior
-from vaeflow.terms import Terms
+from vaeflow.terms import DrawPath, Terms
 
 
 def _output_at(likelihood: Likelihood, mean: Tensor) -> Tensor:
@@ -180,13 +180,15 @@ class VAE(nn.Module):
     def terms(self, x: Tensor, q: Distribution, samples: int) -> Terms:
         """Draw K samples of q(z|x), computed before by `infer`, and score them."""
         sample = draw(q, (samples,))
+        path = DrawPath.of(sample.z)
         prior = self.latent_prior()
         return Terms(
-            log_px=self.generate(sample.z).log_prob(x),
-            log_pz=prior.log_prob(sample.z),
+            log_px=self.generate(path.z).log_prob(x),
+            log_pz=prior.log_prob(path.z),
             sample=sample,
             posterior=q,
             prior=prior,
+            path=path,
         )
 
     def forward(self, x: Tensor, samples: int = 1) -> Terms:

@@ -6,12 +6,27 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.distributions import Distribution, Independent, kl_divergence
 
 from vaeflow.distributions.draw import Draw, grad_log_prob
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, PluginError
+
+
+class DrawPath(NamedTuple):
+    """The way of a draw to log p(x|z) and log p(z), whose gradient an objective may weigh."""
+
+    z: Tensor  # (K, B, L): the draw, for the decoder and the prior
+    weight: Tensor | None = None  # (2, K, B) zeros, by whose gradient `_Weigh` reaches `_Path`
+
+    @classmethod
+    def of(cls, z: Tensor) -> DrawPath:
+        """Return the path of a draw z (K, B, L); that of a single draw has nothing to weigh."""
+        return cls(*_Path.apply(z)) if len(z) > 1 and z.requires_grad else cls(z)
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,7 @@ class Terms:
     sample: Draw  # of q(z|x), with its density
     posterior: Distribution
     prior: Distribution
+    path: DrawPath | None = None  # from z to log_px and log_pz, for `weigh_path`
 
     @property
     def z(self) -> Tensor:
@@ -108,8 +124,59 @@ class Terms:
                 f"the objective needs ∂ log q(z|x)/∂z, but {type(self.posterior).__name__} scores "
                 "its own draws alone; use --objective elbo or iwae, or another --posterior"
             ) from error
-        linear = (slope * self.z).sum(-1)
+        z = self.z if self.path is None else self.path.z
+        linear = (slope * z).sum(-1)
         return self.log_qz.detach() + linear - linear.detach()
+
+    def weigh_path(self, value: Tensor, weight: Tensor) -> Tensor:
+        """Return `value`, made of these terms, with its gradient through z times `weight` (K, B).
+
+        The gradient in the parameters of p(x|z) and p(z) stays as it is, and so does any gradient
+        in a backward pass without this value. In the same pass, `weight` falls on all that comes
+        through log_px, log_pz and `log_q_of_path`, but not on what comes through `z` itself.
+
+        Raises:
+            PluginError: where the terms were made without a path.
+        """
+        if self.path is None or self.path.weight is None:
+            raise PluginError(
+                "these terms cannot weigh the gradient through z: compute log_px and log_pz at "
+                "the z of path = vaeflow.parts.DrawPath.of(sample.z), and pass Terms(path=path)"
+            )
+        sent = torch.stack([torch.ones_like(weight), weight])
+        weighed: Tensor = _Weigh.apply(value, self.path.weight, sent)
+        return weighed
+
+
+class _Path(torch.autograd.Function):
+    """Pass z on; going back, multiply its gradient by the weight that `_Weigh` sends, if any."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, z: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        # A compiler takes a view of z for z itself, and passes by the backward of this function.
+        return z.clone(), z.new_zeros(2, *z.shape[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, d_z: Tensor | None, sent: Tensor | None) -> Tensor | None:
+        if d_z is None or sent is None:
+            return d_z
+        count, total = sent  # zeros where compiled code stands for a None
+        return d_z * torch.where(count == 0, 1.0, total / count)[..., None]
+
+
+class _Weigh(torch.autograd.Function):
+    """Pass a value on; going back, send `sent` itself, whatever the gradient of the value is."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor, path: Tensor, sent: Tensor) -> Tensor:
+        ctx.save_for_backward(sent)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, d_value: Tensor) -> tuple[Tensor, Tensor, None]:
+        (sent,) = ctx.saved_tensors
+        return d_value, sent, None
 
 
 def _factors(d: Distribution) -> Distribution | None:

@@ -15,7 +15,7 @@ from vaeflow.parts.abstract import (
     Shape,
     TimeUnit,
 )
-from vaeflow.terms import Terms
+from vaeflow.terms import DrawPath, Terms
 
 __all__ = [
     "Component",
@@ -23,6 +23,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Decoder",
+    "DrawPath",
     "Encoder",
     "Infer",
     "Likelihood",

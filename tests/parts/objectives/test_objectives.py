@@ -10,12 +10,12 @@ from torch.distributions import Distribution, Independent, Normal
 from vaeflow.distributions.draw import Draw, draw
 from vaeflow.distributions.flow import Flow
 from vaeflow.distributions.gaussian import DiagonalNormal
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, PluginError
 from vaeflow.parts.abstract import Objective
 from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.objectives.iwae import IWAE, DReG
 from vaeflow.parts.objectives.stl import STL
-from vaeflow.terms import Terms
+from vaeflow.terms import DrawPath, Terms
 
 TOLERANCE = {"rtol": 0, "atol": 1e-12}
 
@@ -250,8 +250,9 @@ class Line:
         q = Flow(base, maps) if self.flow else base
         prior = DiagonalNormal(torch.zeros(1).double(), torch.zeros(1).double())
         sample = draw(q, (samples,))
-        px = Independent(Normal(w * sample.z, log_s.exp()), 1)
-        return Terms(px.log_prob(x[:, None]), prior.log_prob(sample.z), sample, q, prior)
+        path = DrawPath.of(sample.z)
+        px = Independent(Normal(w * path.z, log_s.exp()), 1)
+        return Terms(px.log_prob(x[:, None]), prior.log_prob(path.z), sample, q, prior, path)
 
 
 class Stretch:
@@ -335,6 +336,75 @@ def test_the_doubly_reparametrized_gradient_of_q_varies_less(flow):
         many = torch.stack([gradients(objective, flow, 64, 1, seed) for seed in range(300)])
         spread[type(objective).__name__] = many.var(0)[:3]
     assert (spread["DReG"] < 0.5 * spread["IWAE"]).all()
+
+
+def grads(value, line):
+    return torch.autograd.grad(value, [*line.q, *line.p], retain_graph=True, allow_unused=True)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_dreg_changes_no_gradient_of_another_backward_pass(flow):
+    line = Line(flow)
+    terms = line.terms(4, 3)
+    others = [terms.log_weight.mean(), terms.z.sum(), terms.log_px.sum(), terms.log_q_of_path()[0]]
+    before = [grads(value.sum(), line) for value in others]
+    value = DReG(samples=4)(terms, beta(0.7)).mean()
+    first = grads(value, line)
+    assert [grads(value.sum(), line) for value in others] == before
+    assert grads(value, line) == first
+
+
+def test_dreg_changes_no_gradient_of_z_in_the_same_pass():
+    line = Line(flow=True)
+    terms = line.terms(4, 3)
+    other = terms.z.square().sum()
+    alone = grads(other, line)[:3]
+    value = DReG(samples=4)(terms, beta(0.7)).mean()
+    found = grads(value + other, line)[:3], grads(value, line)[:3], alone
+    for both, a, b in zip(*found, strict=True):
+        torch.testing.assert_close(both, a + b, **TOLERANCE)
+
+
+def test_dreg_twice_has_twice_the_gradient():
+    line = Line(flow=True)
+    terms = line.terms(4, 3)
+    one, two = (DReG(samples=4)(terms, beta(0.7)).mean() for _ in range(2))
+    for both, a in zip(grads(one + two, line), grads(one, line), strict=True):
+        torch.testing.assert_close(both, 2 * a, **TOLERANCE)
+
+
+def test_dreg_follows_equations_8_and_10():
+    line = Line(flow=False)
+    terms = line.terms(4, 3)
+    found = grads(DReG(samples=4)(terms, beta(1.0)).sum(), line)
+    share = torch.softmax(terms.log_weight.detach(), 0)
+    log_w = terms.log_px + terms.log_pz - terms.log_q_of_path()
+    d_q, d_p = (grads((share**n * log_w).sum(), line) for n in (2, 1))
+    for a, b in zip(found, (*d_q[:3], *d_p[3:]), strict=True):
+        torch.testing.assert_close(a, b, **TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_dreg_has_the_eager_gradient():
+    line = Line(flow=False)
+
+    def bound(line):
+        return DReG(samples=4)(line.terms(4, 3), beta(0.7)).mean()
+
+    found = []
+    for call in (bound, torch.compile(bound, backend="aot_eager")):
+        torch.manual_seed(0)
+        found.append(grads(call(line), line))
+    for eager, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(eager, compiled, **TOLERANCE)
+
+
+def test_terms_without_a_path_are_refused(one_sentence):
+    terms = Line(flow=False).terms(4, 3)
+    with pytest.raises(PluginError) as caught:
+        DReG(samples=4)(Terms(**{**vars(terms), "path": None}), beta(1.0))
+    one_sentence(str(caught.value))
+    assert "cannot weigh the gradient through z" in str(caught.value)
 
 
 def test_the_path_gradient_of_an_exact_posterior_is_zero_draw_by_draw():

@@ -64,10 +64,10 @@ class DReG(IWAE):
             return value
         log_w = (terms.log_px - beta * terms.sampled_kl()).detach()
         share = torch.softmax(log_w, 0)
-        # One share comes with log w, for θ as well; the other only on the way from z to φ, and only
-        # for the part β of log q whose own gradient is left out.
-        doubled = (1 - beta + beta * share)[..., None]
-        terms.z.register_hook(lambda gradient: gradient * doubled)
         path = terms.log_px + beta * (terms.log_pz - terms.log_q_of_path())
         surrogate = (share * path).sum(0)
+        if len(share) > 1:
+            # θ and φ have the factor w̃ of the surrogate; what flows through z, to φ alone, has the
+            # second (eq. 10). Of log w, the part 1 − β that keeps ∂ log q/∂φ has no second one.
+            surrogate = terms.weigh_path(surrogate, 1 - beta + beta * share)
         return value + surrogate - surrogate.detach()

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from vaeflow.distributions.draw import Draw, draw
 from vaeflow.distributions.gaussian import DiagonalNormal
-from vaeflow.terms import Terms
+from vaeflow.terms import DrawPath, Terms
 from vaeflow.testing.probes import close, finite, normal
 from vaeflow.testing.registered import MakePart, register
 
@@ -28,14 +28,16 @@ def _terms(q: Distribution, samples: int, log_px: Callable[[Tensor], Tensor]) ->
     """Draw K samples of q (B) and score them against a standard normal prior."""
     torch.manual_seed(3)
     prior, sample = _standard(), draw(q, (samples,))
+    path = DrawPath.of(sample.z)
     # As if q were a flow: an objective that forgets log|det| would not see a Gaussian's, 0.
     log_det = 0.7 + sample.z.detach().sum(-1)
     return Terms(
-        log_px=log_px(sample.z),
-        log_pz=prior.log_prob(sample.z),
+        log_px=log_px(path.z),
+        log_pz=prior.log_prob(path.z),
         sample=Draw(sample.z, sample.log_prob + log_det, log_det),
         posterior=q,
         prior=prior,
+        path=path,
     )
 
 
