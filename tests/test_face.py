@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 
 def test_dir_lists_the_face_and_nothing_else():
     assert dir(vaeflow) == sorted(dir(vaeflow))
-    functions = {"train", "build", "fit", "evaluate", "save", "load"}
+    functions = {"train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose"}
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",
     }  # fmt: skip
@@ -312,3 +312,13 @@ class TestSave:
         with pytest.raises(ConfigError, match=r"requires_grad_\(True\)"):
             vaeflow.fit(loaded, x, epochs=1)
         assert vaeflow.fit(loaded.requires_grad_(True), x, epochs=1).status == "completed"
+
+
+def test_runs_are_compared_and_diagnosed(run, tmp_path):
+    other = vaeflow.train(
+        tmp_path / "gaussian", dataset="digits", epochs=2, latent=2, tensorboard=False, **SMALL
+    )
+    found = vaeflow.compare(run.path, other.path, samples=20)
+    assert found.versus["planar"].baseline == "identity"
+    diagnosis = vaeflow.diagnose(run.path, images=5, samples=50, skip=("ais", "gaps"))
+    assert diagnosis.findings

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.version import __version__
 
 if TYPE_CHECKING:
+    from vaeflow.comparison.by_name import compare
     from vaeflow.evaluation.arrays import evaluate_arrays as evaluate
     from vaeflow.model import VAE
     from vaeflow.parts import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         priors,
     )
     from vaeflow.plugins.hookspecs import hookimpl
-    from vaeflow.runs.by_name import build, train
+    from vaeflow.runs.by_name import build, diagnose, train
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
     from vaeflow.training.fit import fit
@@ -36,8 +37,10 @@ __all__ = [
     "VAE",
     "__version__",
     "build",
+    "compare",
     "datasets",
     "decoders",
+    "diagnose",
     "encoders",
     "evaluate",
     "fit",
@@ -56,8 +59,10 @@ __all__ = [
 _HOMES = {
     "VAE": "vaeflow.model:VAE",
     "build": "vaeflow.runs.by_name:build",
+    "compare": "vaeflow.comparison.by_name:compare",
     "datasets": "vaeflow.parts.datasets",
     "decoders": "vaeflow.parts.decoders",
+    "diagnose": "vaeflow.runs.by_name:diagnose",
     "encoders": "vaeflow.parts.encoders",
     "evaluate": "vaeflow.evaluation.arrays:evaluate_arrays",
     "fit": "vaeflow.training.fit:fit",

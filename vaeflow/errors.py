@@ -109,6 +109,7 @@ def spoken(text: str) -> str:
     """
     if _IN_SHELL.get():
         return text
+    text = re.sub(r"(?<![\w-])-k(?= |,)", "--samples", text)
     parts = text.replace(_DEBUG, "the traceback says where").split("`")
     parts[::2] = [_FLAG.sub(_argument, part) for part in parts[::2]]
     return "`".join(parts)

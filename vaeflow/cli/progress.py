@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vaeflow.cli.signals import Stop, interruptible
 from vaeflow.cli.tables import print_bounds
@@ -16,7 +14,7 @@ from vaeflow.pictures import is_image
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.prepare import Experiment
-from vaeflow.runtime.progress import Advance, unseen
+from vaeflow.runtime.progress import terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import Bar, Lines
 
@@ -41,7 +39,7 @@ def watch(stop: Stop) -> Watch:
     return Watch(
         observers=observers,
         stopping=lambda world: interruptible(stop, once=world.count == 1),
-        bar=counting,
+        bar=terminal_bar,
     )
 
 
@@ -77,15 +75,3 @@ def report(outcome: Outcome, stop: Stop) -> int:
 
 def _terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
-
-
-@contextmanager
-def counting(total: int, what: str, done: int = 0) -> Iterator[Advance]:
-    """Show progress over `total` items, `done` of them before, on a terminal; nothing elsewhere."""
-    if not total or not _terminal():
-        yield unseen
-        return
-    count = TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.description}")
-    with Progress(BarColumn(bar_width=24), count, TimeRemainingColumn(), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-        yield lambda done: bar.advance(task, done)

@@ -1,14 +1,17 @@
-"""Settings told by Python itself: `help(vaeflow.fit)` lists each with its meaning."""
+"""Settings and options told by Python itself: `help(vaeflow.fit)` lists each with its meaning."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from vaeflow.config.text import show, type_name
+from vaeflow.errors import ConfigError, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def documented(fields: Mapping[str, Any]) -> Callable[[F], F]:
@@ -24,16 +27,57 @@ def documented(fields: Mapping[str, Any]) -> Callable[[F], F]:
             f"[{type_name(field.annotation, field.metadata)}; default: {show(field.default)}]"
             for name, field in fields.items()
         ]
-        text = inspect.getdoc(function) or ""
-        function.__doc__ = "\n".join([text, "", "Settings:", *rows])
-        signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        settings = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-            for name, field in fields.items()
-            if name not in signature.parameters
-        ]
-        function.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]
+        _tell(function, "Settings:", rows, {name: f.default for name, f in fields.items()})
         return function
 
     return decorate
+
+
+def with_options(options: type[Any]) -> Callable[[F], F]:
+    """Return a decorator of a function with `**options`: its help and signature tell each one.
+
+    Arguments:
+        options: a dataclass, whose docstrings have the sections "Attributes:".
+    """
+
+    def decorate(function: F) -> F:
+        rows = []
+        for owner in reversed(options.__mro__[:-1]):
+            _, _, section = (inspect.getdoc(owner) or "").partition("Attributes:\n")
+            rows += section.rstrip().splitlines()
+        defaults = {field.name: field.default for field in dataclasses.fields(options)}
+        _tell(function, "Options:", rows, defaults)
+        return function
+
+    return decorate
+
+
+def options_from(options: type[T], given: Mapping[str, Any], function: str) -> T:
+    """Return a dataclass of options that Python gives by name.
+
+    Raises:
+        ConfigError: if an option is unknown.
+    """
+    known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                f"{function}: unknown option {name!r}{did_you_mean(name, known)}; there are "
+                f"{', '.join(known)}"
+            )
+    return options(**given)
+
+
+def _tell(
+    function: Callable[..., Any], title: str, rows: list[str], defaults: Mapping[str, Any]
+) -> None:
+    text = inspect.getdoc(function) or ""
+    function.__doc__ = "\n".join([text, "", title, *rows])
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+        if name not in signature.parameters
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]

@@ -11,16 +11,19 @@ import torch
 from vaeflow.config.files import read_recipe
 from vaeflow.config.layers import Layers, Plan, part_table
 from vaeflow.config.settings import Config
-from vaeflow.config.signature import documented
+from vaeflow.config.signature import documented, options_from, with_options
+from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.runs.build import build_model
+from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Watch
 from vaeflow.runs.experiment import train as train_plan
 from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import no_bar, terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import shown
 
@@ -63,6 +66,35 @@ def train(
     watch = Watch(observers=lambda run, experiment: [*shown(progress), *observers])
     plan = layers.resolve(plugins or load_plugins())
     return train_plan(plan, None if run_dir is None else Path(run_dir), watch).run
+
+
+@with_options(RunDiagnosisOptions)
+def diagnose(
+    run: str | Path | Run,
+    *,
+    plugins: Plugins | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Diagnosis:
+    """Tell where a run loses log p(x) − ELBO: to the family of q, or to its encoder.
+
+    Arguments:
+        run: a run directory.
+        plugins: where its parts are looked up; by default all that the environment selects.
+        progress: show progress: by default on a terminal.
+
+    Returns:
+        The diagnosis, in nats per example; print it to read its findings.
+
+    Raises:
+        ConfigError: if an option cannot be used.
+        CheckpointError, PluginError, DataError: if the run cannot be loaded.
+        NonFiniteError: if a bound is not a number.
+    """
+    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    chosen = options_from(RunDiagnosisOptions, options, "diagnose")
+    bar = no_bar if progress is False else terminal_bar
+    return diagnose_run(opened, plugins or load_plugins(), chosen, progress=bar)
 
 
 def build(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 Advance = Callable[[float], None]  # called with the number of items finished since the last call
@@ -27,3 +28,17 @@ def unseen(count: float) -> None:
 def no_bar(total: int, what: str, done: int = 0) -> AbstractContextManager[Advance]:
     """Open no bar."""
     return nullcontext(unseen)
+
+
+@contextmanager
+def terminal_bar(total: int, what: str, done: int = 0) -> Iterator[Advance]:
+    """Open a bar on a terminal, and none elsewhere."""
+    if not total or sys.stdout is None or not sys.stdout.isatty():
+        yield unseen
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    count = TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.description}")
+    with Progress(BarColumn(bar_width=24), count, TimeRemainingColumn(), transient=True) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda done: bar.advance(task, done)

@@ -88,13 +88,13 @@ def command(
     from vaeflow.benchmark.engines import ENGINES
     from vaeflow.benchmark.grid import FILE, Grid
     from vaeflow.cli.comparison import print_comparison
-    from vaeflow.cli.progress import counting
     from vaeflow.cli.signals import interruptible
     from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
     from vaeflow.comparison.finished import kept_evaluation, trained
     from vaeflow.config.files import read_recipe, read_toml
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
+    from vaeflow.runtime.progress import terminal_bar
 
     plugins = load_plugins(ctx.obj)
     base: list[tuple[Mapping[str, Any], str]] = []
@@ -123,7 +123,7 @@ def command(
     click.echo(f"{total} runs in {out}, {ready} of them done; what each says is in {out / 'logs'}")
     with (
         interruptible() as stop,
-        counting(total if tasks else 0, "runs", ready) as progress,
+        terminal_bar(total if tasks else 0, "runs", ready) as progress,
     ):
         for outcome in ENGINES[engine](tasks, jobs, stop):
             if outcome.interrupted:

@@ -52,13 +52,13 @@ def command(
     Gaussian, image by image, on the same images.
     """
     from vaeflow.cli.comparison import print_comparison
-    from vaeflow.cli.progress import counting
     from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
     from vaeflow.plugins.loading import load_plugins
+    from vaeflow.runtime.progress import terminal_bar
 
     def evaluating(run: Run, samples: int) -> OpenBar:
         click.echo(f"evaluating {run.path} with K = {samples:,}", err=True)
-        return counting
+        return terminal_bar
 
     options = CompareOptions(
         samples=importance_samples,

@@ -137,10 +137,10 @@ def command(
 @contextmanager
 def _stage(total: int, what: str, as_json: bool) -> Iterator[Advance]:
     """Show a stage as a bar on a terminal, as one line with its seconds elsewhere."""
-    from vaeflow.cli.progress import counting
+    from vaeflow.runtime.progress import terminal_bar
 
     began = time.monotonic()
-    with counting(0 if as_json else total, what) as done:
+    with terminal_bar(0 if as_json else total, what) as done:
         yield done
     if as_json or not sys.stdout.isatty():
         click.echo(f"{what}: {time.monotonic() - began:.1f} s", err=as_json)

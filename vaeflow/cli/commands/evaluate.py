@@ -49,12 +49,11 @@ def command(
     The figures of each image are kept in RUN/evaluations: an evaluation that was interrupted goes
     on where it was, and one that is whole is shown at once.
     """
-    from vaeflow.cli.progress import counting
     from vaeflow.cli.tables import print_bounds
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
     from vaeflow.runs.evaluation import Evaluation
-    from vaeflow.runtime.progress import no_bar
+    from vaeflow.runtime.progress import no_bar, terminal_bar
 
     evaluation = Evaluation(
         Run.open(run),
@@ -72,7 +71,7 @@ def command(
     if not as_json and evaluation.stored:
         click.echo(f"as kept in {kept.path}; --again computes it anew")
     try:
-        report = evaluation.run(no_bar if as_json else counting)
+        report = evaluation.run(no_bar if as_json else terminal_bar)
     except KeyboardInterrupt:
         click.echo(
             f"Interrupted after {kept.done:,} of {total:,} images; the same command goes on there.",

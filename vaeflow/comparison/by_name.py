@@ -1,0 +1,52 @@
+"""A comparison from Python, of run directories by their paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
+from vaeflow.comparison.comparison import Comparison
+from vaeflow.config.signature import options_from, with_options
+from vaeflow.errors import ConfigError
+from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.runs.directory import Run
+from vaeflow.runtime.progress import no_bar, terminal_bar
+
+
+@with_options(CompareOptions)
+def compare(
+    *runs: str | Path | Run,
+    plugins: Plugins | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Comparison:
+    """Compare trained runs: does a richer posterior help, and how much?
+
+    Runs that differ in their seed alone are one group. Every group is compared with the diagonal
+    Gaussian, example by example, on the same examples.
+
+    Arguments:
+        runs: run directories, or directories of benchmarks.
+        plugins: where their parts are looked up; by default all that the environment selects.
+        progress: show the progress of evaluations: by default on a terminal.
+
+    Returns:
+        Groups with their bounds and paired differences, in nats; print it to read its findings.
+
+    Raises:
+        CheckpointError: if a path is neither a run nor a benchmark.
+        ConfigError: if the runs cannot be compared.
+    """
+    if not runs:
+        raise ConfigError(
+            'compare: give the directories of runs, as in vaeflow.compare("runs/a", "runs/b")'
+        )
+    paths = [run.path if isinstance(run, Run) else Path(run) for run in runs]
+    bar = no_bar if progress is False else terminal_bar
+    return compare_runs(
+        paths,
+        plugins or load_plugins(),
+        options_from(CompareOptions, options, "compare"),
+        evaluating=lambda run, samples: bar,
+    )
