@@ -24,6 +24,7 @@ from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.parts.priors.normal import Normal
+from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.fit import fit
 from vaeflow.training.optimizers import make_optimizer, make_schedule
