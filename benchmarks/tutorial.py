@@ -53,13 +53,13 @@ K = 100
 class Lines(Observer):
     """Prints an epoch's loss."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, run: str) -> None:
+        self.run = run
 
     def epoch(self, record: Any, model: Any) -> None:
         """Print one line."""
         print(
-            f"{self.name} epoch {record['epoch']} loss {record['train/loss']:.2f} "
+            f"{self.run} epoch {record['epoch']} loss {record['train/loss']:.2f} "
             f"validation ELBO {record['validation/elbo']:.2f}",
             flush=True,
         )
