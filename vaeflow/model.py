@@ -21,29 +21,6 @@ from vaeflow.nn.modes import evaluating
 from vaeflow.parts.abstract import Decoder, Encoder, Likelihood, Posterior, Prior
 from vaeflow.terms import DrawPath, Terms
 
-
-def _output_at(likelihood: Likelihood, mean: Tensor) -> Tensor:
-    """Return a decoder output (*output_shape) for which the mean of p(x|z) is `mean`, by bisection.
-
-    The mean rises with the location, which is all of the output or its first part. Where no finite
-    output would do, as for pixels that are always 0, it stops at a location of −7 or 7.
-    """
-    output = mean.new_zeros(likelihood.output_shape)
-    location = output if output.shape == mean.shape else output[0]
-    if location.shape == mean.shape:
-        low, high = -7 - mean.abs(), 7 + mean.abs()
-        for _ in range(40):
-            location.copy_((low + high) / 2)
-            below = likelihood(output[None, None]).mean[0, 0] < mean
-            low, high = torch.where(below, location, low), torch.where(below, high, location)
-        if torch.allclose(likelihood(output[None, None]).mean[0, 0], mean, 1e-3, 2e-3):
-            return output
-    raise ConfigError(
-        f"--start-at-mean: no output of the likelihood {type(likelihood).__name__} has the mean of "
-        "the data; leave it out, or take another likelihood"
-    )
-
-
 _ROWS = 1000  # that pass through the networks at a time
 
 
@@ -175,25 +152,37 @@ class VAE(nn.Module):
             ConfigError: if the likelihood or the decoder cannot.
         """
         with torch.no_grad():
-            self.decoder.start_at(_output_at(self.likelihood, x.mean(0).to(self.device)))
+            self.decoder.start_at(self.likelihood.output_at(x.mean(0).to(self.device)))
 
     def terms(self, x: Tensor, q: Distribution, samples: int) -> Terms:
         """Draw K samples of q(z|x), computed before by `infer`, and score them."""
+        return self._terms(x, q, samples)[0]
+
+    def forward(self, x: Tensor, samples: int = 1) -> Terms:
+        """Return the terms of the bound at x (B, *data_shape) for K = `samples` draws.
+
+        In training mode the likelihood observes the batch, as a batch normalization would.
+        """
+        terms, px = self._terms(x, self.infer(x), samples)
+        if self.training:
+            self.likelihood.observe(px, x)
+        return terms
+
+    def _terms(self, x: Tensor, q: Distribution, samples: int) -> tuple[Terms, Distribution]:
+        """Return the terms and p(x|z)."""
         sample = draw(q, (samples,))
         path = DrawPath.of(sample.z)
         prior = self.latent_prior()
-        return Terms(
-            log_px=self.generate(path.z).log_prob(x),
+        px = self.generate(path.z)
+        terms = Terms(
+            log_px=px.log_prob(x),
             log_pz=prior.log_prob(path.z),
             sample=sample,
             posterior=q,
             prior=prior,
             path=path,
         )
-
-    def forward(self, x: Tensor, samples: int = 1) -> Terms:
-        """Return the terms of the bound at x (B, *data_shape) for K = `samples` draws."""
-        return self.terms(x, self.infer(x), samples)
+        return terms, px
 
 
 def _mean(q: Distribution, draws: int) -> Tensor:

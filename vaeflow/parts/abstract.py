@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
@@ -141,6 +142,40 @@ class Likelihood(nn.Module, Component, ABC):
     @abstractmethod
     def forward(self, output: Tensor) -> Distribution:
         """Return p(x|z) with batch (K, B) and event data_shape for decoder output (K, B, …)."""
+
+    def observe(self, px: Distribution, x: Tensor) -> None:
+        """Update running statistics by p(x|z) and the data x (B, *data_shape) of a training step.
+
+        Each step calls it once, after it has scored x. Scoring itself changes no state.
+        """
+
+    def output_at(self, mean: Tensor) -> Tensor:
+        """Return a decoder output (*output_shape) for which the mean of p(x|z) is `mean`.
+
+        It is found by bisection: the mean rises with the location, which is all of the output or
+        its first part. Where no finite output would do, as for pixels that are always 0, the
+        location stops at −7 or 7.
+
+        Arguments:
+            mean: (*data_shape).
+
+        Raises:
+            ConfigError: if no output has that mean.
+        """
+        output = mean.new_zeros(self.output_shape)
+        location = output if output.shape == mean.shape else output[0]
+        if location.shape == mean.shape:
+            low, high = -7 - mean.abs(), 7 + mean.abs()
+            for _ in range(40):
+                location.copy_((low + high) / 2)
+                below = self(output[None, None]).mean[0, 0] < mean
+                low, high = torch.where(below, location, low), torch.where(below, high, location)
+            if torch.allclose(self(output[None, None]).mean[0, 0], mean, 1e-3, 2e-3):
+                return output
+        raise ConfigError(
+            f"--start-at-mean: no output of the likelihood {type(self).__name__} has the mean of "
+            "the data; leave it out, or take another likelihood"
+        )
 
 
 class Objective(Component, ABC):

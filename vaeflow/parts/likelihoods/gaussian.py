@@ -59,30 +59,40 @@ class Gaussian(Scaled):
         mean, sigma = self.split(output)
         if self.scale == "optimal":
             if self.training:
-                return _Refit(self, mean)
+                return _OfBatch(mean, self.variance.sqrt(), self.floor, len(self.data_shape))
             sigma = self.variance.sqrt()
         return self.independent(Normal(mean, sigma, validate_args=False))
 
     @torch.no_grad()
-    def refit(self, squared_error: Tensor) -> Tensor:
-        """Return the best variance for squared errors, and move the running mean towards it."""
-        best = squared_error.mean().clamp(min=self.floor**2)
-        self.batches += 1
-        # The mean of all batches at first, then of about the last hundred.
-        self.variance.lerp_(best.to(self.variance), (1 / self.batches).clamp(min=_MOMENTUM))
-        return best
+    def observe(self, px: Distribution, x: Tensor) -> None:
+        """Move the running σ² towards the best σ² of a training batch."""
+        if isinstance(px, _OfBatch):
+            self.batches += 1
+            # The mean of all batches at first, then of about the last hundred.
+            share = (1 / self.batches).clamp(min=_MOMENTUM)
+            self.variance.lerp_(px.best_variance(x).to(self.variance), share)
 
 
-class _Refit(Independent):
-    """Gaussian values whose σ is refitted to what they score, as a training batch does."""
+class _OfBatch(Independent):
+    """Gaussian values of a training batch, scored by the σ that scores this batch best.
 
-    def __init__(self, likelihood: Gaussian, mean: Tensor) -> None:
-        values = Normal(mean, likelihood.variance.sqrt(), validate_args=False)
-        super().__init__(values, len(likelihood.data_shape), validate_args=False)
-        self.likelihood = likelihood
+    Arguments:
+        mean: (K, B, *data_shape).
+        sigma: the running σ, of draws.
+        floor: the smallest σ.
+        dimensions: of the data.
+    """
+
+    def __init__(self, mean: Tensor, sigma: Tensor, floor: float, dimensions: int) -> None:
+        super().__init__(Normal(mean, sigma, validate_args=False), dimensions, validate_args=False)
+        self.floor = floor
+
+    @torch.no_grad()
+    def best_variance(self, x: Tensor) -> Tensor:
+        """Return σ² = the mean squared error of x (Rybkin et al. 2021, eq. 8)."""
+        return (x - self.base_dist.loc).square().mean().clamp(min=self.floor**2)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        mean = self.base_dist.loc
-        sigma = self.likelihood.refit((x - mean).square()).sqrt()
-        values = Normal(mean, sigma, validate_args=False)
-        return self.likelihood.independent(values).log_prob(x)
+        values = Normal(self.base_dist.loc, self.best_variance(x).sqrt(), validate_args=False)
+        scored = Independent(values, self.reinterpreted_batch_ndims, validate_args=False)
+        return scored.log_prob(x)
