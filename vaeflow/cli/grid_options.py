@@ -46,16 +46,6 @@ def read_seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[in
     return [*dict.fromkeys(found)]
 
 
-def share_of_cores(before: Grid | None, jobs: int, engine: str) -> int | None:
-    """Return each run's share of the cores; a benchmark goes on with what it began with."""
-    from vaeflow.benchmark.engines import cores
-
-    if before is not None:
-        found = before.cells[0].config.get("threads")
-        return None if found is None else int(found)
-    return None if jobs == 1 and engine == "local" else max(1, cores() // jobs)
-
-
 def read_grid(
     ctx: click.Context,
     params: dict[str, Any],

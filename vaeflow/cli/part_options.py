@@ -7,8 +7,9 @@ explains the options of the parts that are named on the line.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import click
@@ -95,6 +96,18 @@ def split_dotted(args: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]
             value = queue.pop(0)
         dotted.setdefault(kind, {})[option.replace("-", "_")] = value
     return rest, dotted
+
+
+def read_base(recipe: str | None, config: Path | None) -> list[tuple[Mapping[str, Any], str]]:
+    """Return the layers below the command line with their sources: a recipe, and a TOML file."""
+    from vaeflow.config.files import read_recipe, read_toml
+
+    base: list[tuple[Mapping[str, Any], str]] = []
+    if recipe is not None:
+        base.append((read_recipe(recipe), f"recipe {recipe}"))
+    if config is not None:
+        base.append((read_toml(config), str(config)))
+    return base
 
 
 def command_line_layer(ctx: click.Context, params: dict[str, Any]) -> dict[str, Any]:

@@ -134,6 +134,12 @@ def trained(run: Run) -> bool:
         return False
 
 
+def is_evaluated(path: Path, samples: int) -> bool:
+    """Tell whether the run at a path is trained, and evaluated with K samples on the test data."""
+    run = Run(path)
+    return trained(run) and kept_evaluation(run, "test", samples) is not None
+
+
 def kept_evaluation(run: Run, split: str, samples: int) -> Stored | None:
     """Return the whole evaluation with K samples of the run's present weights, if it is kept.
 

@@ -292,7 +292,7 @@ def test_ctrl_c_says_how_to_go_on(cli, copy, monkeypatch):
 
 
 def test_each_of_several_jobs_has_its_share_of_the_cores(cli, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "cores", lambda: 8)
+    monkeypatch.setattr("vaeflow.benchmark.directory.cores", lambda: 8)
     monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
     for jobs in (3, 1):  # it goes on with what it began with, whatever the jobs
         done = cli("benchmark", *SMALL, "--jobs", jobs, "--out", tmp_path / "grid")

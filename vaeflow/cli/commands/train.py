@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vaeflow.cli import options as shared
-from vaeflow.cli.part_options import PartsCommand, command_line_layer
+from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
 
 
 @click.command("train", cls=PartsCommand)
@@ -35,15 +35,12 @@ def command(
     Every part of the model is chosen by name; the defaults train a diagonal Gaussian posterior on
     scikit-learn's digits.
     """
-    from vaeflow.config.files import read_recipe, read_toml
     from vaeflow.config.layers import Layers
     from vaeflow.plugins.loading import load_plugins
 
     layers = Layers()
-    if recipe is not None:
-        layers.add(read_recipe(recipe), f"recipe {recipe}")
-    if config is not None:
-        layers.add(read_toml(config), str(config))
+    for raw, source in read_base(recipe, config):
+        layers.add(raw, source)
     layers.add(command_line_layer(ctx, params), "the command line")
     for notice in layers.dropped:
         click.echo(f"Note: {notice}.", err=True)
