@@ -124,7 +124,7 @@ USAGE: list[tuple[str, int, list[str]]] = [
     (TRAIN + "--posterior ''", 2, ["unknown posterior", "iaf, identity, mixture"]),
     (TRAIN + "--posterior", 2, ["--posterior", "requires an argument"]),
     (TRAIN + "--encoder cnn", 2, ["--encoder cnn", "there are conv, gated-conv, mlp"]),
-    (TRAIN + "--dataset mnst", 2, ["--dataset mnst", "'mnist'", "file, freyfaces, images"]),
+    (TRAIN + "--dataset mnst", 2, ["--dataset mnst", "'mnist'", "file, freyfaces, given, images"]),
     (TRAIN + "--set posterior=planr", 2, ["--posterior planr", "'planar'"]),
     # a part's options
     (TRAIN + "--posterior.steps 3", 2, ["--posterior.steps", "unknown option", "Identity has"]),
