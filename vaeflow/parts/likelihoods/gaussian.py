@@ -87,10 +87,10 @@ class _OfBatch(Independent):
         super().__init__(Normal(mean, sigma, validate_args=False), dimensions, validate_args=False)
         self.floor = floor
 
-    @torch.no_grad()
     def best_variance(self, x: Tensor) -> Tensor:
-        """Return σ² = the mean squared error of x (Rybkin et al. 2021, eq. 8)."""
-        return (x - self.base_dist.loc).square().mean().clamp(min=self.floor**2)
+        """Return σ² = the mean squared error of x, a number (Rybkin et al. 2021, eq. 8)."""
+        with torch.no_grad():  # torch's compiler does not follow a decorated method of this class
+            return (x - self.base_dist.loc).square().mean().clamp(min=self.floor**2)
 
     def log_prob(self, x: Tensor) -> Tensor:
         values = Normal(self.base_dist.loc, self.best_variance(x).sqrt(), validate_args=False)
