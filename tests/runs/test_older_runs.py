@@ -1,0 +1,55 @@
+"""A run directory that the first release's code made, before the files moved, still serves.
+
+tests/runs/first_round is `vaeflow train --posterior planar --posterior.steps 2 --encoder.hidden 8
+--decoder.hidden 8 --latent 2 --epochs 2 --no-tensorboard --device cpu --threads 1`, as the code of
+commit d560ea0 wrote it. That code went on to the third epoch below.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import vaeflow
+from vaeflow.runs.directory import Run
+
+OLD = Path(__file__).with_name("first_round")
+THIRD = {"train/elbo": -43.940861598289096, "validation/elbo": -43.5394580078125}
+
+
+@pytest.fixture
+def old(tmp_path):
+    return Path(shutil.copytree(OLD, tmp_path / "run"))
+
+
+def test_it_loads(old):
+    model = vaeflow.load(old)
+    assert model.sample(3).shape == (3, 1, 8, 8)
+    assert type(model.posterior) is vaeflow.posteriors.Planar
+
+
+def test_its_evaluation_gives_the_same_figures(old, cli):
+    done = cli("evaluate", old, "--importance-samples", 100, "--json")
+    assert done.code == 0, done.err
+    found, before = json.loads(done.out), Run(old).summary
+    for name in ("elbo", "nll", "kl"):
+        assert found[name]["mean"] == pytest.approx(before[name]["mean"], abs=1e-4)
+
+
+def test_its_resumption_gives_the_epoch_that_it_would_have_had(old, cli):
+    done = cli("resume", old, "--epochs", 3)
+    assert done.code == 0, done.err
+    last = Run(old).metrics[-1]
+    assert last["epoch"] == 3
+    for name, value in THIRD.items():
+        assert last[name] == pytest.approx(value, abs=1e-4)
+
+
+def test_it_is_compared_with_a_new_one(old, tmp_path):
+    small = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
+    new = vaeflow.train(
+        tmp_path / "new", latent=2, epochs=2, tensorboard=False, device="cpu", threads=1, **small
+    )
+    found = vaeflow.compare(old, new, samples=20)
+    assert found.versus["planar"].baseline == "identity"
