@@ -122,7 +122,7 @@ _FLAG = re.compile(
 )
 # Words that follow a flag in a sentence and are no value of it.
 WORDS_AFTER_FLAGS = frozenset(
-    """alone and as at chooses for if in is it may must names needs of or says shows stay tell that
+    """alone and as at chooses for help if in is it may must names need needs of or says shows stay tell that
     the to was with""".split()  # noqa: SIM905
 )
 
@@ -140,7 +140,7 @@ def _argument(match: re.Match[str]) -> str:
 
 def _literal(value: str) -> str:
     """Return a flag's value as Python writes it; a placeholder such as DIR stays."""
-    if value in ("none", "true", "false"):
+    if value in ("true", "false"):
         return value.capitalize()
     if re.fullmatch(r"[-+\d.e]+|[A-Z]+|['\"\[({].*", value):
         return value

@@ -1,0 +1,70 @@
+"""Messages in the words of their reader: flags in the shell, arguments in Python."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import vaeflow
+from vaeflow.config.options import describe
+from vaeflow.config.settings import Config
+from vaeflow.errors import WORDS_AFTER_FLAGS, ConfigError, in_shell, spoken
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.plugins.registry import KINDS
+
+
+@pytest.fixture(autouse=True)
+def words_of_the_shell():
+    """Here each test says whose words it reads."""
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("lower --lr (it is 0.1), set --clip, or", "lower lr (it is 0.1), set clip, or"),
+        ("--lr 0.1: too large", "lr=0.1: too large"),
+        ("use --binarization none", 'use binarization="none"'),
+        ("use --binarization dynamic, or stop", 'use binarization="dynamic", or stop'),
+        ("give --posterior.steps 8", "give the posterior's option steps=8"),
+        ("--encoder.batch-norm: got 3", "the encoder's option batch_norm: got 3"),
+        ("lower --batch-size or leave it", "lower batch_size or leave it"),
+        ("with --data-root DIR", "with data_root=DIR"),
+        ("with --no-plugins", "with no_plugins"),
+        ("give -k, such as -k 500", "give samples, such as samples=500"),
+        ("go on with `vaeflow resume --epochs 3`", "go on with `vaeflow resume --epochs 3`"),
+        ("failed (x): --debug says where", "failed (x): the traceback says where"),
+        ("--capture false", "capture=False"),
+        ("a long -- dash", "a long -- dash"),
+    ],
+)
+def test_a_message_is_written_with_flags_and_read_with_arguments(written, read):
+    assert spoken(written) == read
+    assert str(ConfigError(written)) == read
+    with in_shell():
+        assert spoken(written) == str(ConfigError(written)) == written
+    assert spoken(written) == read
+
+
+def test_no_word_of_a_sentence_is_taken_for_a_value():
+    """Each word after a flag in the source is a value of something, or known to be none."""
+    plugins = load_plugins()
+    values = {part.name for kind in KINDS for part in plugins.registry.parts(kind)}
+    fields = [*Config.model_fields.values()]
+    for kind in KINDS:
+        for part in plugins.registry.parts(kind):
+            for option in describe(part.load()):
+                values |= set(re.findall(r"[a-z][\w-]*", option.type))
+    for field in fields:
+        for choice in re.findall(r"'([\w-]+)'", str(field.annotation)):
+            values.add(choice)
+    values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "vaeflow"}
+    found = {}
+    for path in Path(vaeflow.__file__).parent.rglob("*.py"):
+        if "cli" in path.parts or "template" in path.parts:  # read in the shell alone
+            continue
+        text = re.sub(r'"\s*\n\s*f?"', "", path.read_text("utf-8"))
+        for word in re.findall(r"(?<![\w-])--[a-z][\w.-]*[ =]([a-z][\w-]*)", text):
+            found.setdefault(word, path.name)
+    unknown = {w: p for w, p in found.items() if w not in values | WORDS_AFTER_FLAGS}
+    assert not unknown
+    assert len(found) > 10
