@@ -1,6 +1,7 @@
 """Drawing and scoring in one pass, against torch's own scores and autograd's Jacobian."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -23,11 +24,12 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+import vaeflow.distributions
 from vaeflow.distributions.draw import Draw, OnePass, draw, grad_log_prob
 from vaeflow.distributions.flow import Flow, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.distributions.numerics import at_least_float32
-from vaeflow.parts.posteriors.planar import Planar
+from vaeflow.parts.posteriors import FullGaussian, Mixture, Planar, RealNVP
 
 TOLERANCE = {"rtol": 0, "atol": 1e-10}
 
@@ -556,3 +558,54 @@ def test_a_flow_cannot_be_scored_at_what_it_did_not_draw():
     sample = draw(q, (5,))
     with pytest.raises(NotImplementedError, match="of its own draw"):
         grad_log_prob(q, sample._replace(z0=None))
+
+
+POSTERIORS = {
+    "planar": (Planar, "Flow(DiagonalNormal(batch (2,), event (3,)), 1 map: PlanarMaps)"),
+    "no maps": (
+        partial(Planar, steps=0),
+        "Flow(DiagonalNormal(batch (2,), event (3,)), no maps)",
+    ),
+    "realnvp": (
+        RealNVP,
+        "StandardizedFlow(DiagonalNormal(batch (2,), event (3,)), 4 maps: CouplingMap)",
+    ),
+    "full-gaussian": (FullGaussian, "CholeskyNormal(batch (2,), event (3,))"),
+    "mixture": (Mixture, "DiagonalNormalMixture(batch (2,), event (3,))"),
+}
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_repr_tells_shapes_and_maps_on_one_line(name):
+    make, expected = POSTERIORS[name]
+    assert repr(make(3, 5)(torch.zeros(2, 5))) == expected
+
+
+@pytest.mark.parametrize("make", [Planar, RealNVP])
+def test_mean_variance_and_entropy_of_a_flow_tell_their_estimate(make, one_sentence):
+    q = make(3, 5).double()(torch.randn(2, 5, dtype=torch.float64))
+    calls = {"mean": lambda: q.mean, "variance": lambda: q.variance, "entropy": q.entropy}
+    for what, call in calls.items():
+        with pytest.raises(NotImplementedError, match=f"the {what} of a .*Flow has no") as caught:
+            call()
+        one_sentence(str(caught.value))
+        estimate = str(caught.value).partition("such as ")[2]
+        value = eval(estimate, {"q": q, "vaeflow": vaeflow})  # noqa: S307  (the message is ours)
+        assert value.shape == ((2,) if what == "entropy" else (2, 3))
+
+
+@pytest.mark.parametrize("make", [Planar, RealNVP])
+def test_expanded_flow_is_the_same_law(make):
+    q = make(3, 5).double()(torch.randn(2, 5, dtype=torch.float64))
+    wide = q.expand((4, 2))
+    assert (type(wide), wide.batch_shape, wide.event_shape) == (type(q), (4, 2), (3,))
+    sample = draw(wide, (6,))
+    assert sample.z.shape == (6, 4, 2, 3)
+    torch.testing.assert_close(sample.log_prob, q.log_prob(sample.z), rtol=1e-6, atol=1e-6)
+
+
+def test_flow_of_other_images_is_refused(one_sentence):
+    q = Planar(3, 5)(torch.zeros(2, 5))
+    with pytest.raises(ValueError, match=r"cannot be expanded to \(3,\)") as caught:
+        q.expand((3,))
+    one_sentence(str(caught.value))

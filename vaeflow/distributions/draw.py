@@ -42,6 +42,29 @@ class OnePass(Distribution):
         """Return ∂ log q(z)/∂z (K, B, L) at a draw."""
         return _slope(self, sample.z)
 
+    def __repr__(self) -> str:
+        return brief(self)
+
+
+def brief(q: Distribution) -> str:
+    """Return a distribution's name and shapes, such as "DiagonalNormal(batch (2,), event (3,))"."""
+    return f"{type(q).__name__}(batch {tuple(q.batch_shape)}, event {tuple(q.event_shape)})"
+
+
+_ESTIMATES = {
+    "mean": "q.sample((1000,)).mean(0)",
+    "variance": "q.sample((1000,)).var(0)",
+    "entropy": "-vaeflow.distributions.draw(q, (1000,)).log_prob.mean(0)",
+}
+
+
+def no_formula(q: Distribution, what: str) -> NotImplementedError:
+    """Return the error that tells how to estimate a mean, variance or entropy without a formula."""
+    return NotImplementedError(
+        f"the {what} of a {type(q).__name__} has no formula: estimate it from draws, such as "
+        f"{_ESTIMATES[what]}"
+    )
+
 
 def draw(q: Distribution, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
     """Draw z (K, B, L) from any distribution and score it in one forward pass.

@@ -15,7 +15,7 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.distributions.draw import Draw, OnePass, draw, grad_log_prob
+from vaeflow.distributions.draw import Draw, OnePass, brief, draw, grad_log_prob, no_formula
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import PluginError
 
@@ -51,6 +51,43 @@ class Flow(OnePass):
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
         self.base = base
         self.maps = tuple(maps)
+
+    def __repr__(self) -> str:
+        names = ", ".join(dict.fromkeys(type(f).__name__ for f in self.maps))
+        maps = f"{len(self.maps)} map{'s' * (len(self.maps) > 1)}: {names}" if names else "no maps"
+        return f"{type(self).__name__}({brief(self.base)}, {maps})"
+
+    def expand(
+        self, batch_shape: Size | Sequence[int], _instance: Distribution | None = None
+    ) -> Flow:
+        """Return the same law for a batch of more dimensions in front, as Pyro's plates ask for.
+
+        Raises:
+            ValueError: for any other batch, as the maps hold parameters of each image.
+        """
+        shape, own = Size(batch_shape), self.batch_shape
+        if shape[len(shape) - len(own) :] != own:
+            raise ValueError(
+                f"a {type(self).__name__} of batch {tuple(own)} cannot be expanded to "
+                f"{tuple(shape)}: its maps belong to its images, so keep {tuple(own)} at the end"
+            )
+        return type(self)(self.base.expand(shape), self.maps)
+
+    @property
+    def mean(self) -> Tensor:
+        """Raise a NotImplementedError that tells how to estimate E[z]."""
+        raise no_formula(self, "mean")
+
+    @property
+    def variance(self) -> Tensor:
+        """Raise a NotImplementedError that tells how to estimate Var[z]."""
+        raise no_formula(self, "variance")
+
+    def entropy(self) -> Tensor:
+        """Raise a NotImplementedError that tells how to estimate E[−log q(z)]."""
+        raise no_formula(
+            self, "entropy", "-vaeflow.distributions.draw(q, (1000,)).log_prob.mean(0)"
+        )
 
     def draw(self, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
         """Draw z and score it in the same pass."""

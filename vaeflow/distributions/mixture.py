@@ -14,7 +14,7 @@ from torch import Size, Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributions import constraints
 
-from vaeflow.distributions.draw import Draw, OnePass
+from vaeflow.distributions.draw import Draw, OnePass, no_formula
 from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, at_least_float32
 
 
@@ -83,6 +83,12 @@ class DiagonalNormalMixture(OnePass):
         away = self.loc - self.mean[..., None, :]
         each = (2 * self.log_scale).exp() + away * away
         return (self.log_weights.exp()[..., None] * each).sum(-2)
+
+    def entropy(self) -> Tensor:
+        """Raise a NotImplementedError that tells how to estimate E[−log q(z)]."""
+        raise no_formula(
+            self, "entropy", "-vaeflow.distributions.draw(q, (1000,)).log_prob.mean(0)"
+        )
 
 
 class _ImplicitDraw(torch.autograd.Function):

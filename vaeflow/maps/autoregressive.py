@@ -61,6 +61,9 @@ class AutoregressiveMap:
         self.context = net.given(h)
         self.flip = flip
 
+    def __repr__(self) -> str:
+        return f"AutoregressiveMap(latent {len(self.net.order)}, {self.univariate!r})"
+
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
         z = z.flip(-1) if self.flip else z

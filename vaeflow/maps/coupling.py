@@ -38,6 +38,7 @@ class Coupling(nn.Module):
         reverse: bool,
     ) -> None:
         super().__init__()
+        self.latent = latent
         self.univariate = univariate
         self.reverse = reverse
         self.first = -(-latent // 2)  # the size of the first half
@@ -63,6 +64,9 @@ class CouplingMap:
     def __init__(self, layer: Coupling, h: Tensor | None) -> None:
         self.layer = layer
         self.context = layer.net.given(h)
+
+    def __repr__(self) -> str:
+        return f"CouplingMap(latent {self.layer.latent}, {self.layer.univariate!r})"
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""

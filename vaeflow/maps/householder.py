@@ -21,6 +21,10 @@ class Reflections:
         v = v * torch.where(vv == 0, 1.0, vv).rsqrt()
         self.v = v.unbind(-2)  # T times (B, L), of length 1 or 0
 
+    def __repr__(self) -> str:
+        batch, latent = self.v[0].shape
+        return f"Reflections(batch {batch}, {len(self.v)} reflections, latent {latent})"
+
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| = 0 (*, B)."""
         for v in self.v:

@@ -38,6 +38,10 @@ class PlanarMaps:
         self.w = w
         self.b = b
 
+    def __repr__(self) -> str:
+        batch, steps, latent = self.w.shape
+        return f"PlanarMaps(batch {batch}, {steps} maps, latent {latent})"
+
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
         each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image

@@ -30,6 +30,10 @@ class RadialMap:
         self.alpha = softplus(a) + tiny
         self.s = softplus(b) + tiny
 
+    def __repr__(self) -> str:
+        batch, latent = self.centre.shape
+        return f"RadialMap(batch {batch}, latent {latent})"
+
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
         away = z - self.centre

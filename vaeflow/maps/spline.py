@@ -48,6 +48,9 @@ class Spline:
         self.bound = bound
         self.size = 3 * bins - 1
 
+    def __repr__(self) -> str:
+        return f"Spline(bins={self.bins}, bound={self.bound})"
+
     def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, L) by θ (*, size, L) to f(z) and log f'(z), both (*, L)."""
         inner = z.clamp(-self.bound, self.bound)

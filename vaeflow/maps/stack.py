@@ -65,6 +65,9 @@ class Backwards:
     def __init__(self, f: ConditionedMap) -> None:
         self.f = f
 
+    def __repr__(self) -> str:
+        return f"Backwards({self.f!r})"
+
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, L) to the z0 with f(z0) = z, and the log|det| (*) of this."""
         z, log_det = self.f.inverse(z)

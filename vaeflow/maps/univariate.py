@@ -43,6 +43,9 @@ class Affine:
     def __init__(self, bound: float = 3.0) -> None:
         self.bound = bound
 
+    def __repr__(self) -> str:
+        return f"Affine(bound={self.bound})"
+
     def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._split(theta)
         return z * log_scale.exp() + shift, log_scale
@@ -64,6 +67,9 @@ class Gate:
     """
 
     size = 2
+
+    def __repr__(self) -> str:
+        return "Gate()"
 
     def __call__(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         mean, s = theta.unbind(-2)
