@@ -31,7 +31,7 @@ class Benchmark:
         return Grid.read(self.out) if (self.out / FILE).exists() else None
 
     def threads(self, jobs: int, engine: str) -> int | None:
-        """Return each run's share of the cores; a benchmark goes on with what it began with."""
+        """Return each run's share of the cores; a benchmark goes on with its first one."""
         if (before := self.grid()) is not None:
             found = before.cells[0].config.get("threads")
             return None if found is None else int(found)
@@ -42,7 +42,7 @@ class Benchmark:
 
         Arguments:
             grid: the grid of the directory, or a wider one.
-            plugins: those that each task loads, too.
+            plugins: each task loads the same ones.
             done: tells of a run directory whether its run is trained and evaluated.
 
         Raises:
@@ -94,7 +94,7 @@ class Benchmark:
 
 
 def check_comparable(grid: Grid, baseline: str | None, *, anyway: bool) -> None:
-    """Refuse before the work what the comparison would refuse after it.
+    """Refuse a grid before the work that the comparison would refuse after it.
 
     Raises:
         ConfigError: if no run has the baseline's posterior, or if runs differ in their data.

@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: `error` is None if it is done."""
+    """The outcome of a task: `error` is None if it is done."""
 
     name: str
     seconds: float
@@ -63,7 +63,7 @@ def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
     """Train a run, or go on with one that was interrupted, and evaluate it on the test data.
 
     The log is held meanwhile by this process and the one that it starts, which outlives a benchmark
-    that is killed: the next benchmark waits for it, and goes on from what it made.
+    that is killed: the next benchmark waits for it, and goes on from its checkpoints.
     """
     began = time.monotonic()
     task.log.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,9 @@ def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
                 interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
                 error = None if interrupted else trouble(task.log, code)
                 if error is not None:
-                    out.write(f"Error: {error}\n")  # for who reads the log, or compares, later
+                    out.write(
+                        f"Error: {error}\n"
+                    )  # for the reader of the log, and for a comparison
                 return Outcome(task.name, time.monotonic() - began, error, interrupted)
     return Outcome(task.name, time.monotonic() - began)
 
@@ -185,7 +187,7 @@ def trouble(log: Path, code: int | None = None, *, otherwise: str | None = None)
     """Return why a task failed: the last error of its log, or the signal that ended it.
 
     Arguments:
-        otherwise: what is said of a log without an error, in place of its last line.
+        otherwise: the answer for a log without an error, in place of its last line.
     """
     if code is not None and code < 0:
         name = signal.Signals(-code).name

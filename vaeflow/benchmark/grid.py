@@ -1,4 +1,4 @@
-"""A grid of runs: what is given more than once, multiplied out, and the file that holds it."""
+"""A grid of runs, the product of parts, values and seeds, and the file that holds it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILE = "benchmark.toml"
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid: its name and what a TOML file of its configuration holds."""
+    """One run of a grid: its name, and its configuration as in a TOML file."""
 
     name: str
     config: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Grid:
     jobs: int = 1  # known for its effect on times, and free to change
 
     def difference(self, wider: Grid) -> str | None:
-        """Return in words what another grid has otherwise or, if nothing, what it lacks."""
+        """Return in words the first difference of another grid, or else the runs that it lacks."""
         if self.samples != wider.samples:
             return f"K was {self.samples} and is {wider.samples}"
         ours, theirs = ({c.name: flatten(c.config) for c in grid.cells} for grid in (self, wider))
@@ -57,7 +57,7 @@ class Grid:
         return None
 
     def write(self, folder: Path) -> None:
-        """Write the file: what all cells have in common, then of each what it has not.
+        """Write the file: the settings that all cells share, then the other settings of each cell.
 
         Raises:
             StorageError: if the file system refuses.
@@ -129,7 +129,7 @@ def make_cells(
         The cells, seeds innermost, and remarks on options that were dropped.
 
     Raises:
-        ConfigError, PluginError: for what cannot be used.
+        ConfigError, PluginError: for a part, an option or a value that cannot be used.
     """
     _check_keys(vary)
     found: dict[str, Cell] = {}

@@ -32,7 +32,7 @@ from vaeflow.version import __version__
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="These options are understood anywhere on the line. $VAEFLOW_PLUGINS lists the only "
-    "plugins to load, $VAEFLOW_DISABLE_PLUGINS those to leave out. "
+    "plugins to load, $VAEFLOW_DISABLE_PLUGINS the plugins to leave out. "
     "Start with: vaeflow train --posterior planar",
 )
 @click.version_option(__version__, prog_name="vaeflow")
@@ -143,7 +143,7 @@ def _wait_politely() -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes to what standard error is at the time."""
+    """Writes to the standard error of the moment, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"{record.levelname.capitalize()}: {self.format(record)}", err=True)

@@ -1,4 +1,4 @@
-"""A command line that stands for many trainings: what is given more than once, and seeds."""
+"""A command line that stands for many trainings: parts and values given several times, seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _several(option: click.Parameter) -> click.Parameter:
 
 
 def read_seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
-    """Read "3" as 0, 1, 2 and "3,5" as those."""
+    """Read "3" as the seeds 0, 1, 2, and "3,5" as the seeds 3 and 5."""
     if not re.fullmatch(r"\d+(,\d+)*,?", text):
         raise click.BadParameter(f"{text!r}: write a number of seeds, or a list such as 3,5,8")
     numbers = [int(word) for word in text.split(",") if word]
@@ -56,7 +56,7 @@ def read_grid(
     samples: int,
     jobs: int,
 ) -> Grid:
-    """Multiply out what the line says."""
+    """Return the grid of all combinations on the line."""
     from vaeflow.benchmark.grid import Grid, make_cells, split_values
 
     varied: dict[str, list[str]] = {}

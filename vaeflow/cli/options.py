@@ -41,7 +41,7 @@ data_root = click.option(
 )
 seed = click.option(
     "--seed",
-    type=click.IntRange(0, 2**63 - 1),  # what torch's generator takes
+    type=click.IntRange(0, 2**63 - 1),  # the seeds of torch's generator
     default=0,
     show_default=True,
     help="Of the draws.",
@@ -50,13 +50,13 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 baseline = click.option(
     "--baseline",
     metavar="NAME",
-    help="What the others are compared with: a posterior, or a group as the tables name it.  "
+    help="The posterior, or the group as the tables name it, that the others are compared with.  "
     "[default: identity]",
 )
 anyway = click.option(
     "--anyway",
     is_flag=True,
-    help="Compare even what differs in its data or K; differences are taken only between runs of "
+    help="Compare even runs of other data or K; differences are taken only between runs of "
     "the same images.",
 )
 

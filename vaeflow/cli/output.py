@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[None]:
-    """Check that `path` can be made, before the work; tell what was made, after it.
+    """Check that `path` can be made, before the work; name the file, after it.
 
     Raises:
         ConfigError: if it exists, or has no directory or an unknown ending.

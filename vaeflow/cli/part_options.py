@@ -23,7 +23,7 @@ class PartsCommand(click.Command):
     """Adds one flag per setting, one per kind of part, and `--KIND.OPTION VALUE`."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the command's own parameters and those of the configuration."""
+        """Return the command's own parameters, and the configuration's."""
         if not hasattr(self, "_all"):
             self._all = [*_kind_options(), *_setting_options(), *super().get_params(ctx)]
         return self._all
@@ -111,7 +111,7 @@ def read_base(recipe: str | None, config: Path | None) -> list[tuple[Mapping[str
 
 
 def command_line_layer(ctx: click.Context, params: dict[str, Any]) -> dict[str, Any]:
-    """Return what the command line sets, nested as a TOML file would be."""
+    """Return the settings of the command line, nested as a TOML file would be."""
     layer: dict[str, Any] = {
         name: params[name] for name in _setting_names() if params.get(name) is not None
     }

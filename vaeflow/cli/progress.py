@@ -20,7 +20,7 @@ from vaeflow.training.observers.progress import Bar, Lines
 
 
 def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
-    """Tell what is trained; return the observers of a training that a person started."""
+    """Name the model and the data; return the observers of a training from the shell."""
     sizes = " / ".join(f"{len(x):,}" for _, x in experiment.splits)
     names = ", ".join(
         f"{kind} {part.name.removeprefix('vaeflow/')}"
@@ -44,7 +44,7 @@ def watch(stop: Stop) -> Watch:
 
 
 def report(outcome: Outcome, stop: Stop) -> int:
-    """Print how a training ended, and what to do next; return the exit code."""
+    """Print how a training ended, and the next commands; return the exit code."""
     run, experiment, done = outcome.run, outcome.experiment, outcome.fit.progress
     files = [f"--plugin {shlex.quote(str(f))}" for f in experiment.plan.plugins.selection.files]
     path = " ".join([shlex.quote(str(run.path)), *files])

@@ -25,11 +25,11 @@ def interruptible(stop: Stop | None = None, *, once: bool = True) -> Iterator[St
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; a second acts at once.
 
     Not so without `once`: torchrun passes on a signal that its ranks may have had already, and
-    kills those that take too long.
+    kills a rank that takes too long.
     """
     stop = stop or Stop()
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-    # What the parent ignores, as under nohup, stays ignored.
+    # A signal that the parent ignores, as under nohup, stays ignored.
     before = {
         number: handler
         for number in numbers

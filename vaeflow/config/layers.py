@@ -50,7 +50,7 @@ class Layers:
         self.dropped: list[str] = []
 
     def add(self, raw: Mapping[str, Any], source: str) -> None:
-        """Lay a nested mapping, as TOML gives it, over what is there.
+        """Lay a nested mapping, as TOML gives it, over the layers before.
 
         Raises:
             ConfigError: for a key that no setting and no kind of part has.
@@ -96,7 +96,7 @@ class Layers:
         Part names come out qualified, "distribution/name".
 
         Raises:
-            ConfigError: naming the first wrong setting, its value and what is expected.
+            ConfigError: naming the first wrong setting, its value and the expectation.
             PluginError: if a chosen part cannot be imported.
         """
         values: dict[str, Any] = dict(self.settings)

@@ -130,7 +130,7 @@ class Config(Settings):
         return {kind: getattr(self, kind) for kind in KINDS}
 
     def to_toml(self) -> dict[str, Any]:
-        """Return what a TOML file holds: part tables last, no None."""
+        """Return the content of a TOML file: part tables last, no None."""
         flat = self.model_dump(mode="json", exclude=set(KINDS), exclude_none=True)
         tables = {
             kind: {**{k: _plain(v) for k, v in part.options.items()}, "name": part.name}
@@ -148,7 +148,7 @@ def settings_from(model: type[S], values: Mapping[str, Any]) -> S:
     """Validate settings.
 
     Raises:
-        ConfigError: naming the first wrong one, its value and what is expected.
+        ConfigError: naming the first wrong one, its value and the expectation.
     """
     try:
         return model.model_validate(dict(values))
@@ -160,7 +160,7 @@ def _plain(value: Any) -> Any:
     """Return an option's value as TOML can hold it and a command line would write it.
 
     Raises:
-        TypeError: for what neither can.
+        TypeError: for any other value.
     """
     if value is None:
         return "none"  # TOML has no null, and a missing key would be the default

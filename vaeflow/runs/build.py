@@ -83,12 +83,12 @@ def make(plan: Plan, kind: str, *args: Any) -> Any:
         if not hasattr(made, name):
             raise PluginError(
                 f"{part.owner} has no {name!r} once it is built: call super().__init__ in its "
-                "constructor, and set what its kind must have"
+                "constructor, and set the attributes of its kind"
             )
     return made
 
 
-# What the core reads off a part, beside calling it.
+# The attributes of a part that the core reads.
 _ATTRIBUTES = {
     "encoder": ("data_shape", "features"),
     "posterior": ("latent", "features"),

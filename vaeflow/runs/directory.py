@@ -71,7 +71,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any]) -> Run:
-        """Make the directory, which must not exist, and write what is known before training.
+        """Make the directory, which must not exist, and write the files of an untrained run.
 
         `facts` join the versions in environment.json: the data's shape and checksum, threads.
 
@@ -111,7 +111,7 @@ class Run:
         """Read the configuration, and find the parts that it names.
 
         Raises:
-            PluginError: if a part's distribution is missing, naming what to install.
+            PluginError: if a part's distribution is missing, naming it.
             ConfigError: if the file was changed into something invalid.
             CheckpointError: if it names another part than the one that the run was made with.
         """
@@ -205,7 +205,7 @@ class Run:
         return self.path / "evaluations" / f"{split}-k{samples}-{weights}{first}.safetensors"
 
     def set_config(self, config: Config) -> None:
-        """Write config.toml, and drop the summary of what was configured before."""
+        """Write config.toml, and drop the summary of an earlier configuration."""
         self._replace("config.toml", tomli_w.dumps(config.to_toml()))
         (self.path / "summary.json").unlink(missing_ok=True)
 
@@ -267,7 +267,7 @@ def _name(config: Config) -> str:
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
-    """Return what the numbers of a run depend on besides its configuration."""
+    """Return the versions and parts that the numbers of a run depend on."""
     import torch
 
     return {

@@ -34,7 +34,7 @@ log = logging.getLogger("vaeflow")
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of a run, and what they are of."""
+    """The bounds of a run, with the data and the weights that they belong to."""
 
     about: Mapping[str, Any]
     bounds: Bounds
@@ -58,8 +58,9 @@ class Report:
 class Evaluation:
     """An evaluation of a run, ready to begin, or to go on where it was interrupted.
 
-    What the run directory keeps of the same evaluation is used: the same data, weights, K, seed and
-    versions; of anything else it is overwritten, after a warning that says what differs.
+    The run directory keeps the figures of each image. An evaluation of the same data, weights, K,
+    seed and versions goes on from them. Another evaluation overwrites them, after a warning that
+    names the difference.
 
     Arguments:
         run: the run.
@@ -123,7 +124,9 @@ class Evaluation:
         return self._before is not None and self._before.complete
 
     def run(self, progress: OpenBar = no_bar) -> Report:
-        """Do what is left to do, and keep it; `progress` opens a bar for each of the two stages.
+        """Evaluate the images that are left, and keep their figures.
+
+        `progress` opens a bar for each of the two stages.
 
         Raises:
             NonFiniteError: if a bound is not a number.
@@ -157,7 +160,7 @@ class Evaluation:
 
 
 def _what(config: Config, split: str, images: Tensor, samples: int) -> dict[str, Any]:
-    """Return what the figures are of, on the side of the data."""
+    """Return the data of an evaluation, and how it is taken."""
     return {
         "dataset": config.dataset.name,
         "split": split,
@@ -171,7 +174,7 @@ def _what(config: Config, split: str, images: Tensor, samples: int) -> dict[str,
 
 
 def _whose(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
-    """Return which weights were evaluated; the best are those of the end of an epoch."""
+    """Return the weights of an evaluation; the best ones are of the end of an epoch."""
     done = checkpoint.state["progress"]
     epoch, step = done["epoch"], done["step"]
     if weights == "best" and done["best_epoch"]:
@@ -190,7 +193,7 @@ def _whose(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
 
 
 def _same(path: Path, about: Mapping[str, Any]) -> Stored | None:
-    """Return what is kept of this very evaluation, and say why it is not used if it is another."""
+    """Return the kept figures of this evaluation; warn of the difference if they are another's."""
     if not path.exists():
         return None
     try:
@@ -217,7 +220,7 @@ def evaluate_split(
     """Evaluate images with noise of the run's seed: the same figures at each call.
 
     Arguments:
-        kept: holds what is done already, and takes what is done here.
+        kept: holds the figures that are done, and takes the new ones.
 
     Raises:
         NonFiniteError: if a bound is not a number.

@@ -100,7 +100,7 @@ def resume(
 
     Raises:
         ConfigError: if the run's schedule was laid out for another number of epochs.
-        DataError: if the data is not what the run began with.
+        DataError: if the run began with other data.
         CheckpointError: if no checkpoint is whole.
     """
     plan = _changed(run.plan(plugins), run, epochs, data_root)
@@ -211,7 +211,7 @@ def _evaluate(run: Run, experiment: Experiment, fit: Fit, watch: Watch) -> Bound
 
 
 def _facts(experiment: Experiment, world: World) -> dict[str, Any]:
-    """Return what joins the versions in environment.json."""
+    """Return the facts that join the versions in environment.json."""
     sha256 = experiment.splits.fingerprint()
     if not world.same(int(sha256[:15], 16)):
         raise DataError("the ranks hold different data: give every machine the same files")
@@ -246,14 +246,14 @@ def _warn_of_changes(run: Run, experiment: Experiment, world: World) -> None:
             f"{run.path} was trained on other data than dataset "
             f"{experiment.config.dataset.name!r} holds now: restore the files, or train a new run"
         )
-    for what, now in (
+    for name, now in (
         ("vaeflow", __version__),
         ("torch", torch.__version__),
         ("threads", torch.get_num_threads()),
         ("ranks", world.count),
     ):
-        if before.get(what, 1) != now:  # what began before there were ranks had one
+        if before.get(name, 1) != now:  # an older run names no ranks, and had one
             log.warning(
                 "%s is %s now and was %s: the run goes on, but bit for bit only as it was",
-                what, now, before.get(what),
+                name, now, before.get(name),
             )  # fmt: skip

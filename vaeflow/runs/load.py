@@ -27,7 +27,7 @@ def load(
         path: the run directory.
         device: "cpu", "cuda", …
         weights: "best" of the validation ELBO, or "last".
-        plugins: where the run's parts are looked up; by default what the environment selects.
+        plugins: where the run's parts are looked up; by default all that the environment selects.
 
     Raises:
         CheckpointError: if the directory holds no whole checkpoint.

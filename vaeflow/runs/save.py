@@ -17,7 +17,7 @@ from vaeflow.training.fit import Fitted
 
 
 def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) -> Run:
-    """Write what `vaeflow.fit` returned as a run directory, which `vaeflow.load` reads.
+    """Write the outcome of `vaeflow.fit` as a run directory, which `vaeflow.load` reads.
 
     The directory holds the weights, the configuration and the metrics, and not the data: it can be
     loaded, sampled from and exported, but neither resumed nor evaluated from the shell.

@@ -124,7 +124,7 @@ def _run(tasks: Sequence[Task], total: int, engine: str, jobs: int, stop: Stop, 
     from vaeflow.runtime.progress import terminal_bar
 
     ready = total - len(tasks)
-    click.echo(f"{total} runs in {out}, {ready} of them done; what each says is in {out / 'logs'}")
+    click.echo(f"{total} runs in {out}, {ready} of them done; their output is in {out / 'logs'}")
     with (
         interruptible(stop),
         terminal_bar(total if tasks else 0, "runs", ready) as progress,

@@ -25,7 +25,7 @@ from vaeflow.plugins.discovery import Selection
     help="Draws that pass through the decoder at a time, of all images together: fewer take "
     "less memory, and change the figures by rounding only.",
 )
-@click.option("--again", is_flag=True, help="Compute anew what the run directory has.")
+@click.option("--again", is_flag=True, help="Compute all figures anew.")
 @shared.as_json
 @click.pass_obj
 def command(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def command(selection: Selection | None, kind: str, name: str, as_json: bool) -> None:
-    """Explain the part NAME of a KIND: what it computes, its options, who brings it."""
+    """Explain the part NAME of a KIND: its formula, its options, its package."""
     from vaeflow.config.options import describe
     from vaeflow.plugins.loading import load_plugins
 
@@ -38,7 +38,7 @@ def command(selection: Selection | None, kind: str, name: str, as_json: bool) ->
     for o in options:
         default = "required" if o.required else f"default {o.default}"
         click.echo(f"  {_flag(kind, o)}  {o.type}, {default}\n      {o.meaning}")
-    # What must be given; where nothing must, one option to show how it is done.
+    # The required options; where there are none, one option shows how it is done.
     shown = [o for o in options if o.required] or options[:1]
     words = [f"{_flag(kind, o)} {o.default or o.name.upper()}" for o in shown]
     click.echo(f"\nExample: {' '.join([f'vaeflow train --{kind} {part.name}', *words])}")

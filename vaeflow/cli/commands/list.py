@@ -12,7 +12,7 @@ from vaeflow.plugins.registry import KINDS
 @click.argument("kind", required=False, metavar="[KIND]", type=click.Choice(KINDS))
 @click.pass_obj
 def command(selection: Selection | None, kind: str | None) -> None:
-    """List the parts of every KIND, or of one: their names and who brings them."""
+    """List the parts of every KIND, or of one: their names and their packages."""
     from vaeflow.config.files import recipes
     from vaeflow.config.settings import Config
     from vaeflow.plugins.loading import load_plugins

@@ -28,7 +28,7 @@ _MARKS = {"failed": "✗", "passed": "✓", "exempt": "–", "not applicable": "
 def command(selection: Selection | None, name: str, as_json: bool) -> None:
     """Check everything that the plugin NAME brings, or one part "NAME/part".
 
-    The checks are those of vaeflow.testing: for a posterior, that its log q is that of its draws.
+    The checks of vaeflow.testing are run: for a posterior, that log q is the density of its draws.
     Each part is checked with its defaults and with every other choice that its options offer;
     NAME vaeflow stands for the built-in parts.
     """
@@ -50,7 +50,7 @@ def command(selection: Selection | None, name: str, as_json: bool) -> None:
     count = Counter(verdict.state for verdict in found)
     told = ", ".join(f"{count[state]} {state}" for state in _MARKS if count[state]) or "none"
     if count["failed"]:
-        raise PluginError(f"{name}: of {len(found)} verdicts {told}: correct what is marked ✗")
+        raise PluginError(f"{name}: of {len(found)} verdicts {told}: correct the checks marked ✗")
     if not count["passed"]:
         why = "the reasons stand above" if found else "it brings no part"
         raise PluginError(f"{name}: nothing could be checked (verdicts: {told}): {why}")

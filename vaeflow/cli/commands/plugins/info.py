@@ -18,7 +18,7 @@ from vaeflow.plugins.discovery import Plugin, Selection
 def command(selection: Selection | None, name: str, as_json: bool) -> None:
     """Explain the plugin NAME, a distribution or an entry point: its parts, hooks and state.
 
-    The plugin and its parts are imported; of what fails, the traceback is shown.
+    The plugin and its parts are imported. A failure is shown with its traceback.
     """
     from vaeflow.plugins.loading import load_plugins
 
@@ -48,7 +48,7 @@ def _print(about: dict[str, Any]) -> None:
 
 
 def _about(plugin: Plugin, spelling: Any) -> dict[str, Any]:
-    """Return what there is to say about a plugin, for people and for programs."""
+    """Return the description of a plugin, for people and for programs."""
     dist = plugin.point.dist if plugin.point else None
     parts = []
     for part in plugin.parts:
