@@ -172,7 +172,7 @@ def test_intervals_and_errors_of_two_kinds_are_told_apart(run):
     assert subjects(found, "errors-over-images") == ["iaf"]
 
 
-def test_labels_say_what_tells_groups_apart(run):
+def test_labels_name_the_settings_in_which_groups_differ(run):
     runs = [run("identity", 0, 1.0)]
     for steps in (4, 16):
         runs.append(run("planar", 0, 0.0, config={"posterior.steps": steps}))
@@ -207,7 +207,7 @@ def test_another_baseline_can_be_asked_for(six, one_sentence):
     assert (finding.subject, finding.details) == ("plaanar", {"reason": str(caught.value)})
 
 
-def test_what_more_than_one_baseline_fits_is_compared_with_none_and_told(run):
+def test_a_group_that_fits_several_baselines_is_compared_with_none(run):
     runs = [run("identity", 0, 1.0)]
     runs += [run("planar", 0, 0.0, config={"posterior.steps": steps}) for steps in (4, 16)]
     found = compare(runs, parameters=ten, baseline="planar")
@@ -285,7 +285,7 @@ def test_groups_whose_weights_are_not_to_be_trusted_are_named(run):
         ({"samples": 7}, "K, 100 and 7"),
     ],
 )
-def test_what_is_not_comparable_is_refused_unless_asked(run, one_sentence, about, said):
+def test_runs_on_other_data_are_refused_unless_asked(run, one_sentence, about, said):
     runs = [run("identity", 0, 1.0), run("planar", 0, 0.0, **about)]
     with pytest.raises(ConfigError) as caught:
         compare(runs, parameters=ten)
@@ -372,7 +372,7 @@ def test_the_page_needs_no_other_file(written):
     assert "&lt;b&gt;no &amp; no" in page
 
 
-def test_what_all_have_in_common_is_said_and_nothing_else(run):
+def test_only_shared_settings_stand_in_the_common_table(run):
     config = {"encoder.name": "vaeflow/mlp", "encoder.hidden": [8, 8], "prior.name": "a/b"}
     runs = [run("identity", 0, 1.0, config={**config, "lr": 0.1, "batch_size": 5})]
     runs += [run("planar", 0, 1.0, config={**config, "lr": 0.2, "batch_size": 5})]
@@ -387,7 +387,7 @@ def test_what_all_have_in_common_is_said_and_nothing_else(run):
     assert said.rows == ((first, "latent 2, clip 1"), ("posterior iaf", "steps 3"))
 
 
-def test_figures_of_single_runs_tell_what_is_their_own(run):
+def test_single_runs_list_the_facts_in_which_they_differ(run):
     runs = [run("identity", 0, 1.0, epoch=3), run("planar", 0, 0.0, epoch=5, samples=7)]
     found = numbers.as_json(compare(runs, parameters=ten, anyway=True))
     assert set(found["about"]) == {
@@ -436,7 +436,7 @@ def test_each_group_has_a_look_of_its_own_and_its_name_beside_the_plot(count, mo
     assert legend.get_window_extent().y0 >= 0
 
 
-def test_the_front_is_of_those_that_none_beats_in_both():
+def test_the_front_holds_the_groups_that_no_other_beats_in_both():
     groups = [
         {"ms_per_step": time, "nll": nll} for time, nll in ((3, 7), (1, 9), (2, 9), (4, 8), (3, 8))
     ]

@@ -1,4 +1,4 @@
-"""Paired differences: known answers, and intervals that cover what they say they cover."""
+"""Paired differences: known answers, and intervals that cover as often as they claim."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_images_that_respond_differently_add_to_the_error_of_seeds():
     assert found.standard_error == pytest.approx(math.hypot(found.of_seeds, found.of_images))
 
 
-def test_what_neither_seed_nor_image_explains_counts_once():
+def test_a_residual_of_neither_seed_nor_image_counts_once():
     """Here it is all that the means of images differ by."""
     one = torch.tensor([[2.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, -1.0]])  # residuals of ± ½
     found = difference(one, torch.zeros(2, 4))

@@ -1,4 +1,4 @@
-"""What is found of runs that are done: their names, their times, their evaluations."""
+"""Finished runs: their names, their times, their evaluations."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_shared_times_are_noted_once(tmp_path):
     assert sentences(notes) == ["Times of g0, g2 are of 2 runs that shared the machine."]
 
 
-def test_what_is_neither_run_nor_benchmark_is_refused(tmp_path):
+def test_a_folder_that_is_neither_run_nor_benchmark_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is neither a run directory"):
         find([tmp_path])
 
@@ -75,7 +75,7 @@ def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence
         choose_samples([places[2], places[3]], "test")
 
 
-def test_an_evaluation_that_cannot_be_read_is_none(tmp_path, caplog):
+def test_an_unreadable_evaluation_counts_as_missing(tmp_path, caplog):
     found = Run(run(tmp_path / "run"))
     path = found.evaluation("test", 5, "best")
     assert kept_evaluation(found, "test", 5) is None

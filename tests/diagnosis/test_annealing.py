@@ -166,7 +166,7 @@ def test_each_image_has_step_sizes_of_its_own():
     assert ((bound.log_px.values - expected).abs() < 4 * bound.log_px.errors).all()
 
 
-def test_the_seed_alone_says_what_comes_out(linear_gaussian):
+def test_the_result_is_a_function_of_the_seed(linear_gaussian):
     _, x = linear_gaussian.data(3)
     model = linear_gaussian.model()
     options = {"temperatures": 4, "chains": 3, "leapfrog": 2}
@@ -235,7 +235,7 @@ def test_a_model_thaws_after_an_error():
     assert layer.weight.requires_grad
 
 
-def test_what_cannot_be_annealed_is_said(linear_gaussian, one_sentence):
+def test_too_few_temperatures_or_latents_are_refused(linear_gaussian, one_sentence):
     z, x = linear_gaussian.data(3)
     model = linear_gaussian.model()
     with pytest.raises(ConfigError, match="give 2 or more") as error:

@@ -76,7 +76,7 @@ def test_p_values_of_uniform_ranks_are_uniform():
         assert ((p < level).double().mean() - level).abs() < 4 * error
 
 
-def test_the_seed_alone_says_what_comes_out(linear_gaussian):
+def test_the_result_is_a_function_of_the_seed(linear_gaussian):
     model = linear_gaussian.model()
     for part in ("encoder", "decoder"):
         setattr(model, part, torch.nn.Sequential(getattr(model, part), torch.nn.Dropout(0.5)))
@@ -100,7 +100,7 @@ def test_the_seed_alone_says_what_comes_out(linear_gaussian):
         ({"images": 99}, "give at least 100, or fewer bins"),
     ],
 )
-def test_what_cannot_be_tested_is_said(linear_gaussian, options, words, one_sentence):
+def test_too_many_bins_or_too_few_images_are_refused(linear_gaussian, options, words, one_sentence):
     with pytest.raises(ConfigError, match=words) as error:
         calibrate(linear_gaussian.model(), **options)
     one_sentence(str(error.value))

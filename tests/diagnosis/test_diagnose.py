@@ -1,4 +1,4 @@
-"""A diagnosis of a model of which all is known, and the words for figures that are made."""
+"""A diagnosis of a model whose bounds are known in closed form."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def found(world, stages):
     return diagnose(model, x, FAMILIES, DiagnosisOptions(**SHORT, local=LOCAL), progress=progress)
 
 
-def test_every_figure_is_the_known_one_within_its_error(world, found):
+def test_every_estimate_is_the_known_value_within_its_error(world, found):
     x = world.data(N)[1]
     model = world.model(diagonal=True, shift=0.15, spread=1.3)
     log_px, divergence = world.log_px(x), world.divergence(model, x)
@@ -114,7 +114,7 @@ def test_coarse_annealing_is_below_on_one_side_and_above_on_the_other(world):
     assert (found.bracket.above.values - world.log_px(made)).mean() > 0.3
 
 
-def test_the_findings_are_those_of_the_figures(found):
+def test_the_findings_repeat_the_measurements(found):
     split, closes, *_, calibration = found.findings
     assert (split.kind, split.subject) == ("gap-split", "identity")
     assert split.estimate == found.gaps.total.over_images.mean
@@ -141,7 +141,7 @@ def test_each_stage_tells_how_far_it_is(found, stages):
     assert [total for _, total, _ in stages] == [N] * 7 + [1000]
 
 
-def test_what_is_written_is_plain_json(found):
+def test_a_diagnosis_is_plain_json(found):
     told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert (told["images"], told["samples"], told["log_dets"]) == (N, 1000, None)
     assert told["gaps"]["approximation"] == found.gaps.approximation.as_dict()
@@ -150,7 +150,7 @@ def test_what_is_written_is_plain_json(found):
     assert told["local"]["identity"]["converged"] is True
 
 
-def test_what_is_skipped_is_not_done_and_not_said(world):
+def test_a_skipped_stage_leaves_no_measurement_and_no_finding(world):
     x = world.data(2)[1]
     found = diagnose(
         world.model(spread=1.3), x, FAMILIES, DiagnosisOptions(samples=2000, skip=STAGES)
@@ -188,7 +188,7 @@ class Exact(Posterior):
         return Flow(DiagonalNormal(zero, zero), [widen, Linear(0.5 * eye, law.mean)])
 
 
-def test_a_flow_is_told_map_by_map(world):
+def test_a_flow_has_a_log_det_for_each_map(world):
     model = world.model()
     model.posterior = Exact(world)
     skip = [stage for stage in STAGES if stage != "log-dets"]
@@ -203,7 +203,7 @@ def test_a_flow_is_told_map_by_map(world):
     assert found.as_dict()["log_dets"][1]["map"] == "Linear"
 
 
-def test_weights_that_score_nothing_are_said(world, one_sentence):
+def test_weights_that_score_nothing_are_refused(world, one_sentence):
     model = world.model()
     model.posterior = Identity(3, 6).double()
     torch.nn.init.constant_(model.posterior.head.bias, torch.nan)

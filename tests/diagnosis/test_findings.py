@@ -1,4 +1,4 @@
-"""The findings of a diagnosis whose figures are made, each branch once."""
+"""The findings of made-up measurements, each branch once."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from vaeflow.evaluation.findings import sentences
 
 
 def figure(mean, error=0.01, wave=1, n=100):
-    """Values with this mean and standard error over images; those of two waves are uncorrelated."""
+    """Values with this mean and standard error over images; two waves are uncorrelated."""
     values = torch.cos(wave * torch.pi * (torch.arange(n).double() + 0.5) / n)
     return PerImage(mean + values / values.std() * error * n**0.5, torch.full((n,), error).double())
 

@@ -59,7 +59,7 @@ def test_the_bounds_of_each_image_are_log_p_of_x_less_a_known_divergence(linear_
     assert (elbo.errors < 0.03).all()
 
 
-def test_the_monte_carlo_errors_are_those_of_repetition(linear_gaussian):
+def test_the_monte_carlo_errors_match_the_spread_of_repetitions(linear_gaussian):
     _, x = linear_gaussian.data(1)
     x = x.expand(3000, *linear_gaussian.shape)
     for bound in bounds(linear_gaussian.model(spread=1.3), x, 100):
@@ -107,7 +107,7 @@ def test_any_posterior_is_local_to_its_image(linear_gaussian):
     assert gaps[1].mean() > 0
 
 
-def test_the_gap_splits_into_what_family_and_encoder_lose(linear_gaussian):
+def test_the_gap_splits_into_the_losses_of_family_and_encoder(linear_gaussian):
     _, x = linear_gaussian.data(N)
     model = linear_gaussian.model(diagonal=True, shift=0.15, spread=1.3)
     divergence = linear_gaussian.divergence(model, x)
@@ -197,7 +197,7 @@ def test_rounds_that_still_gain_are_not_called_a_plateau(linear_gaussian):
     assert local.gain > 0.01
 
 
-def test_what_cannot_be_optimized_is_said(linear_gaussian, one_sentence):
+def test_an_optimization_that_cannot_work_is_refused(linear_gaussian, one_sentence):
     _, x = linear_gaussian.data(2)
     model = linear_gaussian.model()
     with pytest.raises(ConfigError, match="give 2 or more") as error:

@@ -1,4 +1,4 @@
-"""What each map adds to log|det|."""
+"""The share of each map in log|det|."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ class Scale:
 
 
 class Square:
-    """z -> z + z³: log|det| = Σ log(1 + 3z²), which depends on what the maps before have done."""
+    """z -> z + z³: log|det| = Σ log(1 + 3z²), which depends on the maps before."""
 
     def __call__(self, z):
         return z + z**3, (1 + 3 * z**2).log().sum(-1)
@@ -81,8 +81,8 @@ def test_the_maps_add_up_to_the_flow(linear_gaussian, family):
     assert log_dets(model, x, samples=4000) == found
 
 
-def test_a_stack_tells_what_each_of_its_maps_adds():
-    """The terms of a stack are those of stacks of one map each, applied in turn."""
+def test_a_stack_counts_as_its_maps():
+    """A stack has the same terms as stacks of one map each, applied in turn."""
     torch.manual_seed(0)
     w, u = (x.requires_grad_() for x in torch.randn(2, 4, 3, L, dtype=torch.float64))
     b, z0 = torch.randn(4, 3, dtype=torch.float64), torch.randn(5, 2, 4, L, dtype=torch.float64)
@@ -107,7 +107,7 @@ def test_a_flow_without_maps_has_none(linear_gaussian):
     assert log_dets(model, x) == []
 
 
-def test_what_is_no_flow_is_said(linear_gaussian, one_sentence):
+def test_a_posterior_that_is_no_flow_is_refused(linear_gaussian, one_sentence):
     _, x = linear_gaussian.data(5)
     model = linear_gaussian.model()
     model.posterior = Identity(L, D).double()

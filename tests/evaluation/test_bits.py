@@ -43,7 +43,7 @@ class Known(Likelihood):
         (constraints.unit_interval, None, None),
     ],
 )
-def test_bits_per_dimension_are_those_of_a_probability_of_levels(support, dequantized, bits):
+def test_bits_per_dimension_belong_to_a_probability_of_levels(support, dequantized, bits):
     model = VAE(
         MLPEncoder(SHAPE, hidden=(FEATURES,)),
         Identity(L, FEATURES),
@@ -59,7 +59,7 @@ def test_bits_per_dimension_are_those_of_a_probability_of_levels(support, dequan
     assert seen is None if bits is None else seen.mean == pytest.approx(bits, rel=1e-6)
 
 
-def test_the_bits_of_a_dequantized_density_bound_those_of_its_levels():
+def test_the_bits_of_a_dequantized_density_bound_the_bits_of_its_levels():
     """A density that is constant over each level's share has exactly the bits of its masses."""
     masses = torch.tensor([0.5, 0.25, 0.125, 0.125], dtype=torch.float64)
     density = 4 * masses  # on [k/4, (k + 1)/4)

@@ -1,4 +1,4 @@
-"""What is kept of draws that come in blocks, and the tails of importance weights."""
+"""Statistics of draws that come in blocks, and the tails of importance weights."""
 
 import math
 
@@ -27,7 +27,7 @@ def streamed(draws, block):
 
 
 @pytest.mark.parametrize("block", [1, 7, 300, K])
-def test_blocks_tell_what_all_draws_tell_at_once(block):
+def test_blocks_give_the_same_statistics_as_all_draws_at_once(block):
     draws = log_weights()
     moments, weights = streamed(draws, block)
     mean, bound = PerImage.mean(draws), PerImage.log_mean_exp(draws)
@@ -93,7 +93,7 @@ def pareto(k, count, repeats):
 
 @pytest.mark.parametrize("k", [-0.2, 0.1, 0.5, 0.7, 1.3])
 def test_the_shape_of_a_generalized_pareto_law_is_found(k):
-    """The prior counts as ten draws at ½; what is left is the fit's own bias, of order 1/M."""
+    """The prior counts as ten draws at ½; the rest is the fit's own bias, of order 1/M."""
     m, repeats = 400, 300
     found = generalized_pareto_k(pareto(k, m, repeats).sort(0).values)
     expected = (m * k + 10 * 0.5) / (m + 10)
@@ -111,7 +111,7 @@ def test_the_shape_of_few_draws_is_drawn_towards_a_half(k):
 
 @pytest.mark.parametrize("k", [0.2, 0.6, 1.1])
 def test_the_tail_of_weights_has_the_shape_that_they_were_drawn_with(k):
-    """What a generalized Pareto law leaves above any threshold is one of the same shape."""
+    """Above any threshold, a generalized Pareto law has the same shape again."""
     n, repeats = 5000, 200
     m = tail_size(n)
     _, weights = streamed((1 + pareto(k, n, repeats)).log() - 300, 500)

@@ -26,7 +26,7 @@ def truth(world, shift, spread):
 
 
 @pytest.mark.parametrize(("shift", "spread"), [(0.0, 1.5), (0.8, 2.0), (-0.3, 1.3)])
-def test_information_and_marginal_divergence_are_those_in_closed_form(
+def test_information_and_marginal_divergence_match_their_closed_forms(
     linear_gaussian, shift, spread
 ):
     information, divergence = truth(linear_gaussian, shift, spread)
@@ -40,7 +40,7 @@ def test_information_and_marginal_divergence_are_those_in_closed_form(
     assert (found.images, found.latent, found.active_units) == (1500, 3, 3)
 
 
-def test_of_n_images_no_code_tells_more_than_log_n(linear_gaussian):
+def test_n_images_give_at_most_log_n_of_information(linear_gaussian):
     _, x = linear_gaussian.data(200)
     found = describe_latent_code(linear_gaussian.model(spread=1e-4), x, images=50)
     assert found.mutual_information.mean == pytest.approx(math.log(50))

@@ -36,7 +36,7 @@ def known(figures):
 @pytest.mark.parametrize(
     "code", [CODE, None, LatentCode(5, 3, 2, CODE.kl, None, None, "no scores")]
 )
-def test_what_is_written_is_read(tmp_path, squared_error, code):
+def test_a_written_file_is_read_back(tmp_path, squared_error, code):
     path = tmp_path / "evaluations" / "test-k7-best.safetensors"
     write(path, Stored(ABOUT, figures(squared_error=squared_error), code))
     found = read(path)
@@ -53,7 +53,7 @@ def test_some_of_the_images_are_not_all(tmp_path):
     assert not read(tmp_path / "x").complete
 
 
-def test_what_differs_is_told():
+def test_the_first_difference_is_named():
     stored = Stored(ABOUT, figures(), CODE)
     assert stored.difference(dict(ABOUT)) is None
     assert stored.difference({**ABOUT, "samples": 8}) == "samples was 7 and is 8"
@@ -117,10 +117,10 @@ def test_a_directory_that_refuses(tmp_path, caplog):
             kept.add(figures(1))
             kept.write()
     assert kept.done == 3
-    assert caplog.text.count("figures of single images are not kept") == 1
+    assert caplog.text.count("bounds of single images are not kept") == 1
 
 
-def test_what_is_whole_is_written_whatever_ends_it(tmp_path):
+def test_finished_batches_are_written_even_if_it_is_interrupted(tmp_path):
     path = tmp_path / "x"
 
     def interrupted():

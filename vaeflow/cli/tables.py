@@ -12,7 +12,7 @@ from vaeflow.evaluation.latent_code import LatentCode
 
 
 def print_bounds(bounds: Bounds, title: str, code: LatentCode | None = None) -> None:
-    """Print the estimates as a table, with that of the code all that is known of them."""
+    """Print the estimates as a table, and with a latent code all details and the findings."""
     table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
     table.add_column("nats per image" if code is None else "per image, densities in nats")
     table.add_column("mean ± standard error", justify="right")

@@ -61,7 +61,7 @@ def compare(
 
 
 def _not_comparable(runs: Sequence[Finished], *, anyway: bool) -> Iterator[Finding]:
-    """Yield a warning of the first run whose data or K differ from those of the first of all.
+    """Yield a warning of the first run that differs from runs[0] in its data or K.
 
     Raises:
         ConfigError: in its place, unless they are compared anyway.

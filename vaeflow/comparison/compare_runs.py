@@ -59,7 +59,7 @@ def compare_runs(
         paths: run directories, or directories of benchmarks.
         plugins: where the parts of the runs are looked up.
         options: how; by default as `vaeflow compare` does.
-        evaluating: called with each run that is evaluated, and K; returns what opens its bars.
+        evaluating: called with each run to be evaluated and K; returns the opener of its bars.
 
     Raises:
         CheckpointError: if a path is neither a run nor a benchmark.

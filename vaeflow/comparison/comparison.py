@@ -36,7 +36,7 @@ class Comparison:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Return data, split and K; of runs compared "anyway", those of the first."""
+        """Return data, split and K; if runs that differ are compared anyway, the first run's."""
         return {key: self.groups[0].about[key] for key in DATA}
 
     @property

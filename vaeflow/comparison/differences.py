@@ -1,6 +1,6 @@
-"""Differences of two groups of trainings on the same images: paired, with intervals of both.
+"""Differences of two groups of trainings on the same images: paired, with intervals.
 
-Shapes: S seeds, N images. Figures are in nats per image, or whatever the values are in.
+Shapes: S seeds, N images. Values are in nats per image, or in any other unit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Difference:
 
     @property
     def covers(self) -> str:
-        """Return in words what the interval is of."""
+        """Return in words which changes the interval covers."""
         if self.of_seeds is None:
             return "other test images, not other seeds"
         return "other seeds and other test images"
@@ -51,17 +51,17 @@ class Difference:
 def difference(one: Tensor, other: Tensor, level: float = LEVEL) -> Difference:
     r"""Return the mean of `one` (S, N) minus that of `other` (S', N) over seeds and images.
 
-    An image's difference d_n is that of its means over seeds, so that what the images have in
-    common drops out. The variance of the mean is a sum of
+    An image's difference d_n is the difference of its means over seeds, so that the differences
+    between images drop out. The variance of the mean is a sum of
 
     .. math:: V_\text{seeds} = \frac{s^2}{S} + \frac{s'^2}{S'}, \qquad
         V_\text{images} = \max\Bigl(0, \frac1N \bigl(\operatorname{var}_n d_n
         - \frac{r^2}{S} - \frac{r'^2}{S'}\bigr)\Bigr),
 
-    s² the variance of the seeds' means and r² the mean square of what neither seed nor image
-    explains, which V_seeds counts already: seeds and images are crossed random effects (Roe & Metz
-    1997). The degrees of freedom are those of Satterthwaite (1946). Seeds are taken as independent
-    trainings, of equal or unequal numbers.
+    s² the variance of the seeds' means and r² the mean square of the residuals that neither seed
+    nor image explains, which V_seeds counts already: seeds and images are crossed random effects
+    (Roe & Metz 1997). The degrees of freedom follow Satterthwaite (1946). Seeds are taken as
+    independent trainings; their numbers may differ.
     """
     one, other = one.double(), other.double()
     images = one.shape[1]

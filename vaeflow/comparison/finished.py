@@ -1,4 +1,4 @@
-"""What a comparison reads of run directories, without their data or models."""
+"""Run directories as a comparison reads them, without their data or models."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _WEIGHTS = "best"
 
 @dataclass(frozen=True)
 class Place:
-    """A run directory that was asked for; it need not be there if a benchmark's grid names it."""
+    """A run directory to compare; if a benchmark's grid names it, it may not exist yet."""
 
-    name: str  # that a reader elsewhere understands
+    name: str  # without a place of this machine
     run: Run
     log: Path | None = None  # of the benchmark that trains it
     benchmark: str | None = None  # its name
@@ -69,21 +69,21 @@ class Finished:
         if self.summary.get("bits_per_dimension") is None:
             return None
         levels = self.summary["dequantize"]  # a level's share of [0, 1] has the size 1/levels
-        unit = math.prod(self.environment["data_shape"]) * math.log(2)
-        nll = self.stored.bounds.nll.values.mean().item()
+        unit: float = math.prod(self.environment["data_shape"]) * math.log(2)
+        nll: float = self.stored.bounds.nll.values.mean().item()
         return nll / unit + (math.log2(levels) if levels else 0.0)
 
     @property
     def scores(self) -> str:
-        """Return what the NLL is of: a probability, or a density of data without levels."""
+        """Return "probabilities" or, of data without levels, "densities": the NLL is of either."""
         known = self.summary.get("bits_per_dimension") is not None
         return "probabilities" if known and not self.summary["dequantize"] else "densities"
 
 
 def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
-    """Return the runs below paths, of benchmarks those of their grid, and warnings of their times.
+    """Return the runs of paths, a benchmark's as its grid lists them, and warnings of shared times.
 
-    A run is named by its directory, and by those above as far as others have the same name.
+    A run is named by its directory, with as many folders above it as tell it from the others.
 
     Raises:
         CheckpointError: if a path is neither.
@@ -126,7 +126,7 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 def trained(run: Run) -> bool:
     """Tell whether a training came to its end, its own evaluation included.
 
-    One whose files cannot be read has not; `look` says so in its row.
+    If its files cannot be read it did not, and `look` gives the reason.
     """
     try:
         return run.status.get("state") == "completed" and bool(run.summary)
@@ -143,7 +143,7 @@ def is_evaluated(path: Path, samples: int) -> bool:
 def kept_evaluation(run: Run, split: str, samples: int) -> Stored | None:
     """Return the whole evaluation with K samples of the run's present weights, if it is kept.
 
-    One that cannot be read counts as none, and is warned of.
+    An evaluation that cannot be read counts as none, after a warning.
     """
     path = run.evaluation(split, samples, _WEIGHTS)
     if not path.is_file():
@@ -173,9 +173,9 @@ def not_done(places: Iterable[Place]) -> Iterator[Finding]:
 
 
 def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, int]:
-    """Return K for each trained run: the largest of which all have an evaluation.
+    """Return K for each trained run: the largest K with which all were evaluated.
 
-    A run that its benchmark has yet to evaluate has none, where others have one.
+    A benchmark's run that is not evaluated yet is left out, if other runs are.
 
     Arguments:
         anyway: take the largest of each run by itself if they have none in common.
@@ -289,7 +289,7 @@ def _milliseconds(run: Run, images: int) -> float:
     """Return the time of a step, the median over epochs; the first one warms up."""
     epochs = run.metrics
     steps = epochs[0]["step"] / epochs[0]["epoch"]
-    each = [1000 * images / steps / e["images_per_second"] for e in epochs]
+    each: list[float] = [1000 * images / steps / e["images_per_second"] for e in epochs]
     return statistics.median(each[1:] or each)
 
 

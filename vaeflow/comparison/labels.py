@@ -1,4 +1,4 @@
-"""What groups of runs are called: their posterior, and what tells them from the others."""
+"""Labels of groups of runs: the posterior, and the settings in which groups differ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def short(name: str) -> str:
 
 
 def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> str:
-    """Return "planar (steps 16)": the posterior, and what tells it from the other groups."""
+    """Return a label such as "planar (steps 16)": the posterior, and the settings that differ."""
     words = []
     for key in config:
         kind, _, option = key.partition(".")

@@ -1,1 +1,1 @@
-"""Where log p(x) − ELBO is lost, in figures, words and pictures."""
+"""Where log p(x) − ELBO is lost: measurements, findings and pictures."""

@@ -1,6 +1,6 @@
 """Annealed importance sampling of log p(x): a bound from below, and one from above.
 
-Shapes: C chains, B batch, L latent size, T steps of the path. Figures are in nats per image.
+Shapes: C chains, B batch, L latent size, T steps of the path. Estimates are in nats per image.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Annealed:
-    """What annealing tells of log p(x), for C chains at each of N images."""
+    """Annealed importance weights of C chains at each of N images."""
 
     log_weight: Tensor  # (C, N), float64 on the CPU: the mean of e^(log w) is p(x), or 1/p(x)
     acceptance: Tensor  # (N,): the mean rate over chains and temperatures
@@ -117,16 +117,16 @@ def annealed_backwards(
     .. math:: \log \tilde w = -\sum_{t=1}^T (β_t - β_{t-1}) \log p(x|z_{t-1}), \quad
         E[\tilde w] = 1/p(x)
 
-    Data that the model made itself have such a sample: the z of which x was drawn. All chains of an
-    image start from it, as z_{T−1}, and follow the path of `annealed` to the prior; −log of their
-    mean weight is above log p(x) in expectation (bidirectional Monte Carlo, Grosse et al. 2015).
-    The step sizes are those of a preliminary run that starts from the prior and never sees z, which
-    leaves z a posterior sample given them.
+    An image that the model made itself has such a sample: the z from which x was drawn. All chains
+    of an image start from it, as z_{T−1}, and follow the path of `annealed` to the prior. −log of
+    their mean weight is above log p(x) in expectation (bidirectional Monte Carlo, Grosse et al.
+    2015). The step sizes come from a preliminary run that starts from the prior and never sees z:
+    given them, z is still a posterior sample.
 
     Arguments:
         x, z: (N, *data_shape) and (N, L), jointly drawn from p(x, z); see `simulate`.
 
-    The others are those of `annealed`.
+    The other arguments are those of `annealed`.
 
     Raises:
         ConfigError: if there are fewer than two temperatures.
@@ -238,8 +238,8 @@ class _Path:
     def move(self, point: _Point, beta: float, step: Tensor) -> tuple[_Point, Tensor]:
         """Return the chains after one trajectory, and the probability (C, B) of its acceptance.
 
-        The jitter of the step size and the momenta are drawn anew, whatever z is: the move is
-        reversible, which is why the same one serves both directions of the path.
+        The jitter of the step size and the momenta are drawn independently of z, so the move is
+        reversible, and the same move serves both directions of the path.
         """
         jitter = 1 + _JITTER * (2 * torch.rand_like(point.log_px) - 1)
         e = (step * jitter)[..., None]
@@ -258,7 +258,7 @@ class _Path:
 
 
 def _choose(which: Tensor, there: _Point, here: _Point) -> _Point:
-    """Return `there` for the chains of which (C, B), `here` for the others."""
+    """Return `there` for the chains marked in which (C, B), `here` for the others."""
     return _Point(
         *(
             torch.where(which if new.dim() == which.dim() else which[..., None], new, old)

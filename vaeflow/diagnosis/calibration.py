@@ -86,7 +86,7 @@ def calibrate(
 
     (Talts et al. 2018.) If q is the posterior, r_i is uniform on 0 … S. A q too narrow piles the
     ranks up at both ends, one too wide in the middle, a shifted one at one end. Uniform ranks do
-    not prove that q is right: those of the prior, which ignores x, are uniform too.
+    not prove that q is right: the prior ignores x, and its ranks are uniform too.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.

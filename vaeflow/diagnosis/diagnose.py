@@ -1,6 +1,6 @@
 """Where a model loses log p(x) − ELBO: to the family of q, to the encoder, or to neither.
 
-Shapes: N images, L latent size. All figures are in nats per image.
+Shapes: N images, L latent size. All estimates are in nats per image.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Diagnosis(Measured):
 
     @property
     def findings(self) -> list[Finding]:
-        """Return what follows from the figures, and what they cannot show."""
+        """Return the conclusions from the measurements, and the limits of the measurements."""
         return findings(self)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The files of a diagnosis: all figures as JSON, and a picture of posteriors in two dimensions."""
+"""The files of a diagnosis: all numbers as JSON, and a picture of posteriors in two dimensions."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def check_new(out: Path) -> None:
 def write(
     diagnosis: Diagnosis, model: VAE, x: Tensor, out: Path, *, seed: int = 0
 ) -> Iterator[Path]:
-    """Write the figures and, of latent size 2 and with matplotlib, the picture; yield their paths.
+    """Write the numbers and, of latent size 2 and with matplotlib, the picture; yield their paths.
 
     Arguments:
         diagnosis: of the model on the images x.
-        model, x: of which the posteriors are drawn.
+        model, x: the first images' posteriors are drawn.
         out: the directory; it is made.
         seed: of the draws in the picture.
 

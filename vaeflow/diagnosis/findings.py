@@ -23,7 +23,7 @@ _SURE = 2.0  # standard errors from 0
 
 
 def findings(measured: Measured) -> list[Finding]:
-    """Return what follows from the measurements, and what they cannot show."""
+    """Return the conclusions from the measurements, and the limits of the measurements."""
     return [
         *_unused(measured),
         *_gap(measured),
@@ -86,7 +86,7 @@ def _split(measured: Measured, own: str, total: Estimate) -> Iterator[Finding]:
 
 
 def _stuck(measured: Measured, name: str) -> bool:
-    """Tell whether a local Gaussian q is surely better than one of a family that contains it.
+    """Tell whether a local Gaussian q surely beats the local q of a family that contains it.
 
     Every family of vaeflow contains it; of a package's family, whose name has a "/", nothing is
     known.
@@ -129,7 +129,7 @@ def _too_wide(measured: Measured) -> float:
 
 
 def _may_be_missing(measured: Measured) -> float | None:
-    """Return what a bracket that may be too wide can add to the family's share, in nats."""
+    """Return how much a bracket that may be too wide can add to the family's share, in nats."""
     if measured.bracket is None:
         return None
     width = measured.bracket.width.over_images

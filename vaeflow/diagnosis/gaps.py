@@ -1,6 +1,6 @@
 """The gap between log p(x) and the ELBO, split into its parts.
 
-Shapes: N images. Figures are in nats per image.
+Shapes: N images. Estimates are in nats per image.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class Gaps:
     """The parts of log p(x) − ELBO of N images, each paired (Cremer et al. 2018, section 3)."""
 
     log_px: PerImage
-    log_px_by: str  # which of the estimates
+    log_px_by: str  # the name of the estimate
     total: PerImage  # log p(x) − ELBO = approximation + amortization
     approximation: PerImage  # log p(x) − ELBO of the best q of the family, image by image
-    amortization: PerImage  # that − ELBO of the q that the encoder emits
+    amortization: PerImage  # ELBO of the best q − ELBO of the encoder's q
     richer: dict[str, PerImage]  # the approximation gap of each richer family
-    closed: dict[str, PerImage]  # what each richer family takes off it
+    closed: dict[str, PerImage]  # the part of it that each richer family closes
 
     def __repr__(self) -> str:
         return listed(self, self.listing())
@@ -56,8 +56,8 @@ def split_gap(
         \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_\text{approximation} +
         \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q_φ)}_\text{amortization}
 
-    No part is held at 0 or more: one below it is noise, or a q* that was not found. Monte Carlo
-    errors are those of independent draws; two bounds of the same draws differ by less.
+    No part is held at 0 or more: a negative part is noise, or the search missed q*. Monte Carlo
+    errors assume independent draws; two bounds from the same draws differ by less.
 
     Arguments:
         amortized: the ELBO of the encoder's own q.

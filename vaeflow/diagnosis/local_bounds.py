@@ -1,6 +1,6 @@
-"""Where log p(x) − ELBO is lost: to the family of q, or to the encoder that must emit it.
+"""The best q of a family for each image, and the bounds on log p(x) under it.
 
-Shapes: K samples, B batch, N images, L latent size. Figures are in nats per image.
+Shapes: K samples, B batch, N images, L latent size. Estimates are in nats per image.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ class LocalBounds:
         }
 
     def q(self, images: int) -> Distribution:
-        """Return the q of the first images, of as many as the first batch had at most."""
+        """Return the q of the first images, at most as many as the first batch had."""
         posterior = self.posteriors[0]
-        return posterior(_features(posterior.features, next(posterior.parameters()))[:images])
+        features = _features(posterior.features, next(posterior.parameters()))
+        q: Distribution = posterior(features[:images])
+        return q
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,8 @@ def _features(images: int, like: Tensor) -> Tensor:
     A step moves a linear head by the scale of the features, and a flow's parameters by the scale/√B
     (`FlowParameters`): this one holds both near the learning rate.
     """
-    return images**0.25 * torch.eye(images, dtype=like.dtype, device=like.device)
+    one_hot = torch.eye(images, dtype=like.dtype, device=like.device)
+    return one_hot * float(images**0.25)
 
 
 class _Local:

@@ -1,6 +1,6 @@
-"""What each map of a flow adds to log|det|.
+"""The share of each map of a flow in log|det|.
 
-Shapes: K samples, B batch, L latent size, T maps. Figures are in nats per image.
+Shapes: K samples, B batch, L latent size, T maps. Estimates are in nats per image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.flow import Flow, StandardizedFlow
 from vaeflow.errors import ConfigError
-from vaeflow.evaluation.bounds import Estimate
+from vaeflow.evaluation.estimates import Estimate
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
@@ -24,9 +24,9 @@ def log_dets(
 ) -> list[tuple[str, Estimate]]:
     r"""Return :math:`E_q \log|\det ∂f_t/∂z_{t-1}|` of each map of q(z|x), in order of application.
 
-    Each has the name of the map's class, its mean over the images x (N, *data_shape), and the
-    standard error of that. They add up to the mean log|det| of the flow's draws. A map that is
-    itself a stack of T is as many where it has a method `log_dets`: z (*, L) to z and the terms
+    Each has the name of the map's class, and its mean over the images x (N, *data_shape) with a
+    standard error. The means add up to the mean log|det| of the flow's draws. A map that is itself
+    a stack of T maps counts as T if it has a method `log_dets`, from z (*, L) to z and the terms
     (*, T), as the planar posterior's has.
 
     Arguments:

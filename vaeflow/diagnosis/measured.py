@@ -1,6 +1,6 @@
 """All that a diagnosis measures of one model.
 
-Shapes: N images. All figures are in nats per image.
+Shapes: N images. All estimates are in nats per image.
 """
 
 from __future__ import annotations

@@ -24,13 +24,13 @@ _CHUNK = 4000  # rows through the decoder at a time
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the plane where the posterior of one image lies, and every q with it."""
+    """The part of the plane where the posterior of one image lies, with every q there."""
 
     first: Tensor  # (S,): z_1
     second: Tensor  # (S,): z_2
     log_px: float  # by quadrature
     log_posterior: Tensor  # (S, S): log p(z|x) at z = (first[j], second[i])
-    log_q: Mapping[str, Tensor]  # (S, S) each; without those that score nothing but their draws
+    log_q: Mapping[str, Tensor]  # (S, S) each; a q that scores only its own draws has none
     draws: Mapping[str, Tensor]  # (n, 2) each
     divergence: Mapping[str, float]  # KL(q ‖ p(z|x)) in nats, over the draws
 

@@ -25,8 +25,8 @@ _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#a6761d")
 def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> None:
     """Write a row for each image, a column for each q over p(z|x).
 
-    Contours enclose 50, 90 and 99% of each density; a q that scores nothing but its draws is shown
-    by those. In the corner is KL(q ‖ p(z|x)) in nats.
+    Contours enclose 50, 90 and 99% of each density; a q that scores only its own draws is shown
+    by its draws. KL(q ‖ p(z|x)) in nats stands in the corner.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -96,6 +96,6 @@ def _levels(log_density: Tensor) -> list[float]:
 
 
 def _drawable(log_density: Tensor) -> Any:
-    """Return an array without infinities, of which a contour makes holes."""
+    """Return an array without infinities; contours have holes there."""
     finite = log_density.nan_to_num(-torch.inf)
     return finite.clamp(min=finite.max().item() - 60).numpy()

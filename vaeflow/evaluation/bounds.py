@@ -1,6 +1,6 @@
 """The ELBO and the importance-sampled NLL of a data set, with standard errors.
 
-Shapes: K importance samples, B batch, N images. All figures are in nats per image.
+Shapes: K importance samples, B batch, N images. All estimates are in nats per image.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, unseen
 
 _BATCH = 100
-_RECONSTRUCTIONS = 10  # draws: the errors of images differ by more than those of draws
+_RECONSTRUCTIONS = 10  # draws; squared errors differ more between images than between draws
 
 
 @dataclass(frozen=True)
 class ImageBounds:
-    """Bounds on log p(x) of each of N images, and what their importance weights tell of q."""
+    """Bounds on log p(x) of each of N images, and measures of their importance weights."""
 
     elbo: PerImage  # E_q[log w]
     log_px: PerImage  # E_q[log p(x|z)]
@@ -48,7 +48,7 @@ class ImageBounds:
 
     @classmethod
     def cat(cls, parts: Sequence[ImageBounds]) -> ImageBounds:
-        """Return the figures of several batches as those of one."""
+        """Return several batches as one."""
         errors = [p.squared_error for p in parts if p.squared_error is not None]
         return cls(
             elbo=PerImage.cat([p.elbo for p in parts]),
@@ -147,7 +147,7 @@ def evaluate(
     Arguments:
         dequantized: levels of the data before they were spread over [0, 1], if they were.
 
-    The others are those of `evaluate_images`.
+    The other arguments are those of `evaluate_images`.
     """
     parts = evaluate_images(
         model, x, samples=samples, batch=batch, chunk=chunk, seed=seed, progress=progress
@@ -171,9 +171,9 @@ def evaluate_images(
 
     .. math:: \log p(x) ≥ E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)} ≥ \mathrm{ELBO}
 
-    (Burda et al. 2016, eq. 8.) The encoder and what a flow needs of an image run once per image;
-    the memory does not grow with K. The noise of a batch is a function of the seed and of the
-    batch's number, so that an evaluation can go on where another stopped.
+    (Burda et al. 2016, eq. 8.) The encoder and the networks that give a flow its parameters run
+    once per image; the memory does not grow with K. The noise of a batch is a function of the seed
+    and of the batch's number, so that an evaluation can go on where another stopped.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
@@ -234,7 +234,7 @@ def _squared_error(model: VAE, x: Tensor, z: Tensor, rows: int) -> PerImage | No
     """Return ‖x − E[x|z]‖² at draws z (K, B, L), or None where p(x|z) has no mean."""
     try:
         means = [model.generate(part).mean for part in z.split(rows)]
-    except NotImplementedError:  # what torch's Distribution says of itself
+    except NotImplementedError:  # raised by torch's Distribution itself
         return None
     errors = torch.cat([(mean - x).square().flatten(2).sum(-1) for mean in means])
     return PerImage.mean(errors) if bool(errors.isfinite().all()) else None

@@ -1,6 +1,6 @@
 """Means over images, and values of single images, with their errors.
 
-Shapes: K importance samples, B batch, N images. All figures are in nats.
+Shapes: K importance samples, B batch, N images. All values are in nats.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def listed(of: object, values: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images and its standard error, s/√N, which the draws' noise is part of."""
+    """A mean over images and its standard error, s/√N, which includes the noise of the draws."""
 
     mean: float
     standard_error: float | None  # of a single image there is none
-    monte_carlo_error: float | None = None  # what the random draws alone leave, where that is known
+    monte_carlo_error: float | None = None  # of the random draws alone, where it is known
 
     @classmethod
     def of(cls, values: Tensor) -> Estimate:
@@ -69,10 +69,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PerImage:
-    """A figure of each of N images, and the standard error that its own random draws leave in it.
+    """A value for each of N images, with the standard error of its own random draws.
 
-    The difference of two such figures is paired: taken image by image, so that what the images have
-    in common drops out of its error.
+    A difference of two is paired, image by image: differences between images drop out of its error.
     """
 
     values: Tensor  # (N,), float64 on the CPU
@@ -91,8 +90,8 @@ class PerImage:
     def log_mean_exp(cls, draws: Tensor) -> PerImage:
         r"""Return :math:`\log \frac1K \sum_k e^{d_k}` of draws (K, N).
 
-        Its error is that of the mean of the weights relative to that mean (the delta method): too
-        small where a few of the K weights hold most of their sum.
+        Its error is the error of the mean weight, relative to the mean (the delta method). It is
+        too small where a few of the K weights hold most of their sum.
         """
         draws = draws.cpu().double()
         values = draws.logsumexp(0) - math.log(len(draws))
@@ -100,7 +99,7 @@ class PerImage:
 
     @classmethod
     def cat(cls, parts: Sequence[PerImage]) -> PerImage:
-        """Return the figures of several batches as those of one."""
+        """Return several batches as one."""
         return cls(torch.cat([p.values for p in parts]), torch.cat([p.errors for p in parts]))
 
     def __sub__(self, other: PerImage) -> PerImage:
@@ -112,7 +111,7 @@ class PerImage:
 
     @property
     def over_images(self) -> Estimate:
-        """Return the mean over images ± its standard error, and what the draws alone leave."""
+        """Return the mean over images with its standard error and its Monte Carlo error."""
         error = self.monte_carlo_error
         return replace(
             Estimate.of(self.values), monte_carlo_error=None if math.isnan(error) else error
@@ -120,7 +119,7 @@ class PerImage:
 
     @property
     def monte_carlo_error(self) -> float:
-        """Return the error that the random draws alone leave in the mean over these images."""
+        """Return the error of the mean over these images that the random draws alone cause."""
         return self.errors.square().sum().sqrt().item() / len(self.errors)
 
     def as_dict(self) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Findings: conclusions from figures, as data, and the sentence that each of them reads as.
+"""Findings: conclusions from estimates, as data, each with its sentence.
 
 Estimates are in nats per image.
 """
@@ -17,15 +17,15 @@ Severity = Literal["result", "note", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One conclusion from figures.
+    """One conclusion from estimates.
 
     Attributes:
         kind: a stable identifier, such as "unused-code"; `sentences.SENTENCES` lists all of them.
         subject: the run, group, family of q or other part that it is about.
         estimate: its size in nats, where it has one.
         error: the standard error of the estimate; of a single image, the error of its draws.
-        severity: "result" answers the question that was asked, a "note" explains how the figures
-            are to be read, a "warning" speaks against them.
+        severity: "result" answers the question that was asked, a "note" explains how the numbers
+            are read, a "warning" is a reason to doubt them.
         details: further plain values, named by the kind; an `Estimate` where one has an error.
     """
 
@@ -61,7 +61,7 @@ class Finding:
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:
-    """Return a sentence for each finding; those that differ in their subject alone share one."""
+    """Return a sentence for each finding; findings that differ only in their subject share one."""
     alike: list[tuple[Finding, list[str]]] = []
     for finding in findings:
         anonymous = replace(finding, subject="")

@@ -1,7 +1,7 @@
-"""Figures over K draws that come in blocks: moments, and what importance weights tell of q.
+"""Statistics of K draws that come in blocks: moments, and measures of importance weights.
 
-Shapes: K draws, of which k are in a block, B batch. Everything kept is of a size that does not grow
-with K, but for the √K largest weights.
+Shapes: K draws, of which k are in a block, B batch. The memory does not grow with K, but for the
+√K largest weights.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from vaeflow.evaluation.pareto import pareto_k, tail_size
 class Moments:
     """The mean of draws (k, …) that are added block by block, and the error of that mean.
 
-    Squares are summed around the mean of what came before (Chan et al. 1979), so that the spread
-    of draws that hardly differ is not lost in the size of their mean.
+    Squares are summed around the running mean (Chan et al. 1979): the spread of draws that hardly
+    differ is not lost in the size of their mean.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class ImportanceWeights:
         values = self._log_sum[0] - math.log(self.samples)
         if self.samples < 2:
             return PerImage(values.cpu(), torch.full_like(values, torch.nan).cpu())
-        # K/ESS − 1 is the variance of the weights around their mean, of which it is the unit.
+        # K/ESS − 1 is the squared coefficient of variation of the weights.
         variance = (self.samples / self.effective_sample_size - 1).clamp_min(0)
         return PerImage(values.cpu(), (variance / (self.samples - 1)).sqrt().cpu())
 

@@ -1,6 +1,6 @@
-"""What the code z tells of x: active units, mutual information and the marginal KL.
+"""The latent code: its active units, I(x; z) and KL(q(z) ‖ p).
 
-Shapes: N images, B batch, L latent size. Figures are in nats per image.
+Shapes: N images, B batch, L latent size. Estimates are in nats per image.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, unseen
 
-LATENT_CODE_IMAGES = 500  # N² scores, each of which takes an autoregressive flow many passes
+LATENT_CODE_IMAGES = 500  # N² scores, and an autoregressive flow needs many passes for each
 _ROWS = 10_000  # scores at a time
 _MINUTES = 5.0
 
 
 @dataclass(frozen=True)
 class LatentCode:
-    """Figures of the code of N images, which are fewer than those of the bounds."""
+    """Measures of the latent code of N images, which are fewer than the bounds are of."""
 
     images: int
     latent: int
@@ -37,14 +37,14 @@ class LatentCode:
     kl: Estimate  # E_x KL(q(z|x) ‖ p) of these images, the sum of the next two
     mutual_information: Estimate | None  # I(x; z), a bound from below; log N is its largest value
     marginal_kl: Estimate | None  # KL(q(z) ‖ p), a bound from above
-    unknown: str | None = None  # why the last two are
+    unknown: str | None = None  # the reason if the last two are None
 
     def __repr__(self) -> str:
         return listed(self, vars(self))
 
     @property
     def findings(self) -> list[Finding]:
-        """Return how many units are active, and the limits of the other figures."""
+        """Return the number of active units, and the limits of the other estimates."""
         units = {"active_units": self.active_units, "latent": self.latent, "images": self.images}
         found = [Finding("active-units", "latent code", severity="result", details=units)]
         if self.unknown is not None:
@@ -69,7 +69,7 @@ def describe_latent_code(
     seed: int = 0,
     progress: Advance = unseen,
 ) -> LatentCode:
-    r"""Estimate what z tells of x, from up to `images` of x (N, *data_shape), evenly spaced.
+    r"""Estimate I(x; z), from up to `images` of x (N, *data_shape), evenly spaced.
 
     .. math:: E_x\,KL(q(z|x) ‖ p) = I(x; z) + KL(q(z) ‖ p), \quad
         \log q(z_i) ≈ \log \frac1N \sum_j q(z_i|x_j)
@@ -80,7 +80,7 @@ def describe_latent_code(
     None, and `unknown` says why, where the posterior scores only its own draws or would take over
     five minutes.
 
-    Active units are those of Burda et al. (2016): see `training.validation.active_units`.
+    Active units are counted by `active_units`.
 
     `progress` is called with the number of images done.
     """
@@ -102,7 +102,7 @@ def describe_latent_code(
 
 
 class _Unknown(Exception):
-    """The density of q(z) cannot be had; its text says why."""
+    """The density of q(z) is unknown; the text is the reason."""
 
 
 def _log_aggregate(q: Distribution, z: Tensor, own: Tensor, progress: Advance) -> Tensor:

@@ -81,7 +81,8 @@ def _settings_differ(v: Values) -> str:
 
 
 def _not_done(v: Values) -> str:
-    return v["state"] + ("" if v["epoch"] is None else f" after epoch {v['epoch']}")
+    after = "" if v["epoch"] is None else f" after epoch {v['epoch']}"
+    return f"{v['state']}{after}"
 
 
 _EVALUATION: Sentences = {

@@ -1,7 +1,7 @@
-"""Figures of single images on disk: kept while an evaluation runs, read to compare runs.
+"""Bounds of single images on disk: kept while an evaluation runs, read to compare runs.
 
-A file is safetensors: one tensor (N,) for each figure and its error, of the first N images, and in
-the header, as JSON, what the figures are of.
+A file is safetensors: one tensor (N,) for each bound and its error, of the first N images, and in
+the header, as JSON, the data, the weights and the options that they depend on.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ log = logging.getLogger("vaeflow")
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file holds.
+    """The content of a file.
 
-    `about` says what the figures are of: dataset, split, number and SHA-256 of the images, K, seed,
-    weights, versions. What has the same `about` is the same to the last bit.
+    `about` lists everything that the bounds depend on: dataset, split, number and SHA-256 of the
+    images, K, seed, weights, versions. Two files with the same `about` agree to the last bit.
     """
 
     about: Mapping[str, Any]
@@ -54,7 +54,8 @@ class Stored:
     def difference(self, about: Mapping[str, Any]) -> str | None:
         """Return in words how this differs from an evaluation about to be made, if it does.
 
-        Devices draw different noise, and figures of both are right; only one evaluation is of one.
+        Devices draw different noise, and the bounds of each are right; but one evaluation must not
+        mix them.
         """
         free = {"device"} if self.complete else set()
         names = dict.fromkeys((*about, *self.about))
@@ -128,15 +129,15 @@ def _code(found: dict[str, Any] | None) -> LatentCode | None:
 
 
 class Keeper:
-    """The figures of an evaluation while it runs, written every ten seconds and at the end.
+    """The bounds of an evaluation while it runs, written every ten seconds and at the end.
 
-    Used as a context, whose end may be Ctrl-C: what is whole is written then too. A file system
-    that refuses costs the file, not the evaluation: it is warned of, once.
+    It is a context; if Ctrl-C ends it, all finished batches are written too. If the file system
+    refuses, the evaluation goes on without the file, after one warning.
 
     Arguments:
         path: of the file.
-        about: what the figures are of.
-        before: what an evaluation of the same left.
+        about: everything that the bounds depend on.
+        before: the content that an interrupted evaluation left.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any], before: Stored | None = None) -> None:
@@ -154,29 +155,29 @@ class Keeper:
 
     @property
     def bounds(self) -> ImageBounds:
-        """Return the figures of all images that are done, at least one batch."""
+        """Return the bounds of all images that are done, at least one batch."""
         return ImageBounds.cat(self.parts)
 
     def add(self, part: ImageBounds) -> None:
-        """Take the figures of the next images."""
+        """Take the bounds of the next images."""
         self.parts.append(part)
         self._written = False
         if time.monotonic() >= self._due:
             self.write()
 
     def describe(self, code: LatentCode) -> None:
-        """Take the figures of the code, the last ones."""
+        """Take the measures of the latent code, which come last."""
         self.code = code
         self._written = False
 
     def write(self) -> None:
-        """Write all that is there, unless it is written."""
+        """Write everything that is new."""
         if self._written or self._refused:
             return
         try:
             write(self.path, Stored(self.about, self.bounds, self.code))
         except StorageError as error:
-            log.warning("%s; the figures of single images are not kept", error)
+            log.warning("%s; the bounds of single images are not kept", error)
             self._refused = True
         self._written, self._due = True, time.monotonic() + _SECONDS
 

@@ -82,7 +82,7 @@ def diagnose_run(
 
 
 def _about(run: Run, plan: Plan, options: RunDiagnosisOptions) -> dict[str, Any]:
-    """Return the model, the data and the options that the figures depend on."""
+    """Return the model, the data and the options on which the numbers depend."""
     return {
         "run": run.path.resolve().name,
         "dataset": plan.config.dataset.name,
@@ -99,9 +99,9 @@ def _about(run: Run, plan: Plan, options: RunDiagnosisOptions) -> dict[str, Any]
 def families(plan: Plan, richer: Collection[str] = ()) -> dict[str, Family]:
     """Return the run's own family by name, then a flow's Gaussian, and the richer families.
 
-    The own has the run's options, the others their defaults. By default a Gaussian's richer family
-    is `planar`, and that of all others is `mixture`, which can be in several places at once: both
-    give each image a q of its own.
+    The own family has the run's options, the others their defaults. By default a Gaussian's richer
+    family is `planar`; for all others it is `mixture`, which can have several modes. Both can give
+    each image a q of its own.
 
     Raises:
         ConfigError: if there is no posterior of a name.

@@ -1,4 +1,4 @@
-"""`vaeflow compare`: run directories as they are, and those that lack something."""
+"""`vaeflow compare`: run directories as they are, whole or with something missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import shutil
 
 import pytest
 
+from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
+from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
+from vaeflow.runtime.progress import no_bar
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def runs(pair, tmp_path):
     return copy / "identity", copy / "radial"
 
 
-def test_runs_are_compared_on_what_they_have(cli, runs, tmp_path):
+def test_runs_are_compared_by_the_evaluations_that_they_have(cli, runs, tmp_path):
     done = cli("compare", *runs, "--out", tmp_path / "page")
     assert (done.code, done.err) == (0, "")
     assert "K = 4." in done.out
@@ -43,7 +46,7 @@ def test_runs_are_compared_on_what_they_have(cli, runs, tmp_path):
     assert identity.split("│")[4].split()[0] in f"{json.loads(nll)['nll']['mean']:.2f}"
 
 
-def test_what_is_missing_is_evaluated_with_k_or_told(cli, runs, one_sentence):
+def test_a_missing_evaluation_is_made_if_k_is_given(cli, runs, one_sentence):
     missing = Run(runs[1]).evaluation("test", 4, "best")
     missing.unlink()
     done = cli("compare", *runs)
@@ -80,7 +83,7 @@ def test_evaluations_with_different_k_are_not_mixed(cli, runs):
     assert "differ in K, 4 and 6" in done.out
 
 
-def test_other_weights_than_those_evaluated_count_as_missing(cli, runs):
+def test_an_evaluation_of_other_weights_counts_as_missing(cli, runs):
     run = Run(runs[1])
     run.set_summary({**run.summary, "best_epoch": 9})  # as after more epochs
     assert "has no evaluation" in cli("compare", *runs).err
@@ -142,7 +145,24 @@ def test_a_report_of_other_runs_is_refused_before_any_work(cli, runs, tmp_path):
     assert (tmp_path / "report.md").read_text() == "mine"
 
 
-def test_help_names_the_files_and_what_anyway_leaves_out(cli):
+def test_help_names_the_files_and_the_limits_of_anyway(cli):
     said = " ".join(cli("compare", "--help").out.split())
     assert "the page report.html, its picture report.png, and report.md, .csv and .json" in said
     assert "differences are taken only between runs of the same images" in said
+
+
+def test_python_compares_as_the_command_does(runs, tmp_path):
+    evaluated = []
+
+    def evaluating(run, samples):
+        evaluated.append((run.path, samples))
+        return no_bar
+
+    Run(runs[1]).evaluation("test", 4, "best").unlink()
+    options = CompareOptions(samples=4, out=tmp_path / "page")
+    found = compare_runs(runs, load_plugins(), options, evaluating=evaluating)
+    assert evaluated == [(runs[1], 4)]
+    assert [group.label for group in found.groups] == ["identity", "radial"]
+    assert found.results[0].subject == "radial"
+    assert {path.name for path in found.written} >= {"report.json", "report.md"}
+    assert compare_runs(runs, load_plugins()).written == ()

@@ -65,7 +65,7 @@ def test_a_table_and_the_findings(diagnosed):
     ]
 
 
-def test_the_json_states_what_the_figures_are_of(diagnosed, plane):
+def test_the_json_states_run_data_and_options(diagnosed, plane):
     report = json.loads((diagnosed[1] / "diagnosis.json").read_text())
     stated = ("run", "dataset", "split", "binarization", "weights", "seed", "images", "samples")
     assert [report[name] for name in stated] == [
@@ -93,7 +93,7 @@ def test_the_picture_has_a_row_for_each_image_and_a_column_for_each_q(diagnosed)
         assert {0, 1} == set(np.unique(rows * 2 // height))
 
 
-def test_json_is_all_that_stands_on_the_standard_output(cli, plane, snapshot):
+def test_the_standard_output_holds_json_alone(cli, plane, snapshot):
     before = snapshot(plane)
     words = ("--json", *QUICK, "--skip", "gaps", "--skip", "ais", "--skip", "calibration")
     first, again, other = (cli("diagnose", plane, *words, "--seed", seed).out for seed in (0, 0, 1))

@@ -91,7 +91,7 @@ def command(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Tell where the model in RUN loses log p(x) − ELBO: to q's family, or to the encoder.
+    """Show where the model in RUN loses log p(x) − ELBO: to q's family, or to the encoder.
 
     Each image is given a q of its own, of the run's family and of richer ones (Cremer et al. 2018),
     and log p(x) is bounded by importance sampling and annealing, on images simulated from the
@@ -167,7 +167,7 @@ def _print(found: Diagnosis) -> None:
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, Estimate | None]]:
-    """Yield the figures by name, and headings, which have none."""
+    """Yield the estimates by name, and headings, which have none."""
     from vaeflow.evaluation import Estimate
 
     yield f"ELBO, K = {found.samples:,}", found.elbo.over_images

@@ -46,9 +46,9 @@ def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
     """Write all files of the report, and return their paths; without matplotlib, no plot.
 
     Arguments:
-        comparison: what is written.
-        folder: where to; it is made.
-        of: what `check_free` returned, which lets the report be renewed.
+        comparison: the comparison to write.
+        folder: the directory; it is made.
+        of: the result of `check_free`, kept so that the report can be renewed.
 
     Raises:
         StorageError: if the file system refuses.

@@ -32,7 +32,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one flat row of numbers for each group; None is what is not known."""
+    """Return one flat row of numbers for each group; None stands for an unknown number."""
     found = []
     for g in comparison.groups:
         estimates = {
@@ -70,7 +70,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def _run(run: Finished, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of one run, and what they are of beside what all are of."""
+    """Return the numbers of one run, and the facts in which it differs from `about`."""
     found = run.stored.bounds
     own = {key: value for key, value in run.stored.about.items() if about.get(key) != value}
     means = {name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "kl")}

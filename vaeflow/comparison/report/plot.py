@@ -11,10 +11,10 @@ _ROW = 0.22  # inches, of the legend
 
 
 def draw(numbers: Mapping[str, Any]) -> bytes | None:
-    """Return a PNG: NLL over the time of a step, and the groups that no other beats in both.
+    """Return a PNG: NLL over the time of a step, with the front of the best groups.
 
     Arguments:
-        numbers: what report.json holds, of which a plot can be drawn again.
+        numbers: the content of report.json, from which a plot can be drawn again.
 
     Returns:
         The picture, or None without matplotlib.
@@ -38,7 +38,7 @@ def draw(numbers: Mapping[str, Any]) -> bytes | None:
             capsize=3,
             label=group["label"],
         )
-    best = front(groups)  # the last of which none beats, however slow
+    best = front(groups)  # its last point has the lowest NLL of all
     axes.plot(
         *zip(*best, (max(g["ms_per_step"] for g in groups), best[-1][1]), strict=True),
         color="0.7",
@@ -59,7 +59,7 @@ def draw(numbers: Mapping[str, Any]) -> bytes | None:
 
 
 def front(groups: list[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """Return time and NLL of the groups that are better than all that are as fast, by time."""
+    """Return time and NLL of each group that has a lower NLL than every faster one, by time."""
     front: list[tuple[float, float]] = []
     for time, nll in sorted((g["ms_per_step"], g["nll"]) for g in groups):
         if not front or nll < front[-1][1]:

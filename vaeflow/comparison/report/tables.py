@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vaeflow.comparison.comparison import Comparison
 from vaeflow.comparison.differences import Difference
+from vaeflow.comparison.groups import Group
 from vaeflow.comparison.labels import short
 from vaeflow.config.settings import setting_fields
 from vaeflow.config.text import show
@@ -16,7 +17,7 @@ from vaeflow.plugins.registry import KINDS
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text: the first column is a name, the others are figures."""
+    """A table of text: the first column holds names, the others numbers."""
 
     title: str
     headings: tuple[str, ...]
@@ -37,7 +38,7 @@ def tables(comparison: Comparison) -> list[Table]:
 
 
 def in_common(comparison: Comparison) -> Table:
-    """Return what all groups have set alike: settings that are no defaults, and parts."""
+    """Return the settings, other than defaults, and the parts that all groups share."""
     first, *rest = (group.config for group in comparison.groups)
     alike = {k: show(v) for k, v in first.items() if all(show(c.get(k)) == show(v) for c in rest)}
     usual = {k: show(field.default) for k, field in setting_fields().items()}
@@ -55,7 +56,7 @@ def _words(options: Mapping[str, str]) -> str:
 
 
 def _bounds(comparison: Comparison) -> Table:
-    columns = {
+    columns: dict[str, Callable[[Group], Estimate | None]] = {
         "ELBO": lambda g: g.bound("elbo"),
         "NLL": lambda g: g.bound("nll"),
         "KL": lambda g: g.bound("kl"),
