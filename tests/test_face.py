@@ -322,3 +322,8 @@ def test_runs_are_compared_and_diagnosed(run, tmp_path):
     assert found.versus["planar"].baseline == "identity"
     diagnosis = vaeflow.diagnose(run.path, images=5, samples=50, skip=("ais", "gaps"))
     assert diagnosis.findings
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = vaeflow.nothing

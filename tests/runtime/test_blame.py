@@ -100,7 +100,7 @@ def trainer(
 
 
 @pytest.mark.parametrize("kind", [Fused, Delayed])
-def test_a_posterior_that_fails_in_a_step(data, kind, one_sentence):
+def test_a_posterior_that_fails_in_a_step_is_named(data, kind, one_sentence):
     # The first pass takes two calls.
     with pytest.raises(PluginError) as caught:
         trainer(data, posterior=kind(3, 4, Bomb(training=2 + 5))).run()
@@ -141,7 +141,7 @@ def test_the_innermost_part_is_named(data):
         trainer(data, encoder=Broken((1, 8, 8), hidden=(4,)), prior=OfPosteriors(3, (1, 8, 8)))
 
 
-def test_an_objective_that_fails(data):
+def test_a_failing_objective_is_named(data):
     class Broken(ELBO):
         calls = 0
 
@@ -162,7 +162,7 @@ def test_an_objective_that_fails(data):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
     ],
 )
-def test_memory_that_runs_out_is_nobodys_fault(data, error, one_sentence):
+def test_exhausted_memory_is_an_error_of_the_settings(data, error, one_sentence):
     broken = Fused(3, 4, Bomb(training=2, error=error))
     with pytest.raises(ConfigError) as caught:
         trainer(data, posterior=broken).run()
@@ -170,7 +170,7 @@ def test_memory_that_runs_out_is_nobodys_fault(data, error, one_sentence):
     assert "posterior Fused ran out of memory at step 1: lower --batch-size" in str(caught.value)
 
 
-def test_what_is_no_parts_fault_is_passed_on(data):
+def test_an_error_outside_all_parts_is_passed_on(data):
     made = trainer(data)
     made.step.data = made.step.data[:3]  # so that a batch's indices lie beyond the data
     with pytest.raises((IndexError, RuntimeError)) as caught:
@@ -185,7 +185,7 @@ def test_what_is_no_parts_fault_is_passed_on(data):
         (lambda h: None, "posterior Wrong: its forward returned NoneType, but a torch.distributi"),
     ],
 )
-def test_a_part_that_returns_something_else(data, value, told):
+def test_a_part_that_returns_another_type_is_named(data, value, told):
     class Wrong(Fused):
         def forward(self, h):
             return value(h)

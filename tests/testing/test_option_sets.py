@@ -32,7 +32,7 @@ def test_a_required_option_leaves_none():
         check("dataset", File)
 
 
-def test_what_the_part_refuses_is_left_out():
+def test_options_that_the_part_refuses_are_left_out():
     class Part(ELBO):
         def __init__(
             self,

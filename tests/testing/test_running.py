@@ -105,7 +105,7 @@ class TestVerdicts:
             "SystemExit", "ZeroDivisionError", "AttributeError"
         )  # fmt: skip
 
-    def test_an_interrupt_is_none_of_a_part(self, half):
+    def test_an_interrupt_is_no_failure_of_the_part(self, half):
         half(body="raise KeyboardInterrupt")
         with pytest.raises(KeyboardInterrupt):
             list(verdicts("vaeflow-half"))
@@ -210,7 +210,7 @@ class TestContract:
         assert "1 failed" in done.stdout
         assert "No module named 'nowhere'" in done.stdout
 
-    def test_what_does_not_apply_is_skipped(self):
+    def test_a_check_that_does_not_apply_is_skipped(self):
         test = contract("vaeflow/identity")
         (mark,) = test.pytestmark
         (pending,) = (

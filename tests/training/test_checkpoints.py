@@ -22,7 +22,7 @@ def save(store, *steps):
     return path
 
 
-def test_round_trip(tmp_path):
+def test_a_checkpoint_is_read_as_it_was_saved(tmp_path):
     store = CheckpointStore(tmp_path / "c")
     assert store.latest() is None
     save(store, 5)
@@ -32,7 +32,7 @@ def test_round_trip(tmp_path):
     assert torch.equal(found.tensors["model"]["w"], TENSORS["model"]["w"])
 
 
-def test_keeps_the_newest_and_touches_nothing_else(tmp_path):
+def test_the_newest_checkpoints_stay_and_other_files_are_left_alone(tmp_path):
     store = CheckpointStore(tmp_path / "c", keep=2)
     save(store, 1)
     mine = tmp_path / "c" / "step-100-mine"
@@ -183,7 +183,7 @@ def test_a_crash_at_any_call_loses_no_checkpoint(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
-def test_a_refused_write_is_told_and_older_ones_stay(tmp_path, monkeypatch, code):
+def test_a_refused_write_is_an_error_and_older_checkpoints_stay(tmp_path, monkeypatch, code):
     store = CheckpointStore(tmp_path / "c")
     save(store, 1)
 

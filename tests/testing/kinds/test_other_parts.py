@@ -343,14 +343,14 @@ BUGS = [
     [(kind, name, part) for kind, _, name, part in BUGS],
     ids=[f"{kind}: {bug}" for kind, bug, _, _ in BUGS],
 )
-def test_the_law_that_is_meant_to_catches_the_bug(kind, name, part):
+def test_the_named_check_catches_the_bug(kind, name, part):
     (one,) = (one for one in checks(kind) if one.name == name)
     with pytest.raises(AssertionError):
         one(part)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "posterior"])
-def test_every_law_catches_a_bug(kind):
+def test_every_check_catches_a_bug(kind):
     assert {name for k, _, name, _ in BUGS if k == kind} == {one.name for one in checks(kind)}
 
 
@@ -362,5 +362,5 @@ def test_every_law_catches_a_bug(kind):
         ("likelihood", Logistic), ("objective", IWAE), ("objective", ELBO), ("dataset", Noise),
     ],
 )  # fmt: skip
-def test_what_is_right_passes(kind, part):
+def test_the_right_parts_pass(kind, part):
     check(kind, part)

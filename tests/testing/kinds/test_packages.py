@@ -62,23 +62,23 @@ def install(plugin):
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_law_that_is_meant_to_catches_the_bug(bug, install):
+def test_the_named_check_catches_the_bug(bug, install):
     change, name = BUGS[bug]
     install(**change)
     with pytest.raises(AssertionError):
         CHECKS[name]("vaeflow-half")
 
 
-def test_every_law_catches_a_bug():
+def test_every_check_catches_a_bug():
     assert {name for _, name in BUGS.values()} == set(CHECKS)
 
 
-def test_what_an_extra_requires_does_not_count(install):
+def test_requirements_of_extras_do_not_count(install):
     install(needs=(*NEEDS, 'torch==2.6.0; extra == "dev"'))
     CHECKS["leaves_torch_to_the_user"]("vaeflow-half")
 
 
-def test_what_is_right_passes(install):
+def test_the_right_parts_pass(install):
     install()
     found = [v for v in verdicts("vaeflow-half") if v.subject == "package"]
     assert {v.check: v.reason for v in found if v.state != "passed"} == {}

@@ -438,7 +438,7 @@ BUGS = {
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_law_that_is_meant_to_catches_the_bug(bug):
+def test_the_named_check_catches_the_bug(bug):
     part, name = BUGS[bug]
     with pytest.raises((AssertionError, RuntimeError, PluginError)) as caught:
         CHECKS[name](part)
@@ -449,7 +449,7 @@ def test_the_law_that_is_meant_to_catches_the_bug(bug):
     assert caught.type is elsewhere.get(bug, AssertionError)
 
 
-def test_every_law_catches_a_bug():
+def test_every_check_catches_a_bug():
     needs_a_device = {"agrees_on_cuda"}
     assert {name for _, name in BUGS.values()} == set(CHECKS) - needs_a_device
 
@@ -499,5 +499,5 @@ def couplings(steps):
     ],
     ids=["elementwise", "reflected", "planar", "4 couplings", "8 couplings"],
 )
-def test_what_is_right_passes(part):
+def test_the_right_parts_pass(part):
     check("posterior", part)

@@ -94,7 +94,7 @@ def assert_close(one, other, tolerance):
 
 
 @pytest.mark.parametrize("n", [50, 57])  # whole batches, and a smaller last one
-def test_the_bookkeeping_is_that_of_the_eager_step(n):
+def test_replayed_steps_have_the_records_of_eager_steps(n):
     plain, captured = trainer(n=n), trainer(n=n)
     again = Again()
     captured.step = Captured(captured.eager, 10, captured.blame, again)
@@ -129,7 +129,7 @@ class Failing(Again):
             Failing.recording = False
 
 
-def test_what_cannot_be_captured_trains_eagerly_and_says_why(caplog):
+def test_a_step_that_cannot_be_captured_trains_eagerly_and_says_why(caplog):
     plain, captured = trainer(Counting), trainer(Counting)
     captured.step = Captured(captured.eager, 10, captured.blame, Failing())
     assert_close(outcome(captured), outcome(plain), {"rtol": 0, "atol": 0})
@@ -140,7 +140,7 @@ def test_what_cannot_be_captured_trains_eagerly_and_says_why(caplog):
     )
 
 
-def test_a_step_elsewhere_than_on_cuda_is_not_captured():
+def test_a_step_on_the_cpu_is_not_captured():
     one = trainer()
     assert one.step is one.eager
 

@@ -68,7 +68,7 @@ class Fails(Posterior):
         return DiagonalNormal(*self.head(h).chunk(2, dim=-1))
 
 
-def test_what_cannot_be_compiled_trains_as_it_is_and_says_why(monkeypatch, caplog):
+def test_a_model_that_cannot_be_compiled_trains_as_it_is_and_says_why(monkeypatch, caplog):
     def compiling(bound, **options):
         def call(x, beta):
             with monkeypatch.context() as patched:
@@ -97,7 +97,7 @@ def test_only_whole_batches_are_compiled(monkeypatch):
     assert sizes == [10, 10]
 
 
-def test_a_part_that_fails_is_not_taken_for_a_failing_compilation(monkeypatch, caplog):
+def test_a_failing_part_is_not_taken_for_a_failing_compilation(monkeypatch, caplog):
     monkeypatch.setattr(torch, "compile", lambda bound, **options: bound)
     one = trainer(compile=True)
     one.model.posterior.forward = lambda h: 1 / 0
@@ -140,7 +140,7 @@ class Lost(Posterior):
         return DiagonalNormal(loc * (math.nan if self.calls == 3 else 1.0), log_variance)
 
 
-def test_a_loss_that_is_not_finite_moves_no_weight():
+def test_an_infinite_loss_moves_no_weight():
     one = trainer(Lost)
     weights = []
     taken = one.step

@@ -37,6 +37,7 @@ class TensorBoard(Observer):
         self.images = images[:_PAIRS]
         self.every = every if is_image(tuple(images.shape[1:])) else 0
         self.last: Record = {}
+        self.writer: Any = None  # opened at the start, when the first step is known
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter

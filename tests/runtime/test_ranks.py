@@ -1,6 +1,6 @@
-"""Several ranks train as one process does: their gradients, figures, stops and checkpoints.
+"""Several ranks train as one process does: their gradients, records, stops and checkpoints.
 
-Run as a script, this file is one of two ranks, which leaves what it saw for the tests.
+Run as a script, this file is one of two ranks, which writes its results for the tests.
 """
 
 import json
@@ -237,7 +237,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_gradients_of_two_ranks_are_those_of_the_whole_batch(ranks, case):
+def test_two_ranks_have_the_gradient_of_the_whole_batch(ranks, case):
     alone = gradients(case)
     assert len(alone) > 3 * 8
     for rank in ranks:
@@ -265,7 +265,7 @@ def test_every_rank_has_other_images_and_other_noise(ranks):
     assert 0.3 < agree < 0.7
 
 
-def test_the_ranks_end_with_the_same_weights_and_figures(ranks):
+def test_the_ranks_end_with_the_same_weights_and_records(ranks):
     same(ranks[0]["whole"], ranks[1]["whole"])
     # Other noise than alone, but as good.
     assert ranks[0]["whole"]["3.train/elbo"] == pytest.approx(
@@ -290,7 +290,7 @@ def test_a_process_alone_goes_on_where_two_ranks_stopped(ranks):
         assert alone[name].item() == pytest.approx(whole[name].item(), rel=0.1)
 
 
-def test_a_loss_that_is_not_finite_on_one_rank_stops_both_at_that_step(ranks):
+def test_an_infinite_loss_on_one_rank_stops_both_at_the_same_step(ranks):
     assert [rank["lost"] for rank in ranks] == [{"at step 4": torch.tensor(True)}] * 2
 
 
@@ -447,7 +447,7 @@ def vaeflow_register_datasets(register):
 """
 
 
-def test_data_that_one_machine_lacks_is_told_once_and_nothing_is_made(
+def test_data_that_one_machine_lacks_is_named_once_and_no_run_is_made(
     torchrun, grey_file, tmp_path
 ):
     plugin, run = tmp_path / "far.py", tmp_path / "run"
