@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
 
@@ -26,16 +26,17 @@ from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, VaeflowError
-from vaeflow.plugins.loading import Plugins
+from vaeflow.model import VAE
+from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.runs.build import build_model
 from vaeflow.runs.lock import locked
+from vaeflow.runs.weights import load_weights
+from vaeflow.runtime.devices import choose_device
 from vaeflow.storage import write_file, writing
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.observers.metrics_file import read_metrics
 from vaeflow.version import __version__
-
-if TYPE_CHECKING:
-    from vaeflow.model import VAE
 
 log = logging.getLogger("vaeflow")
 
@@ -65,9 +66,16 @@ class Run:
     @cached_property
     def model(self) -> VAE:
         """Return the model with its best weights, as `vaeflow.load` does; loaded once."""
-        from vaeflow.runs.load import load  # which opens run directories
+        return self.load()
 
-        return load(self.path)
+    def load(
+        self, *, device: str = "cpu", weights: str = "best", plugins: Plugins | None = None
+    ) -> VAE:
+        """Return the model, as `vaeflow.load` does."""
+        plan = self.plan(plugins or load_plugins())
+        model = build_model(plan, tuple(self.environment["data_shape"]))
+        load_weights(model, self.checkpoint(), weights)
+        return model.to(choose_device(device)).eval().requires_grad_(False)
 
     @classmethod
     def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any]) -> Run:

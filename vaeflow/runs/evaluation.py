@@ -22,7 +22,7 @@ from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_model, images_of, load_data
 from vaeflow.runs.directory import Run
-from vaeflow.runs.load import load_weights
+from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.devices import choose_device
 from vaeflow.runtime.progress import Advance, OpenBar, no_bar, unseen

@@ -18,8 +18,8 @@ from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run, new_path, taken
 from vaeflow.runs.evaluation import evaluate_split
-from vaeflow.runs.load import load_weights
 from vaeflow.runs.prepare import Experiment, prepare
+from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched

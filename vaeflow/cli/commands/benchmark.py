@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     recipe: str | None,
     config: Path | None,
     vary: tuple[str, ...],

@@ -24,6 +24,7 @@ from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     recipe: str | None,
     config: Path | None,
     run_dir: Path | None,
