@@ -26,7 +26,9 @@ class DrawPath(NamedTuple):
     @classmethod
     def of(cls, z: Tensor) -> DrawPath:
         """Return the path of a draw z (K, B, L); that of a single draw has nothing to weigh."""
-        return cls(*_Path.apply(z)) if len(z) > 1 and z.requires_grad else cls(z)
+        if len(z) == 1 or not z.requires_grad:
+            return cls(z)
+        return cls(*_Path.apply(z))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ class Terms:
                 "the z of path = vaeflow.parts.DrawPath.of(sample.z), and pass Terms(path=path)"
             )
         sent = torch.stack([torch.ones_like(weight), weight])
-        weighed: Tensor = _Weigh.apply(value, self.path.weight, sent)
+        weighed: Tensor
+        weighed = _Weigh.apply(value, self.path.weight, sent)  # type: ignore[no-untyped-call]
         return weighed
 
 

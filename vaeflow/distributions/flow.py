@@ -145,7 +145,7 @@ class Flow(OnePass):
             (rows,) = torch.autograd.grad(outputs, copies)
         jacobian = rows[:-1].movedim(0, -2)
         # solve_ex leaves out a check that waits for the device.
-        solved = torch.linalg.solve_ex(jacobian.mT, (at_base + rows[-1])[..., None]).result
+        solved: Tensor = torch.linalg.solve_ex(jacobian.mT, (at_base + rows[-1])[..., None]).result
         return solved.squeeze(-1)
 
 

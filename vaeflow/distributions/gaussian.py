@@ -15,7 +15,7 @@ from vaeflow.distributions.draw import Draw, OnePass
 from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, at_least_float32
 
 
-class DiagonalNormal(OnePass, Independent):
+class DiagonalNormal(OnePass, Independent[Normal]):
     r"""N(loc, diag(exp(log_variance))): torch's `Independent(Normal)`, drawn and scored at once.
 
     With z = loc + σ·ε, :math:`\log q(z) = -\sum_i ½ε_i^2 + \log σ_i + ½\log 2π`: the noise is at

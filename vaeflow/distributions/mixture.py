@@ -62,7 +62,8 @@ class DiagonalNormalMixture(OnePass):
                 for x in (self.loc, self.log_scale)
             )
             z = loc + log_scale.exp() * torch.randn_like(loc)
-        moved: Tensor = _ImplicitDraw.apply(z, self.log_weights, self.loc, self.log_scale)
+        given = (z, self.log_weights, self.loc, self.log_scale)
+        moved: Tensor = _ImplicitDraw.apply(*given)  # type: ignore[no-untyped-call]
         return moved
 
     def log_prob(self, value: Tensor) -> Tensor:

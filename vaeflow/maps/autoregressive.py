@@ -90,4 +90,6 @@ class AutoregressiveMap:
         return z.flip(-1) if self.flip else z, log_det
 
     def _theta(self, z: Tensor) -> Tensor:
-        return at_least_float32(self.net(z, self.context)).unflatten(-1, (-1, z.shape[-1]))
+        flat = at_least_float32(self.net(z, self.context))
+        theta: Tensor = flat.unflatten(-1, (-1, z.shape[-1]))
+        return theta

@@ -34,7 +34,8 @@ class PlanarMaps:
     def __init__(self, w: Tensor, u: Tensor, b: Tensor) -> None:
         # Autocast would round what makes z, but not what makes its log-determinant.
         with torch.autocast(w.device.type, enabled=False):
-            self.u_hat, self.log_slope, self.gram = _Constrained.apply(w, u)
+            made: tuple[Tensor, Tensor, Tensor] = _Constrained.apply(w, u)  # type: ignore[no-untyped-call]
+        self.u_hat, self.log_slope, self.gram = made
         self.w = w
         self.b = b
 
@@ -46,7 +47,7 @@ class PlanarMaps:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
         each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
         with torch.autocast(z.device.type, enabled=False):
-            each, log_det = _Stack.apply(
+            each, log_det = _Stack.apply(  # type: ignore[no-untyped-call]
                 each, self.w, self.u_hat, self.b, self.gram, self.log_slope
             )
         return each.transpose(0, 1).reshape(z.shape), log_det.reshape(z.shape[:-1])

@@ -47,10 +47,12 @@ class _LevelCategorical(TorchCategorical):
         return self.levels
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return super().log_prob(self.levels.index(x))
+        k = self.levels.index(x)
+        log_prob: Tensor = super().log_prob(k)  # type: ignore[no-untyped-call]
+        return log_prob
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        k = super().sample(Size(sample_shape))
+        k: Tensor = super().sample(Size(sample_shape))  # type: ignore[no-untyped-call]
         return k.to(self.logits.dtype) / (self.levels.levels - 1)
 
     @property

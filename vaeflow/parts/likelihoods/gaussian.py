@@ -73,7 +73,7 @@ class Gaussian(Scaled):
             self.variance.lerp_(px.best_variance(x).to(self.variance), share)
 
 
-class _OfBatch(Independent):
+class _OfBatch(Independent[Normal]):
     """Gaussian values of a training batch, scored by the σ that scores this batch best.
 
     Arguments:
@@ -90,9 +90,11 @@ class _OfBatch(Independent):
     def best_variance(self, x: Tensor) -> Tensor:
         """Return σ² = the mean squared error of x, a number (Rybkin et al. 2021, eq. 8)."""
         with torch.no_grad():  # torch's compiler does not follow a decorated method of this class
-            return (x - self.base_dist.loc).square().mean().clamp(min=self.floor**2)
+            best: Tensor = (x - self.base_dist.loc).square().mean().clamp(min=self.floor**2)
+            return best
 
     def log_prob(self, x: Tensor) -> Tensor:
         values = Normal(self.base_dist.loc, self.best_variance(x).sqrt(), validate_args=False)
         scored = Independent(values, self.reinterpreted_batch_ndims, validate_args=False)
-        return scored.log_prob(x)
+        log_prob: Tensor = scored.log_prob(x)
+        return log_prob

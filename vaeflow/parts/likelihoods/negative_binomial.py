@@ -52,6 +52,7 @@ class GammaPoisson(Distribution):
     support = constraints.nonnegative_integer
 
     def __init__(self, output: Tensor, r: Tensor) -> None:
+        self.r: Tensor
         output, self.r = torch.broadcast_tensors(output, r)
         super().__init__(output.shape, validate_args=False)
         self.mu, self.log_mu = F.softplus(output), log_softplus(output)

@@ -100,9 +100,11 @@ class CholeskyNormal(OnePass, MultivariateNormal):
         return DiagonalNormal(zero, zero).log_prob(noise) - self.log_scale.sum(-1)
 
 
-@register_kl(CholeskyNormal, DiagonalNormal)
 def _kl(q: CholeskyNormal, p: DiagonalNormal) -> Tensor:
     r"""Return KL(q‖p) = Σ_i ½(‖T_i‖² + (μ_i − m_i)²)/s_i² − ½ + log s_i − log σ_i, T_i row i."""
     second = q.factor.square().sum(-1) + (q.loc - p.loc).square()
     relative = second * torch.exp(-2 * p.log_scale)
     return (0.5 * (relative - 1) + p.log_scale - q.log_scale).sum(-1)
+
+
+register_kl(CholeskyNormal, DiagonalNormal)(_kl)
