@@ -10,7 +10,7 @@ from vaeflow.evaluation.stored import read
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs import evaluation as evaluations
 from vaeflow.runs.directory import Run
-from vaeflow.runs.evaluation import Evaluation
+from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,15 @@ class Stages:
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
-    whole = Evaluation(run, plugins, samples=30, again=True)
+    whole = Evaluation.of(run, plugins, EvaluationOptions(samples=30, again=True))
     report = whole.run()
     path = run.evaluation("test", 30, "best")
     expected = path.read_bytes()
     path.unlink()
     with pytest.raises(KeyboardInterrupt):
-        Evaluation(run, plugins, samples=30).run(Stages(last=150))
+        Evaluation.of(run, plugins, EvaluationOptions(samples=30)).run(Stages(last=150))
     assert len(read(path).bounds) == 100
-    rest = Evaluation(run, plugins, samples=30)
+    rest = Evaluation.of(run, plugins, EvaluationOptions(samples=30))
     assert (rest.kept.done, rest.stored) == (100, False)
     stages = Stages()
     assert rest.run(stages) == report
@@ -79,39 +79,39 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
 
 
 def test_a_whole_evaluation_is_not_made_again_unless_asked(run, plugins, monkeypatch):
-    report = Evaluation(run, plugins, samples=3).run()
+    report = Evaluation.of(run, plugins, EvaluationOptions(samples=3)).run()
     stages = Stages()
-    found = Evaluation(run, plugins, samples=3)
+    found = Evaluation.of(run, plugins, EvaluationOptions(samples=3))
     assert found.stored
     monkeypatch.setattr(evaluations, "describe_latent_code", None)
     assert found.run(stages) == report
     assert stages.seen == [["test images", 250, 250]]
     monkeypatch.undo()
-    again = Evaluation(run, plugins, samples=3, again=True)
+    again = Evaluation.of(run, plugins, EvaluationOptions(samples=3, again=True))
     assert not again.stored
     assert again.run(stages) == report
     assert [what for what, _, _ in stages.seen[1:]] == ["test images", "images of the latent code"]
 
 
 def test_figures_of_another_version_are_made_again(run, plugins, monkeypatch, caplog):
-    Evaluation(run, plugins, samples=2, limit=4).run()
+    Evaluation.of(run, plugins, EvaluationOptions(samples=2, limit=4)).run()
     monkeypatch.setattr(evaluations, "__version__", "9.9")
-    other = Evaluation(run, plugins, samples=2, limit=4)
+    other = Evaluation.of(run, plugins, EvaluationOptions(samples=2, limit=4))
     assert other.kept.done == 0
     assert "and is 9.9: it is evaluated anew" in caplog.text
     other.run()
-    assert Evaluation(run, plugins, samples=2, limit=4).stored
+    assert Evaluation.of(run, plugins, EvaluationOptions(samples=2, limit=4)).stored
 
 
 def test_figures_of_other_weights_or_data_are_made_again(run, plugins, monkeypatch, caplog):
-    Evaluation(run, plugins, samples=2).run()
+    Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run()
     images_of = evaluations.images_of
     monkeypatch.setattr(evaluations, "images_of", lambda *words: images_of(*words).roll(1, 0))
-    assert not Evaluation(run, plugins, samples=2).stored
+    assert not Evaluation.of(run, plugins, EvaluationOptions(samples=2)).stored
     assert "images_sha256 was" in caplog.text
     monkeypatch.undo()
     monkeypatch.setattr(evaluations, "load_weights", lambda *words: None)
-    assert not Evaluation(run, plugins, samples=2).stored
+    assert not Evaluation.of(run, plugins, EvaluationOptions(samples=2)).stored
     assert "weights_sha256 was" in caplog.text
 
 
@@ -124,7 +124,7 @@ def test_each_evaluation_has_a_file_of_its_own(run, plugins):
         {"samples": 2, "limit": 20},
         {"samples": 2, "limit": 250},  # all there are
     ):
-        Evaluation(run, plugins, **options).run()
+        Evaluation.of(run, plugins, EvaluationOptions(**options)).run()
     assert sorted(p.name for p in (run.path / "evaluations").iterdir()) == [
         "test-k2-best-first20.safetensors",
         "test-k2-best.safetensors",
@@ -137,10 +137,10 @@ def test_each_evaluation_has_a_file_of_its_own(run, plugins):
 
 
 def test_a_damaged_file_costs_only_itself(run, plugins, caplog):
-    report = Evaluation(run, plugins, samples=2).run()
+    report = Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run()
     path = run.evaluation("test", 2, "best")
     path.write_bytes(path.read_bytes()[:-9])
-    assert Evaluation(run, plugins, samples=2).run() == report
+    assert Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run() == report
     assert "cannot be read" in caplog.text
     assert read(path).complete
 
@@ -149,5 +149,5 @@ def test_the_step_is_that_of_the_weights(run, plugins, cli):
     assert cli("resume", run.path, "--epochs", 4).code == 0
     best = run.checkpoint().state["progress"]["best_epoch"]
     for weights, epoch in (("best", best), ("last", 4)):
-        about = Evaluation(run, plugins, samples=2, weights=weights).about
+        about = Evaluation.of(run, plugins, EvaluationOptions(samples=2, weights=weights)).about
         assert (about["epoch"], about["step"]) == (epoch, 3 * epoch)  # 24 images by tens

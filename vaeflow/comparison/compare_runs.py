@@ -13,7 +13,7 @@ from vaeflow.comparison.finished import Finished, choose_samples, find, look, no
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_model
 from vaeflow.runs.directory import Run
-from vaeflow.runs.evaluation import Evaluation
+from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
 from vaeflow.runtime.progress import OpenBar, no_bar
 
 Evaluating = Callable[[Run, int], OpenBar]
@@ -100,15 +100,13 @@ def _evaluator(
 
     def evaluate(run: Run, samples: int) -> object:
         bar = evaluating(run, samples)
-        evaluation = Evaluation(
-            run,
-            plugins,
+        how = EvaluationOptions(
             split=options.split,
             samples=samples,
             device=options.device,
             data_root=options.data_root,
         )
-        return evaluation.run(bar)
+        return Evaluation.of(run, plugins, how).run(bar)
 
     return evaluate
 

@@ -55,16 +55,11 @@ class Report:
         }
 
 
-class Evaluation:
-    """An evaluation of a run, ready to begin, or to go on where it was interrupted.
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """How a run is evaluated.
 
-    The run directory keeps the figures of each image. An evaluation of the same data, weights, K,
-    seed and versions goes on from them. Another evaluation overwrites them, after a warning that
-    names the difference.
-
-    Arguments:
-        run: the run.
-        plugins: where the run's parts are looked up.
+    Attributes:
         split: "train", "validation" or "test".
         samples: K.
         weights: "best" or "last".
@@ -72,56 +67,72 @@ class Evaluation:
         data_root: where the data lies, if it has moved.
         limit: how many of the first images are evaluated, by default all.
         chunk: rows that pass through the decoder at a time; the figures do not depend on it.
-        again: use nothing that was kept.
-
-    Raises:
-        CheckpointError, PluginError, DataError: if the run cannot be loaded.
+        again: use none of the kept figures.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        plugins: Plugins,
-        *,
-        split: str = "test",
-        samples: int = 5000,
-        weights: str = "best",
-        device: str = "auto",
-        data_root: Path | None = None,
-        limit: int | None = None,
-        chunk: int | None = None,
-        again: bool = False,
-    ) -> None:
+    split: str = "test"
+    samples: int = 5000
+    weights: str = "best"
+    device: str = "auto"
+    data_root: Path | None = None
+    limit: int | None = None
+    chunk: int | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation of a run, ready to begin, or to go on where it was interrupted.
+
+    The run directory keeps the figures of each image. An evaluation of the same data, weights, K,
+    seed and versions goes on from them. Another evaluation overwrites them, after a warning that
+    names the difference.
+    """
+
+    model: VAE
+    images: Tensor
+    config: Config
+    options: EvaluationOptions
+    about: Mapping[str, Any]  # the data and the weights
+    kept: Keeper
+    stored: bool  # whether all figures are kept from an evaluation before
+
+    @classmethod
+    def of(cls, run: Run, plugins: Plugins, options: EvaluationOptions | None = None) -> Evaluation:
+        """Load the model and the images of a run, and the figures that it keeps.
+
+        Raises:
+            CheckpointError, PluginError, DataError: if the run cannot be loaded.
+        """
+        options = options or EvaluationOptions()
         plan = run.plan(plugins)
-        if data_root is not None:
-            plan = plan.but(data_root=data_root.absolute())
-        self.config = plan.config
-        self.samples, self.chunk = samples, chunk
+        if options.data_root is not None:
+            plan = plan.but(data_root=options.data_root.absolute())
         checkpoint = run.checkpoint()
         model = build_model(plan, tuple(run.environment["data_shape"]))
-        load_weights(model, checkpoint, weights)
-        self.model = model.to(choose_device(device)).eval()
-        images = images_of(load_data(plan), split, self.config)
-        if limit is not None and limit < len(images):
-            images = images[:limit]
-        else:
-            limit = None
-        self.images = images
-        self.about = {
-            **_what(self.config, split, images, samples),
-            **_whose(model, checkpoint, weights),
+        load_weights(model, checkpoint, options.weights)
+        model = model.to(choose_device(options.device)).eval()
+        whole = images_of(load_data(plan), options.split, plan.config)
+        images = whole[: options.limit]
+        about = {
+            **_data(plan.config, options, images),
+            **_weights(model, checkpoint, options.weights),
             "vaeflow": __version__,
             "torch": torch.__version__,
-            "device": self.model.device.type,
+            "device": model.device.type,
         }
-        path = run.evaluation(split, samples, weights, limit)
-        self._before = None if again else _same(path, self.about)
-        self.kept = Keeper(path, self.about, self._before)
-
-    @property
-    def stored(self) -> bool:
-        """Return whether all figures are kept from an evaluation before."""
-        return self._before is not None and self._before.complete
+        limit = options.limit if len(images) < len(whole) else None
+        path = run.evaluation(options.split, options.samples, options.weights, limit)
+        before = None if options.again else _same(path, about)
+        return cls(
+            model,
+            images,
+            plan.config,
+            options,
+            about,
+            kept=Keeper(path, about, before),
+            stored=before is not None and before.complete,
+        )
 
     def run(self, progress: OpenBar = no_bar) -> Report:
         """Evaluate the images that are left, and keep their figures.
@@ -132,15 +143,15 @@ class Evaluation:
             NonFiniteError: if a bound is not a number.
             PluginError: naming the part that fails.
         """
-        total, what = len(self.images), f"{self.about['split']} images"
+        total = len(self.images)
         with self.kept:
-            with progress(total, what, self.kept.done) as done:
+            with progress(total, f"{self.options.split} images", self.kept.done) as done:
                 bounds = evaluate_split(
                     self.model,
                     self.images,
                     self.config,
-                    samples=self.samples,
-                    chunk=self.chunk,
+                    samples=self.options.samples,
+                    chunk=self.options.chunk,
                     kept=self.kept,
                     progress=done,
                 )
@@ -159,21 +170,21 @@ class Evaluation:
         return Report(self.about, bounds, self.kept.code)
 
 
-def _what(config: Config, split: str, images: Tensor, samples: int) -> dict[str, Any]:
+def _data(config: Config, options: EvaluationOptions, images: Tensor) -> dict[str, Any]:
     """Return the data of an evaluation, and how it is taken."""
     return {
         "dataset": config.dataset.name,
-        "split": split,
+        "split": options.split,
         "images": len(images),
         "images_sha256": hashlib.sha256(images.contiguous().numpy().data).hexdigest(),
         "binarization": config.binarization,
         "dequantize": config.dequantize,
         "seed": config.seed,
-        "samples": samples,
+        "samples": options.samples,
     }
 
 
-def _whose(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
+def _weights(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
     """Return the weights of an evaluation; the best ones are of the end of an epoch."""
     done = checkpoint.state["progress"]
     epoch, step = done["epoch"], done["step"]

@@ -52,12 +52,10 @@ def command(
     from vaeflow.cli.tables import print_bounds
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.evaluation import Evaluation
+    from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
     from vaeflow.runtime.progress import no_bar, terminal_bar
 
-    evaluation = Evaluation(
-        Run.open(run),
-        load_plugins(selection),
+    options = EvaluationOptions(
         split=split,
         samples=importance_samples,
         weights=weights,
@@ -67,6 +65,7 @@ def command(
         chunk=chunk,
         again=again,
     )
+    evaluation = Evaluation.of(Run.open(run), load_plugins(selection), options)
     total, kept = len(evaluation.images), evaluation.kept
     if not as_json and evaluation.stored:
         click.echo(f"as kept in {kept.path}; --again computes it anew")
