@@ -83,6 +83,8 @@ class PlanarMaps:
 class _Constrained(torch.autograd.Function):
     r"""Map w and u (B, T, L) to û = u + c·w, log(1 + w·û) and the Gram matrix w_t·û_j.
 
+    `test_constraint_function_has_autograds_gradient` of tests/maps/test_planar.py proves it.
+
     c = (softplus(w·u) − 1 − w·u)/‖w‖², and 1 + w·û = softplus(w·u). Where w = 0 the map is a
     translation: û = u and the determinant is 1, so that c and the logarithm are 0.
     """
@@ -121,6 +123,7 @@ class _Stack(torch.autograd.Function):
     through tanh(a_t) and the log-determinant, the derivative is the same recursion backwards,
     λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i: λ is that of w_t·z + b_t, and λ_i tanh(a_j) that of
     G_ij (i > j). T small steps, where autograd would record and replay a dozen times as many.
+    `test_stack_function_passes_gradcheck` of tests/maps/test_planar.py proves it.
 
     Shapes: w and û (B, T, L), b and log(1 + w·û) (B, T), G (B, T, T); the log-determinant (N, B).
     """

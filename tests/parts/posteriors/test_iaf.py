@@ -58,7 +58,7 @@ def through(maps, z):
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("latent", [1, 2, 5, 16])
 @pytest.mark.parametrize("seed", range(2))
-def test_log_det_is_that_of_the_autograd_jacobian(latent, depth, scale, seed):
+def test_log_det_is_that_of_the_jacobian(latent, depth, scale, seed):
     posterior = iaf(latent, depth=depth, scale=scale, seed=seed)
     maps = posterior(noise(3, FEATURES, seed=seed)).maps
     z = noise(3, latent, seed=seed + 10)
@@ -74,7 +74,7 @@ def test_log_det_is_that_of_the_autograd_jacobian(latent, depth, scale, seed):
 
 @pytest.mark.parametrize("latent", [1, 2, 5, 16])
 @pytest.mark.parametrize("seed", range(3))
-def test_saturated_maps_have_the_log_det_of_their_triangular_jacobians(latent, seed):
+def test_log_det_of_saturated_maps(latent, seed):
     # At x10 gates go down to e^-60, which slogdet's elimination would lose: map by map the
     # Jacobian is triangular, and its determinant the product of its diagonal.
     posterior = iaf(latent, scale=10.0, seed=seed)
@@ -93,7 +93,7 @@ def test_saturated_maps_have_the_log_det_of_their_triangular_jacobians(latent, s
 
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("latent", [1, 2, 5, 16])
-def test_each_network_output_depends_on_all_earlier_dimensions_and_no_other(latent, depth):
+def test_network_is_autoregressive_and_dense(latent, depth):
     posterior = iaf(latent, depth=depth, steps=1, scale=3.0)
     (net,) = posterior.nets
     context = net.context(noise(1, FEATURES))[0]
@@ -105,14 +105,14 @@ def test_each_network_output_depends_on_all_earlier_dimensions_and_no_other(late
 
 
 @pytest.mark.parametrize("latent", [1, 2, 5])
-def test_every_output_depends_on_the_context_the_first_too(latent):
+def test_every_output_depends_on_the_context(latent):
     (net,) = iaf(latent, steps=1, scale=3.0).nets
     z = noise(latent)
     j = jacobian(lambda h: net(z, net.context(h)), noise(FEATURES))
     assert j.count_nonzero() == j.numel()  # (2L, F), all dense
 
 
-def test_the_order_of_the_dimensions_alternates():
+def test_order_of_dimensions_alternates():
     maps = iaf(4, steps=4)(noise(1, FEATURES)).maps
     assert [f.flip for f in maps] == [False, True, True, True]
     # A reversal before each map but the first: last dimensions come first in every second map.
@@ -163,7 +163,7 @@ def textbook(net, h, z):
 
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("latent", [1, 3])
-def test_the_masked_network_equals_a_plain_loop_over_its_weights(latent, depth):
+def test_network_equals_a_plain_loop(latent, depth):
     posterior = iaf(latent, width=7, depth=depth, scale=3.0)
     h, z0 = noise(2, FEATURES), noise(5, 2, latent, seed=1)
     with torch.no_grad():
@@ -204,7 +204,7 @@ def pyro_iaf(net, latent):
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("latent", [2, 3, 5])
-def test_copied_weights_give_pyros_iaf(latent, depth):
+def test_flow_equals_pyros(latent, depth):
     posterior = iaf(latent, width=2 * latent, depth=depth, scale=3.0)
     h, z0 = noise(2, FEATURES), noise(5, 2, latent, seed=1)
     with torch.no_grad():
@@ -222,7 +222,7 @@ def test_copied_weights_give_pyros_iaf(latent, depth):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_z_and_log_det_pass_gradcheck_in_z_the_features_and_every_weight(flip):
+def test_map_passes_gradcheck(flip):
     (net,) = iaf(3, steps=1, width=5, depth=2, scale=2.0).nets
     names = [name for name, _ in net.named_parameters()]
 
@@ -248,14 +248,14 @@ def test_z_and_log_det_pass_gradcheck_in_z_the_features_and_every_weight(flip):
 
 
 @pytest.mark.parametrize("latent", [2, 5])
-def test_each_map_starts_near_the_identity(latent):
+def test_maps_start_near_the_identity(latent):
     # The gate starts at sigmoid(2 + small) ≈ 0.88.
     _, log_det = through(iaf(latent, steps=1)(noise(6, FEATURES)).maps, noise(6, latent))
     gate = (log_det / latent).exp()
     assert ((gate > 0.75) & (gate < 0.95)).all()
 
 
-def test_no_steps_leave_the_diagonal_gaussian():
+def test_no_steps_are_the_diagonal_gaussian():
     posterior = iaf(3, steps=0)
     h = noise(4, FEATURES)
     sample = draw(posterior(h), (5,))
@@ -265,7 +265,7 @@ def test_no_steps_leave_the_diagonal_gaussian():
     assert torch.equal(sample.log_det, torch.zeros(5, 4, dtype=torch.float64))
 
 
-def test_a_draw_is_the_base_draw_pushed_through_the_maps():
+def test_draw_is_the_base_draw_through_the_maps():
     posterior = iaf(3, scale=3.0)
     h = noise(4, FEATURES)
     q = posterior(h)
@@ -283,7 +283,7 @@ def test_a_draw_is_the_base_draw_pushed_through_the_maps():
     torch.testing.assert_close(sample.log_base, log_base, **TOLERANCE)
 
 
-def test_every_image_has_a_context_of_its_own():
+def test_each_image_has_its_own_context():
     posterior = iaf(3, scale=3.0)
     h, z0 = noise(6, FEATURES), noise(5, 6, 3)
     z, log_det = through(posterior(h).maps, z0)
@@ -306,12 +306,12 @@ def integral(f):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_stack_of_autoregressive_maps_is_a_bijection_of_the_plane(seed):
+def test_stack_is_a_bijection_of_the_plane(seed):
     maps = iaf(2, steps=2, width=8, scale=1.2, seed=seed)(noise(1, FEATURES, seed=seed)).maps
     assert integral(lambda z: through(maps, z)) == pytest.approx(1, abs=1e-6)
 
 
-def test_the_integral_rejects_a_log_det_of_the_wrong_sign():
+def test_integral_rejects_a_wrong_sign():
     maps = iaf(2, steps=2, width=8, scale=1.2)(noise(1, FEATURES)).maps
 
     def flipped(z):
@@ -321,7 +321,7 @@ def test_the_integral_rejects_a_log_det_of_the_wrong_sign():
     assert abs(integral(flipped) - 1) > 0.01
 
 
-def test_eight_saturated_maps_stay_finite_in_float32():
+def test_saturated_maps_are_finite_in_float32():
     posterior = iaf(16, steps=8, scale=10.0).float()
     h = torch.randn(4, FEATURES)
     sample = draw(posterior(h), (5,))
@@ -332,7 +332,7 @@ def test_eight_saturated_maps_stay_finite_in_float32():
     assert all(p.grad.isfinite().all() for p in posterior.parameters())
 
 
-def test_the_flow_is_scored_in_float32_under_autocast():
+def test_draws_have_float32_densities_under_autocast():
     posterior = iaf(3).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         sample = draw(posterior(torch.ones(2, FEATURES)), (5,))
@@ -341,7 +341,7 @@ def test_the_flow_is_scored_in_float32_under_autocast():
 
 @pytest.mark.parametrize("amortize", ["context", "none"])
 @pytest.mark.parametrize("latent", [1, 2, 5])
-def test_the_inverse_undoes_the_maps_and_has_their_log_det(latent, amortize):
+def test_inverse_undoes_the_maps(latent, amortize):
     torch.manual_seed(latent)
     posterior = IAF(latent, FEATURES, width=32, amortize=amortize).double()
     with torch.no_grad():
@@ -357,32 +357,32 @@ def test_the_inverse_undoes_the_maps_and_has_their_log_det(latent, amortize):
     torch.testing.assert_close(again, log_det, **TOLERANCE)
 
 
-def test_the_score_of_any_z_passes_gradcheck_in_z_and_every_parameter():
+def test_log_prob_passes_gradcheck():
     posterior, h = iaf(3, steps=2, width=8, scale=2.0), noise(2, FEATURES)
     z = (2 * noise(4, 2, 3)).requires_grad_()
     weights = list(posterior.parameters())
     assert gradcheck(lambda z, *_: posterior(h).log_prob(z), (z, *weights), fast_mode=True)
 
 
-def test_maps_without_context_are_shared_by_all_images():
+def test_images_share_maps_without_context():
     posterior = IAF(3, FEATURES, width=8, amortize="none").double()
     z = noise(1, 3).expand(6, 3)
     y, _ = through(posterior(noise(6, FEATURES)).maps, z)
     torch.testing.assert_close(y, y[:1].expand(6, 3), **TOLERANCE)
 
 
-def test_the_names_of_the_weights_are_those_of_older_checkpoints():
+def test_weights_have_the_names_of_older_checkpoints():
     names = set(IAF(3, FEATURES, steps=1, depth=2).state_dict())
     linear = {f"nets.0.{x}.{y}" for x in ("first", "middle.0", "last") for y in ("weight", "bias")}
     assert names == {"head.weight", "head.bias", "nets.0.context.weight", *linear}
 
 
-def test_it_fits_a_gaussian_of_correlation_nine_tenths_to_a_hundredth_of_a_nat():
+def test_fit_of_a_correlated_gaussian():
     torch.manual_seed(0)
     assert fitted_kl(IAF(2, 1, width=64)) < 0.01
 
 
-def test_a_z_that_the_inverse_throws_out_of_range_has_no_density_but_a_number():
+def test_log_prob_out_of_range_is_a_number():
     torch.manual_seed(0)
     posterior = IAF(10, 7)
     with torch.no_grad():
