@@ -39,7 +39,7 @@ from vaeflow.training.step import TERMS, Step
 from vaeflow.training.validation import validate
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Trainer:
     """A model with all that trains it; `prepare_trainer` makes one."""
 

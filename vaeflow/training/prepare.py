@@ -79,9 +79,17 @@ def prepare_trainer(
     finite = Finite(model, data.train, settings.lr, progress, ranks)
     eager = _eager_step(model, objective, data, settings, finite)
     return Trainer(
-        model, objective, data, settings, eager, _fastest(eager, settings, blame),
-        noise, blame, finite, progress,
-    )  # fmt: skip
+        model=model,
+        objective=objective,
+        data=data,
+        settings=settings,
+        eager=eager,
+        step=_fastest(eager, settings, blame),
+        noise=noise,
+        blame=blame,
+        finite=finite,
+        progress=progress,
+    )
 
 
 def _device(settings: Settings, ranks: World) -> torch.device:

@@ -49,5 +49,7 @@ class Fit:
 
     status: str  # "completed", "interrupted" or, until it ends, "failed"
     progress: Progress
-    best: Weights  # of the epoch with the best validation ELBO; the last without validation
-    records: list[Record] = field(default_factory=list)  # one per epoch of this process
+    # Of the epoch with the best validation ELBO; of the last epoch without validation.
+    best: Weights = field(repr=False)
+    # One per epoch of this process.
+    records: list[Record] = field(default_factory=list, repr=False)

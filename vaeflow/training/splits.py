@@ -16,7 +16,7 @@ from vaeflow.evaluation.arrays import held_out_split
 from vaeflow.model import VAE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainingData:
     """The images of a training on its device, each split (N, *data_shape).
 
