@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from vaeflow.config.text import show, type_name
 from vaeflow.errors import ConfigError, did_you_mean
 
@@ -45,7 +47,7 @@ def with_options(options: type[Any]) -> Callable[[F], F]:
         for owner in reversed(options.__mro__[:-1]):
             _, _, section = (inspect.getdoc(owner) or "").partition("Attributes:\n")
             rows += section.rstrip().splitlines()
-        defaults = {field.name: field.default for field in dataclasses.fields(options)}
+        defaults = {field.name: _default(field) for field in dataclasses.fields(options)}
         _tell(function, "Options:", rows, defaults)
         return function
 
@@ -53,10 +55,10 @@ def with_options(options: type[Any]) -> Callable[[F], F]:
 
 
 def options_from(options: type[T], given: Mapping[str, Any], function: str) -> T:
-    """Return a dataclass of options that Python gives by name.
+    """Return a dataclass of options that Python gives by name, each of its type.
 
     Raises:
-        ConfigError: if an option is unknown.
+        ConfigError: if an option is unknown, or of another type.
     """
     known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
     for name in given:
@@ -65,7 +67,14 @@ def options_from(options: type[T], given: Mapping[str, Any], function: str) -> T
                 f"{function}: unknown option {name!r}{did_you_mean(name, known)}; there are "
                 f"{', '.join(known)}"
             )
-    return options(**given)
+    try:
+        return TypeAdapter(options).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{function}: {name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
 
 
 def _tell(
@@ -81,3 +90,9 @@ def _tell(
         if name not in signature.parameters
     ]
     function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
