@@ -6,7 +6,7 @@ Shapes: N images, L latent size. All estimates are in nats per image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -51,7 +51,7 @@ class DiagnosisOptions:
     temperatures: int = 200
     chains: int = 8
     simulated: int = 1000
-    skip: Collection[str] = ()
+    skip: Sequence[str] = ()
     seed: int = 0
     local: Optimization = field(default_factory=lambda: Optimization(batch=_BATCH))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from vaeflow.errors import spoken
 from vaeflow.evaluation.estimates import Estimate
 from vaeflow.evaluation.sentences import SENTENCES
 
@@ -53,7 +54,8 @@ class Finding:
         if self.estimate is not None:
             values["value"] = Estimate(self.estimate, self.error)
         template = SENTENCES[self.kind]
-        return template.format(**values) if isinstance(template, str) else template(values)
+        told = template.format(**values) if isinstance(template, str) else template(values)
+        return spoken(told)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values and the sentence, for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class RunDiagnosisOptions(DiagnosisOptions):
     images: int = 50
     split: str = "test"
     weights: str = "best"
-    richer: Collection[str] = ()
+    richer: Sequence[str] = ()
     device: str = "auto"
     data_root: Path | None = None
     out: Path | None = None
@@ -96,7 +96,7 @@ def _about(run: Run, plan: Plan, options: RunDiagnosisOptions) -> dict[str, Any]
     }
 
 
-def families(plan: Plan, richer: Collection[str] = ()) -> dict[str, Family]:
+def families(plan: Plan, richer: Sequence[str] = ()) -> dict[str, Family]:
     """Return the run's own family by name, then a flow's Gaussian, and the richer families.
 
     The own family has the run's options, the others their defaults. By default a Gaussian's richer
