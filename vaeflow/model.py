@@ -146,7 +146,7 @@ class VAE(nn.Module):
     def start_at_mean(self, x: Tensor) -> None:
         """Start the decoder's last bias at the mean of the data x (N, *data_shape).
 
-        Burda et al. (2016) begin so, and training need not learn what all images share.
+        Burda et al. (2016) begin so; training need not learn the part that all images share.
 
         Raises:
             ConfigError: if the likelihood or the decoder cannot.

@@ -1,4 +1,4 @@
-"""The terms of a bound: log-densities of draws, and what follows from them.
+"""The terms of a bound: log-densities of draws, importance weights and KL terms.
 
 Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 """
@@ -33,7 +33,7 @@ class DrawPath(NamedTuple):
 
 @dataclass(frozen=True)
 class Terms:
-    """What every bound is made of, for K draws of q(z|x) at each of B images."""
+    """The parts of every bound, for K draws of q(z|x) at each of B images."""
 
     log_px: Tensor  # (K, B): log p(x|z)
     log_pz: Tensor  # (K, B): log p(z)
@@ -133,9 +133,9 @@ class Terms:
     def weigh_path(self, value: Tensor, weight: Tensor) -> Tensor:
         """Return `value`, made of these terms, with its gradient through z times `weight` (K, B).
 
-        The gradient in the parameters of p(x|z) and p(z) stays as it is, and so does any gradient
-        in a backward pass without this value. In the same pass, `weight` falls on all that comes
-        through log_px, log_pz and `log_q_of_path`, but not on what comes through `z` itself.
+        The gradient in the parameters of p(x|z) and p(z) stays as it is, and so does every gradient
+        in a backward pass without this value. In a pass with it, `weight` multiplies the gradient
+        of z through log_px, log_pz and `log_q_of_path`, not the one through `z` itself.
 
         Raises:
             PluginError: where the terms were made without a path.

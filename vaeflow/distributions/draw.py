@@ -19,7 +19,7 @@ class Draw(NamedTuple):
     z: Tensor  # (K, B, L)
     log_base: Tensor  # (K, B): log q0(z0)
     log_det: Tensor  # (K, B): log|det ∂z/∂z0|, zero where there is no flow
-    z0: Tensor | None = None  # (K, B, L): what a flow's maps were given
+    z0: Tensor | None = None  # (K, B, L): the draw of a flow's base
 
     @property
     def log_prob(self) -> Tensor:
@@ -30,8 +30,8 @@ class Draw(NamedTuple):
 class OnePass(Distribution):
     """A distribution that scores z as it draws it: `draw` below asks it, and never its `log_prob`.
 
-    A subclass says how in `draw`. It may say in `grad_log_prob` how ∂ log q/∂z of a draw is had
-    where `log_prob` cannot score it, or is dear.
+    A subclass defines `draw`. It may define `grad_log_prob` where its `log_prob` is missing or
+    slow.
     """
 
     def draw(self, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
@@ -69,9 +69,9 @@ def no_formula(q: Distribution, what: str) -> NotImplementedError:
 def draw(q: Distribution, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
     """Draw z (K, B, L) from any distribution and score it in one forward pass.
 
-    A `OnePass` (ours) or a distribution with `rsample_and_log_prob` (zuko's flows, which do not
-    tell the log-determinant apart) does both at once. torch's and Pyro's `TransformedDistribution`
-    is walked forward. Any other draws, then scores.
+    A `OnePass` does both at once, and so does a flow of zuko by its `rsample_and_log_prob`, whose
+    log-determinant stays within log q0. A `TransformedDistribution` of torch or Pyro is walked
+    forward. Any other distribution draws, then scores.
     """
     shape = Size(sample_shape)
     if isinstance(q, OnePass):

@@ -1,13 +1,13 @@
 r"""Densities of the plane, as targets for posteriors alone.
 
 U1 to U4 are the test energies of Rezende & Mohamed 2015, table 1: a ring with two modes, a wave,
-and a wave that splits into two. U2 to U4 go on for ever along z_1, so that none of e^{−U} but the
-first can be normalized. Here each stands between walls, V(z) = ½ Σ_i (max(0, |z_i| − 4)/0.4)²:
+and two waves that split in two. U2 to U4 have no end along z_1, so that only e^{−U1} can be
+normalized. Here each stands between walls, V(z) = ½ Σ_i (max(0, |z_i| − 4)/0.4)²:
 
 .. math:: \log p(z) = -U(z) - V(z) - \log Z
 
-Inside |z_i| ≤ 4 it is the paper's; outside it falls as steeply as the waves' own flanks. Z is known
-to nine digits by quadrature, so that KL(q‖p) is in true nats.
+The density is the paper's inside |z_i| ≤ 4, and falls outside as steeply as the flanks of the
+waves. Z is known to nine digits by quadrature, so that KL(q‖p) is in true nats.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def grid(side: int, reach: float = _REACH) -> Tensor:
 def log_normalizer(name: Name, cells: int = 640) -> float:
     """Return log Z in nats, by the trapezoidal rule on cells² squares of the plane.
 
-    A multiple of 4 cells puts points on the walls' edges, where the density has a kink: the
-    error is then 1e-9 for 640, whose squares are 1/40 wide.
+    The density has a kink at the edges of the walls; a multiple of 4 cells puts points there. 640
+    cells are 1/40 wide and leave an error of 1e-9.
     """
     log_density = -potential(name, grid(cells + 1))
     return log_density.flatten().logsumexp(0).item() + 2 * math.log(2 * _REACH / cells)

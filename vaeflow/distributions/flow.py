@@ -1,4 +1,4 @@
-"""Sampling and scoring in one forward pass: the only way that vaeflow draws from q(z|x).
+"""Flows, which draw z and score it in one forward pass of their maps.
 
 Shapes: K samples, B batch, L latent size. Densities are in nats.
 """
@@ -35,8 +35,8 @@ class Flow(OnePass):
 
     .. math:: \log q(z) = \log q_0(z_0) - \sum_t \log|\det ∂f_t/∂z_{t-1}|
 
-    Each map is applied once, forward; its log-determinant comes with it, so that no inverse and no
-    cache is needed to score a draw (Rezende & Mohamed 2015, eq. 7).
+    A draw applies each map once, forward, and adds up the log-determinants: it needs neither an
+    inverse nor a cache to be scored (Rezende & Mohamed 2015, eq. 7).
 
     Arguments:
         base: q0, batch (B,), event (L,).
@@ -168,8 +168,8 @@ class StandardizedFlow(Flow):
 
     .. math:: \log q(z) = \log N(μ + σε; μ, σ^2) - \sum_t \log|\det ∂f_t|
 
-    The maps bend the noise before it is scaled, not z: what is made for numbers near 1, such as the
-    box of a spline or a power, fits N(0, I) whatever μ and σ are. Without maps it is the base.
+    The maps bend the noise, which is scaled afterwards. A map made for numbers near 1, such as a
+    spline in a box, fits N(0, I) for any μ and σ. Without maps the law is the base.
 
     Arguments:
         base: N(μ, diag σ²), batch (B,), event (L,).

@@ -22,9 +22,9 @@ class DiagonalNormalMixture(OnePass):
     r"""The law :math:`\sum_c π_c\, N(m_c, \mathrm{diag}\, σ_c^2)` with π = softmax(logits).
 
     A draw picks a component, then its noise. Its derivatives are implicit (Figurnov et al. 2018):
-    those of the z whose conditional CDFs F(z_i | z_1 … z_{i−1}) stay what they are while the
-    parameters move. They make unbiased gradients of E[f(z)] in the weights too, of a variance that
-    grows with the gaps between the components: where p(z) is small, z moves by 1/p(z).
+    as the parameters move, z moves so that its conditional CDFs F(z_i | z_1 … z_{i−1}) stay
+    constant. Gradients of E[f(z)] are unbiased, in the weights too. Their variance grows with the
+    gaps between components: where p(z) is small, z moves by 1/p(z).
 
     Arguments:
         logits: (*, C), of the weights.
@@ -99,7 +99,8 @@ class _ImplicitDraw(torch.autograd.Function):
     .. math:: ∂z_i = \sum_c r_{ci} (∂m_{ci} + (z_i - m_{ci}) ∂\log σ_{ci}) - A_{ci} ∂\log w_{ci}
 
     where r_ci = w_ci n_ci/p_i and A_ci = w_ci (Φ_ci − u_i)/p_i; log w_ci depends on the parameters
-    and on z_j, j < i. Backwards, what z_i receives is passed on to z_j through these, i after i.
+    and on z_j, j < i. Backwards, z_i passes its gradient on to these z_j, from the last i to the
+    first.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Every invertible map z -> (f(z), log|det ∂f/∂z|); posteriors and priors choose among them."""
+"""Invertible maps of the latent space. A map takes z and returns (f(z), log|det ∂f/∂z|)."""

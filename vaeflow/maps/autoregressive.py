@@ -1,4 +1,4 @@
-"""Autoregressive maps: each dimension is moved as those before it say."""
+"""Autoregressive maps: the dimensions before each dimension tell how it moves."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class AutoregressiveMap:
         net: emits θ, (*, size·L).
         univariate: the family of functions.
         h: (B, F), or None for a network without context.
-        flip: reverse the order of the dimensions of z before the map. Where MADE's `reverse` counts
-            the same z from its end, this turns z itself, and z leaves the map turned.
+        flip: reverse the dimensions of z before the map; they stay reversed afterwards. `reverse`
+            of the network counts them from the end instead and leaves z as it is.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class AutoregressiveMap:
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the map, exactly, in L passes; log|det| (*, B) is still that of the map.
 
-        Each pass finds one dimension, as θ_i needs those before i.
+        Each pass finds one dimension, as θ_i needs the dimensions before i.
         """
-        # What is not found yet is 0: its weights are masked, but 0·∞ would not be 0.
+        # A dimension not yet found is 0: the mask is 0 as well, and 0·∞ would be NaN.
         found = list(torch.zeros_like(z).unbind(-1))
         log_det = z.new_zeros(z.shape[:-1])
         far = torch.finfo(z.dtype).max ** 0.4  # where no density is left, but squares are finite
@@ -83,7 +83,7 @@ class AutoregressiveMap:
             theta = self._theta(torch.stack(found, dim=-1))
             one = slice(i, i + 1)
             z_i, log_slope = self.univariate.inverse(z[..., one], theta[..., one])
-            # What leaves the range of the numbers would make the next dimensions inf − inf.
+            # An infinite dimension would make the next ones inf − inf.
             found[i] = z_i.squeeze(-1).clamp(-far, far)
             log_det = log_det + log_slope.squeeze(-1)
         z = torch.stack(found, dim=-1)

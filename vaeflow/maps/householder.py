@@ -14,7 +14,7 @@ class Reflections:
     """
 
     def __init__(self, v: Tensor) -> None:
-        # The length is of no effect, but its square may leave the range of the numbers.
+        # Only the direction of v counts, but the square of a large v may overflow.
         largest = v.detach().abs().amax(-1, keepdim=True)
         v = v / torch.where(largest == 0, 1.0, largest)
         vv = (v * v).sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Planar maps, one by one and as a stack that is scored through its Gram matrix.
+"""Planar maps as a stack that is evaluated through its Gram matrix.
 
 Shapes: K samples, B batch, L latent size, T maps.
 """
@@ -15,15 +15,15 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from vaeflow.distributions.numerics import log_softplus, softplus
 
-_NEWTON_STEPS = 50  # a handful do, and log(w·û) more where a map throws z far
+_NEWTON_STEPS = 50  # about 5 suffice, and log(w·û) more where a map throws z far
 
 
 class PlanarMaps:
     r"""A stack of T planar maps, evaluated through scalars.
 
-    As z_t = z_0 + Σ_{j≤t} û_j tanh(a_j), the pre-activations obey
-    a_t = w_t·z_0 + b_t + Σ_{j<t} G_tj tanh(a_j) with the Gram matrix G_tj = w_t·û_j, which all K
-    samples share: the recursion over t needs no vector of length L.
+    From z_t = z_0 + Σ_{j≤t} û_j tanh(a_j) follow the pre-activations,
+    a_t = w_t·z_0 + b_t + Σ_{j<t} G_tj tanh(a_j), with the Gram matrix G_tj = w_t·û_j. All K samples
+    share G, and the recursion over t needs no vector of length L.
 
     Arguments:
         w: (B, T, L).
@@ -32,7 +32,7 @@ class PlanarMaps:
     """
 
     def __init__(self, w: Tensor, u: Tensor, b: Tensor) -> None:
-        # Autocast would round what makes z, but not what makes its log-determinant.
+        # Autocast would round the products that make z, but not its log-determinant.
         with torch.autocast(w.device.type, enabled=False):
             made: tuple[Tensor, Tensor, Tensor] = _Constrained.apply(w, u)  # type: ignore[no-untyped-call]
         self.u_hat, self.log_slope, self.gram = made
@@ -105,7 +105,7 @@ class _Constrained(torch.autograd.Function):
         ctx: Any, d_u_hat: Tensor, d_log_slope: Tensor, d_gram: Tensor
     ) -> tuple[Tensor, Tensor]:
         w, u, wu, ww, c, log_slope, u_hat = ctx.saved_tensors
-        d_u = torch.baddbmm(d_u_hat, d_gram.mT, w)  # and of û, what u adds to it
+        d_u = torch.baddbmm(d_u_hat, d_gram.mT, w)  # the whole gradient of û, which is that of u
         over = (d_u * w).sum(-1) / ww
         # softplus' = sigmoid; its quotient by softplus tends to 1 where both underflow.
         d_wu = d_log_slope * torch.exp(F.logsigmoid(wu) - log_slope) - over * torch.sigmoid(-wu)
@@ -119,11 +119,11 @@ class _Constrained(torch.autograd.Function):
 class _Stack(torch.autograd.Function):
     r"""Map z (B, N, L), N draws of each image, to z' = z + Σ_t û_t tanh(a_t) and Σ_t log|det_t|.
 
-    The pre-activations solve a_t = w_t·z + b_t + Σ_{j<t} G_tj tanh(a_j). With ∂a_t what reaches a_t
-    through tanh(a_t) and the log-determinant, the derivative is the same recursion backwards,
-    λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i: λ is that of w_t·z + b_t, and λ_i tanh(a_j) that of
-    G_ij (i > j). T small steps, where autograd would record and replay a dozen times as many.
-    `test_stack_function_passes_gradcheck` of tests/maps/test_planar.py proves it.
+    The pre-activations solve a_t = w_t·z + b_t + Σ_{j<t} G_tj tanh(a_j). Let ∂a_t be the gradient
+    that a_t receives from tanh(a_t) and from the log-determinant. The same recursion, backwards,
+    gives λ_t = ∂a_t + sech²(a_t) Σ_{i>t} G_it λ_i, the gradient of w_t·z + b_t; λ_i tanh(a_j) is
+    that of G_ij, i > j. It takes T small steps; autograd would record and replay a dozen times as
+    many. `test_stack_function_passes_gradcheck` of tests/maps/test_planar.py proves it.
 
     Shapes: w and û (B, T, L), b and log(1 + w·û) (B, T), G (B, T, T); the log-determinant (N, B).
     """
@@ -175,8 +175,8 @@ class _Stack(torch.autograd.Function):
 def _pre_activations(start: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Solve a_t = s_t + Σ_{j<t} G_tj tanh(a_j) for s (B, N, T) and G (B, T, T).
 
-    Steps come first, images last, as each step then reads and writes what lies together: a and
-    tanh(a) are (T, N, B), and (T, T, 1, B) holds G_tj at (j, t).
+    The axis of steps comes first and that of images last, so that each step reads and writes
+    adjacent memory: a and tanh(a) are (T, N, B), and (T, T, 1, B) holds G_tj at (j, t).
     """
     a = start.permute(2, 1, 0).clone(memory_format=torch.contiguous_format)
     columns = gram.permute(2, 1, 0).contiguous()[:, :, None]
@@ -220,9 +220,10 @@ def _log_sech2(a: Tensor) -> Tensor:
 def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
     r"""Solve h(a) = a + (w·û) tanh(a) = target for a, with log_slope = log(1 + w·û) = log s.
 
-    h(a) = (a − tanh a) + s·tanh a is odd, increasing, and for a > 0 concave (s > 1) or convex
-    (s < 1): Newton's steps from the side where the tangent lies beyond the curve never pass the
-    root, and need no bracket. First derivatives in both arguments are exact, by one more step.
+    h(a) = (a − tanh a) + s·tanh a is odd and increasing; for a > 0 it is concave (s > 1) or convex
+    (s < 1). Newton's method starts left of the root where h is concave and right of it where h is
+    convex: no step passes the root, and no bracket is needed. One more step gives exact first
+    derivatives in both arguments.
     """
     with torch.no_grad():
         s, goal = log_slope.exp().expand(target.shape), target.abs()
@@ -242,7 +243,7 @@ def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
             slope = (tanh * tanh + (1 - tanh * tanh) * s).clamp_min(tiny)
             moved = a - (a - tanh + s * tanh - goal) / slope
             moved = torch.where(convex, torch.minimum(a, moved), torch.maximum(a, moved))
-            if torch.equal(moved, a):  # what moves it back is rounding
+            if torch.equal(moved, a):  # only rounding would still move it, and back
                 break
             a = moved
         a = a.copysign(target)

@@ -15,7 +15,8 @@ class RadialMap:
         f(z) = c + v\,(z - c), \quad v = \frac{r + s}{r + α}, \quad
         \log|\det| = (L - 1) \log v + \log\frac{r + α v}{r + α}
 
-    Every sum is of positive numbers: 1 + β̂h and 1 + β̂h + β̂h'r of eq. 14 lose digits as β̂ → −α.
+    All terms of the sums are positive. Eq. 14 of Rezende & Mohamed 2015 loses digits as β̂ → −α, in
+    1 + β̂h and in 1 + β̂h + β̂h'r.
 
     Arguments:
         centre: (B, L).

@@ -29,17 +29,17 @@ class Spline:
     .. math::
         f(z) = y + h \frac{s ξ^2 + d_0 ξ(1-ξ)}{s (ξ^2 + (1-ξ)^2) + (d_0 + d_1) ξ(1-ξ)}
 
-    Durkan et al. 2019, eqs. 4-8, here in sums of positive numbers alone. θ holds the logits of the
-    widths and of the heights of the bins, then the slopes at the inner knots before a softplus; the
-    slopes at ±c are 1. The identity at θ = 0.
+    Durkan et al. 2019, eqs. 4-8, written as sums of positive numbers. θ holds the logits of the
+    widths of the bins, the logits of their heights, and the slopes at the inner knots before a
+    softplus; the slopes at ±c are 1. θ = 0 is the identity.
 
     Arguments:
         bins: number of pieces, at least 2.
         bound: c.
     """
 
-    # No slope at a knot is less, no bin narrower or flatter than this part of 2c/bins: steeper
-    # splines tear holes in a density that importance weights then fall into.
+    # The smallest slope at a knot, and the smallest bin as a share of 2c/bins. Steeper splines
+    # leave gaps in the density, and importance weights explode there.
     least_slope = 1e-3
     least_bin = 0.1
 
@@ -66,8 +66,8 @@ class Spline:
         """Return z0 with f(z0) = z, and log f'(z0), both (*, L).
 
         With η = (z − y)/h and m = d₀(1 − η) − d₁η, ξ = 2sη/(2sη + m + r) for
-        r² = m² + 4s²η(1 − η): the root of Durkan et al. 2019, eq. 29, whose discriminant so written
-        cannot be rounded below 0.
+        r² = m² + 4s²η(1 − η): the root of Durkan et al. 2019, eq. 29. No rounding makes this r²
+        negative.
         """
         inner = z.clamp(-self.bound, self.bound)
         pieces = self._pieces(theta)

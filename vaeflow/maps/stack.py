@@ -23,14 +23,14 @@ _LAYERS: dict[Form, type[Coupling] | type[Autoregressive]] = {
 class Stack(nn.Module):
     """T coupling or autoregressive maps, in an order of the dimensions that alternates.
 
-    It starts as the identity. One dimension has no other half: it is autoregressive, in one pass.
+    It starts as the identity. A latent size of 1 has no halves and is always autoregressive.
 
     Arguments:
         latent: L.
         features: F, the size of the context h, or 0 for none.
         univariate: the family of functions that the maps apply to each dimension.
         hidden: the hidden layers of the maps' networks.
-        form: whether half of the dimensions or all those before say how a dimension moves.
+        form: whether half of the dimensions or all dimensions before tell how one moves.
         steps: T.
     """
 

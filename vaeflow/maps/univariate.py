@@ -1,4 +1,4 @@
-"""Increasing functions of one number, whose parameters a network emits."""
+"""Increasing functions of one number; a network emits their parameters."""
 
 from __future__ import annotations
 

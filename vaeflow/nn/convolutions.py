@@ -83,8 +83,8 @@ class Residual(nn.Module):
     normalization over the batch (He et al. 2016b, figure 4e; Zhang et al. 2019).
 
     Arguments:
-        first: the convolution that may change the size and the number of channels.
-        skip: what changes them likewise.
+        first: the convolution, which may change the size and the number of channels.
+        skip: the layer beside it, which changes both in the same way.
         act: the activation's name.
     """
 

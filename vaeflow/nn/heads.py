@@ -19,7 +19,7 @@ AmortizeContext = Literal["context", "none"]
 class GaussianHead(nn.Linear):
     """q(z|x) = N(μ(h), diag σ²(h)) for features h (B, F): mean and log-variance linear in them.
 
-    It is the base of most posteriors, and so its state is that of a linear layer of 2L outputs.
+    Most posteriors build on it. Its state is that of a linear layer of 2L outputs.
 
     Arguments:
         latent: L.
@@ -58,6 +58,6 @@ class FlowParameters(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if self.weight is None:
             return at_least_float32(self.bias).expand(*h.shape[:-1], -1)
-        # Adam moves every weight by the learning rate, whatever its gradient, and F weights with
-        # it each number that they add up to. Flows cannot follow such jumps; 1/√F tames them.
+        # Adam changes each weight by about lr per step, so that a sum over F features moves by up
+        # to F·lr, too far for a flow. The factor 1/√F bounds that.
         return at_least_float32(F.linear(h * h.shape[-1] ** -0.5, self.weight, self.bias))

@@ -1,4 +1,4 @@
-"""Masked layers: networks whose outputs depend on the inputs before them alone."""
+"""Masked networks: each output depends only on the inputs before it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Conditioner(nn.Module):
     .. math:: y_1 = a(W_1 z + b_1 + V h), \quad y_{j+1} = a(W_{j+1} y_j + b_{j+1})
 
     Arguments:
-        layers: the linear layers W; they are taken one by one, after V is drawn.
+        layers: the linear layers W. An iterator makes them after V, which fixes their random start.
         features: F, or 0 for no context.
         width: size of the first hidden layer.
         act: a; the last layer has none.
@@ -61,17 +61,17 @@ class Conditioner(nn.Module):
 
     @torch.no_grad()
     def start_at_zero(self) -> None:
-        """Start with an output of 0, whatever the input is, and leave it by small steps.
+        """Start with an output of 0 for any input, and let training leave it by small steps.
 
-        Adam moves the weights of all n hidden units at once, as `FlowParameters` says of features;
-        1/√n tames it, here and for the context.
+        Adam moves the weights of all n hidden units at once; the factor 1/√n bounds the change of
+        their sum, here and for the context (see `FlowParameters`).
         """
         self.last.weight.zero_()
         self.last.bias.zero_()
         self.damped = True
 
     def given(self, h: Tensor | None) -> Tensor | float:
-        """Return V h (B, width), once per image whatever the number of samples; 0 without h."""
+        """Return V h (B, width), the same for all samples of an image; 0 without h."""
         if self.context is None or h is None:
             return 0.0
         out: Tensor = self.context(self._damp(h))
@@ -92,9 +92,9 @@ class Conditioner(nn.Module):
 class MADE(Conditioner):
     r"""Masked autoregressive network with context: out_i depends on z_1 … z_{i−1} and h only.
 
-    Hidden unit j carries a degree m_j in 0 … L−1 and sees z_i where i ≤ m_j; output i sees hidden
-    units with m_j < i (Germain et al. 2015, eqs. 8-9). Units of degree 0 see the context alone, so
-    that the first output is not a constant.
+    Hidden unit j has a degree m_j in 0 … L−1 and sees z_i where i ≤ m_j; output i sees hidden units
+    with m_j < i (Germain et al. 2015, eqs. 8-9). Units of degree 0 see only the context; through
+    them the first output depends on it.
 
     Arguments:
         latent: L, the number of inputs.
@@ -122,5 +122,5 @@ class MADE(Conditioner):
             (inputs[:, None] > degrees[None, :]).repeat(outputs, 1),
         ]
         super().__init__(map(MaskedLinear, masks), features, width=hidden.width, act=hidden.act)
-        # The dimensions in an order in which each depends on those before it alone.
+        # The order of the dimensions: each depends only on the ones before it.
         self.order = tuple(inputs.argsort().tolist())

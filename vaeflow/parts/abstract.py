@@ -29,7 +29,7 @@ Infer = Callable[[Tensor], Distribution]
 
 
 class Component:
-    """What every kind of part may declare about itself.
+    """Declarations that a part of any kind may make about itself.
 
     `api` is the version of the interface that the part is written for; a part of another version is
     refused when it is loaded. `exemptions` maps a check of `vaeflow.testing` that does not apply to
@@ -60,9 +60,8 @@ class Encoder(nn.Module, Component, ABC):
 class Posterior(nn.Module, Component, ABC):
     """The approximate posterior q(z|x), `Posterior(latent, features, **options)`.
 
-    `tolerance` is the relative error that the part's own arithmetic leaves in z and log q, for one
-    that solves an equation instead of evaluating a formula; the checks of `vaeflow.testing` allow
-    for it.
+    `tolerance` is the relative error of the part's arithmetic in z and log q. The checks of
+    `vaeflow.testing` allow for it; a part that solves an equation may need more than the default.
     """
 
     tolerance: ClassVar[float] = 1e-9
@@ -124,10 +123,10 @@ class Decoder(nn.Module, Component, ABC):
 class Likelihood(nn.Module, Component, ABC):
     """The observation model p(x|z), `Likelihood(data_shape, **options)`.
 
-    A subclass sets `output_shape`, what the decoder must emit, and `support`, the values it can
-    score. `log_peak` is the largest value that log p(x|z) can take, in nats, where that is known
-    and finite: the loss that the trainer reports is `log_peak − objective`, so that a Gaussian of
-    fixed scale reports the scaled squared error plus KL, as papers print it.
+    A subclass sets `output_shape`, the shape of the decoder's output, and `support`, the values it
+    can score. `log_peak` is the largest value of log p(x|z) in nats, where it is known and finite.
+    The trainer reports the loss `log_peak − objective`: for a Gaussian of fixed scale this is the
+    scaled squared error plus KL, as papers print it.
     """
 
     output_shape: Shape
@@ -179,11 +178,11 @@ class Likelihood(nn.Module, Component, ABC):
 
 
 class Objective(Component, ABC):
-    """What training maximizes, `Objective(**options)`.
+    """The number that training maximizes, `Objective(**options)`.
 
-    `samples` is K, the number of draws of q(z|x) that it wants. The weight β of the KL term rises
-    linearly from 0 to `beta`, as long as `warmup` says in epochs or steps; of `cycles` rises, each
-    but the last is followed by as long at the full weight.
+    `samples` is K, the number of draws of q(z|x). The weight β of the KL term rises linearly from 0
+    to `beta` over `warmup` epochs or steps, `cycles` times; after each rise but the last it stays
+    at `beta` for as long.
 
     After construction, `warmup` is the time at which the weight is final: early stopping and the
     choice of the best weights wait for it.
@@ -213,7 +212,7 @@ class Objective(Component, ABC):
         """Return β at a point of training, counted in epochs with their fraction, or in steps."""
         if time >= self.warmup:
             return self.beta
-        # A cycle's last step ends on its border, and belongs to it.
+        # The last step of a cycle ends on its border and belongs to this cycle.
         cycles_before = max(0, math.ceil(time / (2 * self.rise)) - 1)
         return self.beta * min(1.0, time / self.rise - 2 * cycles_before)
 

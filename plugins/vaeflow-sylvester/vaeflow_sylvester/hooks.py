@@ -1,4 +1,4 @@
-"""What this distribution offers vaeflow, by name; torch is imported with the part, on its use."""
+"""The parts that this distribution offers, by name; using one imports it, and torch with it."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class Sylvester(Posterior):
     Berg et al. 2018). There is no closed inverse; q(z|x) is known for its own draws.
 
     Options:
-        kind: what Q is: the identity and the reversal in turn (triangular), a product of
-            reflections (householder), or orthonormalized vectors (orthogonal).
+        kind: of Q: the identity and the reversal in turn (triangular), a product of reflections
+            (householder), or orthonormalized vectors (orthogonal).
         steps: number of Sylvester maps.
         vectors: columns of an orthogonal Q, up to the latent size; the other kinds have as many as
             that.
@@ -70,7 +70,7 @@ class Sylvester(Posterior):
         base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
         if not self.steps:
             return Flow(base, [])
-        # Adam moves F weights at once for each number that they add up to; 1/√F tames the jumps.
+        # Adam changes each of F weights by about lr per step; 1/√F bounds the change of their sum.
         flat = at_least_float32(self.flow(h * self.features**-0.5))
         flat = flat.unflatten(-1, (self.steps, sum(self.sizes)))
         parts = zip(flat.split(self.sizes, dim=-1), self.shapes, strict=True)
@@ -142,12 +142,12 @@ def reflected(vectors: Tensor) -> Tensor:
 
 
 def orthonormal(vectors: Tensor) -> Tensor:
-    """Return Q (B, T, L, M), an orthonormal basis of what vectors (B, T, M, L) span.
+    """Return Q (B, T, L, M), an orthonormal basis of the span of vectors (B, T, M, L).
 
-    The paper iterates A ← A(I + ½(I − AᵀA)) until AᵀA is close to I. Asking whether it is would
-    make the host wait for the device at each turn; a fixed number of turns would not do for an A
-    whose vectors nearly coincide, and the log-determinant would be wrong without a word. QR is
-    orthonormal to the last digit for every A, in less time than ten turns take on a CPU.
+    The paper iterates A ← A(I + ½(I − AᵀA)) until AᵀA is close to I. That test would make the host
+    wait for the device at each turn. A fixed number of turns is too few where vectors nearly
+    coincide, and makes the log-determinant silently wrong. QR is orthonormal to the last digit for
+    every A, in less time than ten turns take on a CPU.
     """
     q, r = torch.linalg.qr(vectors.mT)
     # The Q of Gram-Schmidt, of which R's diagonal is positive, is continuous in the vectors.

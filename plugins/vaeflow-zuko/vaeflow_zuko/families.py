@@ -67,7 +67,7 @@ class Family(nn.Module):
 
 
 def start_at_identity(transforms: nn.ModuleList) -> nn.ModuleList:
-    """Zero what the conditioners emit, their last layers."""
+    """Zero the last layers of the conditioners, and so their output."""
     transform: Any
     for transform in transforms:
         # Of one dimension and no context, zuko keeps the parameters themselves.

@@ -19,7 +19,7 @@ class ZukoMap:
     y to x in L passes.
 
     Arguments:
-        transform: what makes the transform of a context.
+        transform: makes the transform of a context.
         context: (B, C) or None.
         inverted: map y to x.
     """

@@ -27,7 +27,7 @@ from vaeflow_zuko.library import (
     broadcast,
 )
 
-# Where bisection looks for an inverse. zuko's ±10 is too narrow: what lies beyond is cut.
+# Bisection looks for an inverse in this range. zuko's ±10 cuts off numbers that occur.
 BOUND = 1e4
 # Numbers that a network's hidden layer may hold for one call; more are computed in pieces.
 BUDGET = 2**22

@@ -24,7 +24,7 @@ class FlowPosterior(families.Family, Posterior):
 
     def forward(self, h: Tensor) -> Distribution:
         base = DiagonalNormal(*self.head(h).chunk(2, dim=-1))
-        # Adam moves F weights at once for each number that they add up to; 1/√F tames the jumps.
+        # Adam changes each of F weights by about lr per step; 1/√F bounds the change of their sum.
         context = at_least_float32(h) * self.features**-0.5
         return StandardizedFlow(base, [ZukoMap(t, context) for t in self.transforms])
 

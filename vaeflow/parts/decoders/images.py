@@ -1,4 +1,4 @@
-"""What the decoders to images share: they make every output as channels of pixels."""
+"""The base of decoders to images, which make every output as channels of pixels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ImageDecoder(Decoder):
 
     @torch.no_grad()
     def start_at(self, output: Tensor) -> None:
-        """Start around `output` (*output_shape), which is added to what the layers make.
+        """Start around `output` (*output_shape), which is added to the output of the layers.
 
         A bias for each channel could only start at the mean over the pixels, and that of the
         logits of a mean image is far from it.

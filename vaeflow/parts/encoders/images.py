@@ -1,4 +1,4 @@
-"""What the encoders of images share: they see every data set as channels of pixels."""
+"""The base of encoders of images, which see every data set as channels of pixels."""
 
 from __future__ import annotations
 

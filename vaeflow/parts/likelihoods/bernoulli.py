@@ -18,7 +18,7 @@ class Bernoulli(Likelihood):
     .. math:: \log p(x|z) = \sum_i x_i l_i - \log(1 + e^{l_i})
 
     On grey x in [0, 1] the same formula is the cross-entropy, the mean of log p over binarizations
-    of x; it is not a density of grey images, so it must be asked for.
+    of x. It is no density of grey images, hence the option `grey`.
 
     Options:
         grey: accept grey values and score them by the cross-entropy.

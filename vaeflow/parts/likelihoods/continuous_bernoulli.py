@@ -23,9 +23,9 @@ class ContinuousBernoulli(Likelihood):
     .. math::
         \log p(x|z) = \sum_i x_i η_i - \log\frac{e^{η_i} - 1}{η_i}
 
-    η are the logits of λ = sigmoid(η), which the decoder emits; λ is not the mean, that is
-    1/(1 − e^−η) − 1/η. (Loaiza-Ganem & Cunningham 2019, section 3.) It is a density of grey images
-    where the cross-entropy of `bernoulli` is none. Densities may exceed 1: log p has no bound.
+    The decoder emits η, the logits of λ = sigmoid(η). The mean is not λ but 1/(1 − e^−η) − 1/η
+    (Loaiza-Ganem & Cunningham 2019, section 3). This is a density of grey images; the cross-entropy
+    of `bernoulli` is none. Densities may exceed 1: log p has no bound.
     """
 
     support = constraints.unit_interval
@@ -37,9 +37,9 @@ class ContinuousBernoulli(Likelihood):
 class TiltedUniform(Distribution):
     r"""The densities :math:`e^{ηx}` on [0, 1], normalized, for all real η; at 0 the uniform.
 
-    The formulas hold to the last digits for every η, where those in λ lose them: torch's
-    ContinuousBernoulli replaces them by a short series within 0.001 of λ = ½, and has no λ between
-    that of η = 16 and 1 in float32.
+    The formulas in η hold to the last digits for every η. torch's ContinuousBernoulli is written in
+    λ = sigmoid(η): it takes a short series within 0.001 of λ = ½, and float32 has no λ between
+    sigmoid(16) and 1.
     """
 
     support = constraints.unit_interval

@@ -23,8 +23,8 @@ class Gaussian(Scaled):
     .. math:: \log p(x|z) = \sum_i -\frac{(x_i - μ_i)^2}{2σ_i^2} - \log(σ_i \sqrt{2π})
 
     The best shared σ needs no learning: it is the root of the mean squared error (Rybkin et al.
-    2021, eq. 8). With scale "optimal" each training batch is scored by its own, and an evaluation
-    by the mean error of about the last hundred batches.
+    2021, eq. 8). With scale "optimal" a training batch is scored by the σ of its own errors, and an
+    evaluation by the mean error of about the last hundred batches.
 
     Options:
         scale: "fixed" σ, one learned σ ("shared"), one per value from the decoder ("pixel"), or the

@@ -79,8 +79,8 @@ class GammaPoisson(Distribution):
 def log_rising(x: Tensor, r: Tensor) -> Tensor:
     """Return log Γ(x + r) − log Γ(r) − x log r, the sum of log(1 + j/r) for j = 0 … x − 1.
 
-    For large r, Γ's logarithms agree in more digits than they have; Stirling's series gives their
-    difference term by term (DLMF 5.11.1; what is left out is below 1e-13).
+    For large r the two log Γ agree in all digits of a float. Stirling's series gives their
+    difference term by term (DLMF 5.11.1); the terms left out are below 1e-13.
     """
     edge = 30.0
     small, large = r.clamp(max=edge), r.clamp(min=edge)

@@ -1,4 +1,4 @@
-"""What likelihoods with a positive scale share: it is fixed, learned or emitted by the decoder."""
+"""The base of likelihoods with a positive scale: fixed, learned or emitted by the decoder."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ class ELBO(Objective):
 
     .. math:: \frac1K \sum_k \log p(x|z_k) - β\,[\log q(z_k|x) - \log p(z_k)]
 
-    β below 1 during the warm-up keeps the latent code alive (Bowman et al. 2016; Sønderby et al.
-    2016), over and over in cycles (Fu et al. 2019); a final β above 1 is the β-VAE (Higgins et al.
-    2017, eq. 4). With free bits λ > 0 the KL term is Σ_j max(λ, E_B[KL_j]), E_B the mean over the
-    batch: a group j costs nothing to use up to λ nats (Kingma et al. 2016, eq. 15).
+    A warm-up of β from 0 keeps the latent code in use (Bowman et al. 2016; Sønderby et al. 2016),
+    and may be repeated in cycles (Fu et al. 2019). A final β above 1 is the β-VAE (Higgins et al.
+    2017, eq. 4). With free bits λ > 0 the KL term is Σ_j max(λ, E_B[KL_j]), where E_B is the mean
+    over the batch: the first λ nats of a group j cost nothing (Kingma et al. 2016, eq. 15).
 
     Options:
         samples: K, draws of z per image.
@@ -31,8 +31,8 @@ class ELBO(Objective):
         cycles: rises in all; each but the last is followed by as long at the full weight.
         kl: "sampled" estimates KL(q‖p) from the draws; "analytic" uses torch's closed form.
         free_bits: λ, nats of KL that are free; 0 is the plain bound.
-        free: what has λ to itself: the code of an image in "total", or each latent "dimension",
-            which needs a posterior and a prior of independent dimensions.
+        free: whether λ is for the latent code in "total" or for each latent "dimension", which
+            needs a posterior and a prior of independent dimensions.
     """
 
     exemptions: ClassVar[Mapping[str, str]] = {
@@ -70,5 +70,5 @@ class ELBO(Objective):
         else:
             kl = terms.analytic_kl() if self.analytic else terms.sampled_kl().mean(0)
             kl = kl[:, None]
-        # A mean over images of these is Σ_j max(λ, E_B[KL_j]), with its gradient.
+        # Its mean over the images is Σ_j max(λ, E_B[KL_j]), with the gradient of that.
         return torch.where(kl.mean(0) > self.free_bits, kl, self.free_bits).sum(-1)

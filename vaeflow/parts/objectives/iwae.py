@@ -18,8 +18,8 @@ class IWAE(Objective):
     .. math:: \log \frac1K \sum_k w_k, \quad
         \log w_k = \log p(x|z_k) - β\,[\log q(z_k|x) - \log p(z_k)]
 
-    It rises with K towards log p(x). The gradient in the posterior's parameters loses its signal as
-    K grows, by 1/√K (Rainforth et al. 2018); the objective `dreg` mends that.
+    It rises with K towards log p(x). The signal-to-noise ratio of the gradient in the posterior's
+    parameters falls as 1/√K (Rainforth et al. 2018); the objective `dreg` mends that.
 
     Options:
         samples: K, draws of z per image.
@@ -47,10 +47,9 @@ class DReG(IWAE):
     .. math:: ∇_φ = \sum_k \tilde w_k^2\, \frac{∂ \log w_k}{∂ z_k} \frac{∂ z_k}{∂ φ}, \quad
         ∇_θ = \sum_k \tilde w_k\, ∇_θ \log w_k, \quad \tilde w_k = w_k / \sum_j w_j
 
-    for the parameters φ of q and θ of the rest (Tucker et al. 2019, eqs. 8 and 10); with β ≠ 1,
-    (1 − β) w̃_k + β w̃_k² stands for w̃_k². The value and
-    the expected gradient are those of `iwae`, the variance of ∇_φ is less. It needs ∂ log q/∂z, so
-    not every posterior can have it.
+    for the parameters φ of q and θ of the rest (Tucker et al. 2019, eqs. 8 and 10). With β ≠ 1 the
+    factor w̃_k² becomes (1 − β) w̃_k + β w̃_k². The value and the expected gradient are those of
+    `iwae`; ∇_φ has less variance. The posterior must know ∂ log q/∂z.
 
     Options:
         samples: K, draws of z per image.
@@ -67,7 +66,7 @@ class DReG(IWAE):
         path = terms.log_px + beta * (terms.log_pz - terms.log_q_of_path())
         surrogate = (share * path).sum(0)
         if len(share) > 1:
-            # θ and φ have the factor w̃ of the surrogate; what flows through z, to φ alone, has the
-            # second (eq. 10). Of log w, the part 1 − β that keeps ∂ log q/∂φ has no second one.
+            # The surrogate carries one factor w̃ for θ and φ. The gradient through z reaches φ alone
+            # and takes the second (eq. 10), on the part β that leaves out ∂ log q/∂φ.
             surrogate = terms.weigh_path(surrogate, 1 - beta + beta * share)
         return value + surrogate - surrogate.detach()

@@ -15,10 +15,10 @@ class STL(Objective):
     .. math:: ∇_φ = \frac1K \sum_k \frac{∂}{∂z_k}
         \big(\log p(x|z_k) - β\,[\log q(z_k|x) - \log p(z_k)]\big) \frac{∂z_k}{∂φ}
 
-    The direct derivative of log q in its own parameters φ, of mean 0, is left out, so that the
-    gradient of an exact posterior is exactly 0 (Roeder et al. 2017). A flow's ∂ log q/∂z comes from
-    its own forward maps, without an inverse (Vaitl et al. 2022); for a posterior that can neither
-    be scored away from its draws nor tells its maps, training stops before it begins.
+    The direct derivative of log q in its parameters φ has mean 0 and is left out: the gradient of
+    an exact posterior is exactly 0 (Roeder et al. 2017). ∂ log q/∂z of a flow comes from its
+    forward maps, without an inverse (Vaitl et al. 2022). A posterior that knows neither its maps
+    nor the density of any z but its own draws is refused before training.
 
     Options:
         samples: K, draws of z per image.

@@ -46,8 +46,8 @@ class FullGaussian(Posterior):
 class CholeskyNormal(OnePass, MultivariateNormal):
     r"""N(loc, TTᵀ) with T = diag(exp(log_scale))(I + lower), drawn and scored at once.
 
-    torch's `MultivariateNormal`, but for draws scored by their noise, and for log-determinants that
-    no underflow of T reaches.
+    It is torch's `MultivariateNormal`, but draws are scored by their noise, and the log-determinant
+    stays right where T underflows.
 
     Arguments:
         loc: (*, L).
@@ -68,7 +68,7 @@ class CholeskyNormal(OnePass, MultivariateNormal):
         loc = self.loc
         shape = Size((*sample_shape, *loc.shape))
         noise = torch.randn(shape, dtype=loc.dtype, device=loc.device)
-        # Autocast would round what makes z, but not what makes its density.
+        # Autocast would round the product that makes z, but not its density.
         with torch.autocast(loc.device.type, enabled=False):
             z = loc + torch.einsum("...ij,...j->...i", self.factor, noise)
         log_prob = self._score(noise)

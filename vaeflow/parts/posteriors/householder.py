@@ -20,9 +20,8 @@ class Householder(Posterior):
     .. math:: z_t = z_{t-1} - 2 v_t \frac{v_t·z_{t-1}}{‖v_t‖^2}
 
     A product of L reflections can be any orthogonal matrix, and log|det| = 0 (Tomczak & Welling
-    2016). Every v_t is linear in the features, where the paper chains them, each linear
-    in the last. They start in equal pairs, so that an even number of steps starts as the diagonal
-    Gaussian.
+    2016). Every v_t is linear in the features; in the paper each is linear in the one before. They
+    start in equal pairs, so that an even number of steps starts as the diagonal Gaussian.
 
     Options:
         steps: number of reflections.

@@ -24,8 +24,8 @@ class Planar(Posterior):
         f_t(z) = z + \hat u_t \tanh(w_t·z + b_t), \quad
         \hat u = u + (\mathrm{softplus}(w·u) - 1 - w·u)\, w / ‖w‖^2
 
-    Rezende & Mohamed 2015, eqs. 10-12 and appendix A.1: û keeps w·û > −1, so that each map is
-    invertible. The inverse is no formula: log q of a z that is not a draw costs a root per map.
+    Rezende & Mohamed 2015, eqs. 10-12 and appendix A.1: w·û > −1 keeps each map invertible. The
+    inverse has no formula: log q of a z that is not a draw takes a root per map.
 
     Options:
         steps: number of planar maps.

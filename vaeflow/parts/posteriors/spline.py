@@ -23,16 +23,16 @@ class Spline(StackedFlow):
 
     The knots θ_i are functions of the features and of other dimensions: of the half that a map does
     not move, or of all dimensions before i (Durkan et al. 2019, section 3). The order of the
-    dimensions is reversed between steps. The maps start as the identity, and are so for ever where
-    the noise leaves the box.
+    dimensions is reversed between steps. The maps start as the identity; outside the box they
+    always are.
 
     Options:
         steps: number of maps.
         bins: pieces of each spline, at least 2.
         bound: the splines bend standardized values in [−bound, bound].
-        form: "coupling" bends half of the dimensions as the other half says, and its inverse takes
-            one pass; "autoregressive" bends each as all those before it say, and scoring a z that
-            is not its own draw takes a pass for each latent dimension.
+        form: "coupling" bends half of the dimensions by the other half, and its inverse takes one
+            pass; "autoregressive" bends each by all dimensions before it, and to score a z that is
+            not its own draw takes a pass for each latent dimension.
         width: hidden units of each layer of the networks.
         depth: hidden layers of each network.
         activation: nonlinearity of the networks.

@@ -35,7 +35,7 @@ class FlowPrior(Prior):
 
     Options:
         form: "coupling" or "autoregressive".
-        transform: what moves each dimension: "affine" or "spline".
+        transform: the function that moves each dimension, "affine" or "spline".
         steps: number of maps.
         width: hidden units of each layer of the networks.
         depth: hidden layers of each network.
@@ -74,5 +74,5 @@ class FlowPrior(Prior):
 
     def forward(self, infer: Infer) -> Distribution:
         base = DiagonalNormal(self.loc, self.log_variance)
-        # The maps run from z to the noise: scoring draws of q is what training does all the time.
+        # The maps run from z to the noise, as training scores draws of q in every step.
         return StandardizedFlow(base, [Backwards(g) for g in reversed(self.flow())])

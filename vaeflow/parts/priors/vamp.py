@@ -15,15 +15,15 @@ from vaeflow.parts.abstract import Infer, Prior, Shape
 
 
 class Vamp(Prior):
-    r"""The posterior's own mean over M learned inputs u.
+    r"""The mean of the posterior over M learned inputs u.
 
     .. math:: p(z) = \frac1M \sum_m q(z|u_m)
 
     The prior that maximizes the ELBO is the mean of q(z|x) over the data; M pseudo-inputs stand in
-    for all of them (Tomczak & Welling 2018, eq. 9). It needs a posterior that can be scored at any
-    z, not at its own draws alone. Each step infers M posteriors more, and scores all K·B draws
-    under each: cheap under Gaussians, dear under flows, and most where scoring takes a pass per
-    dimension (`iaf`, autoregressive `spline`) or a root per map (`planar`).
+    for the data (Tomczak & Welling 2018, eq. 9). The posterior must score any z, not only its own
+    draws. Each step infers M more posteriors and scores all K·B draws under each. Gaussians are
+    cheap and flows dear, most of all where a score takes a pass per dimension (`iaf`,
+    autoregressive `spline`) or a root per map (`planar`).
 
     Options:
         components: M, the number of pseudo-inputs.
@@ -40,7 +40,7 @@ class Vamp(Prior):
     ) -> None:
         super().__init__(latent, data_shape)
         self.inputs = inputs
-        # Noise that tells them apart, around grey where they are squashed: sigmoid(0) = ½.
+        # Noise makes the inputs differ; under the sigmoid they lie around ½, a grey image.
         self.raw = nn.Parameter(torch.randn(components, *data_shape))
 
     def forward(self, infer: Infer) -> Distribution:
