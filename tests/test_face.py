@@ -1,6 +1,7 @@
 """The face: what `import vaeflow` offers to a notebook."""
 
 import pydoc
+import shutil
 
 import numpy as np
 import pytest
@@ -334,12 +335,15 @@ def test_a_report_is_written_where_python_says(run, tmp_path):
     assert (tmp_path / "page" / "report.md").exists()
 
 
-def test_options_are_refused_in_words_of_python(run):
+def test_options_are_refused_in_words_of_python(run, tmp_path):
     with pytest.raises(ConfigError, match=r"diagnose: unknown option 'image' \(did you mean"):
         vaeflow.diagnose(run, image=3)
     with pytest.raises(ConfigError, match="compare: samples is 'many': input should be"):
         vaeflow.compare(run, samples="many")
     with pytest.raises(ConfigError, match="give the directories of runs"):
         vaeflow.compare()
+    fresh = shutil.copytree(
+        run.path, tmp_path / "fresh", ignore=shutil.ignore_patterns("evaluations")
+    )
     with pytest.raises(ConfigError, match=r"give samples, such as samples=5000, and"):
-        vaeflow.compare(run)
+        vaeflow.compare(fresh)
