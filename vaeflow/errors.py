@@ -76,7 +76,7 @@ class RankError(VaeflowError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return "Type: message" on one line that fits a screen."""
+    """Return "Type: message" on one line, at most a screen wide."""
     name = type(error).__name__
     try:
         text = " ".join(f"{name}: {error}".split())

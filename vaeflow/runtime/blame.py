@@ -67,7 +67,7 @@ class Blame:
         """Return the kind of the innermost part on the stack, or an empty text.
 
         A frame belongs to a part if it is a method of the part. Where no frame is, it belongs to
-        the part whose module holds its code, such as that of the distribution it returned.
+        the part whose module holds its code, such as the code of a distribution.
         """
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
         for frame in frames:

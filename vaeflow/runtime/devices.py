@@ -1,4 +1,4 @@
-"""The device that a run computes on, the precision of its products and its CPU threads."""
+"""The device of a run, the precision of its products and its CPU threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that stays as it is while it is looked at."""
+"""A model held unchanged while it is evaluated."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Noise:
 
     @contextmanager
     def private(self, purpose: str) -> Iterator[None]:
-        """Draw from a stream that is the same at each use, leaving the run's untouched."""
+        """Draw from the same stream at each use, leaving the run's untouched."""
         with torch.random.fork_rng(self._cuda):
             torch.manual_seed(derived_seed(self.seed, purpose, *self.stream))
             yield

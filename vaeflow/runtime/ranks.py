@@ -1,4 +1,4 @@
-"""The ranks that share a training: one process alone, or several under torchrun.
+"""The ranks of a training: one process alone, or several under torchrun.
 
 Every rank holds the model and the data, and takes its share of each batch. Sums over all ranks give
 the numbers and the gradient of one process. Rank 0 writes.
@@ -25,7 +25,7 @@ _GRACE = 5.0  # seconds
 
 
 class Share(NamedTuple):
-    """The images of a batch that one rank takes."""
+    """One rank's share of the images of a batch."""
 
     images: Tensor  # their indices, at least one
     weight: Tensor | None = None  # of their mean in the gradient; None is 1
@@ -48,11 +48,11 @@ class World:
         """Raise ConfigError if the ranks cannot train on such a device."""
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module with gradients that are means over the ranks."""
+        """Return the module with its gradients averaged over the ranks."""
         return module
 
     def share(self, index: Tensor) -> Share:
-        """Return this rank's share of a batch, weighted so that the ranks' mean is the batch's."""
+        """Return this rank's share of a batch, weighted to make the ranks' mean the batch's."""
         return Share(index)
 
     def part(self, x: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class CheckpointStore:
         return final
 
     def latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole, or None if there is none at all.
+        """Return the newest whole checkpoint, or None if there is none at all.
 
         A damaged one is passed over with a warning.
 
@@ -188,7 +188,7 @@ def check_fit(model: VAE, tensors: Mapping[str, Tensor]) -> None:
     """Check that weights belong to a model.
 
     Raises:
-        CheckpointError: naming the first tensors that are missing, extra or of another shape.
+        CheckpointError: naming the first missing, extra or misshapen tensors.
     """
     own = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     given = {k: tuple(v.shape) for k, v in tensors.items()}

@@ -1,4 +1,4 @@
-"""Checks that the numbers of a training are finite, and the error that names one that is not."""
+"""Checks for infinite numbers and NaN in a training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Finite:
     Arguments:
         model: its weights are checked.
         data: the training data, whose range the error tells.
-        lr: the learning rate that the error tells.
+        lr: the learning rate, which the error tells.
         progress: where the training stands.
-        world: the ranks that share the training; all stop where one has to.
+        world: the ranks of the training; all stop where one has to.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Finite:
         """Check the parameters; a buffer, such as a mask, may hold −∞.
 
         Raises:
-            NonFiniteError: naming the first parameter that is not finite.
+            NonFiniteError: naming the first infinite parameter.
         """
         for name, weight in self.model.named_parameters():
             if not torch.isfinite(weight).all():

@@ -1,4 +1,4 @@
-"""A first pass through a model, which names a part that breaks its contract."""
+"""A first pass through a model, which names the part with a broken contract."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def first_pass(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> Non
 
     Raises:
         ConfigError: if the objective does not apply to these parts.
-        PluginError: naming the part, the value that it returned and the expected one.
+        PluginError: naming the part, its value and the expected one.
     """
     part_by_part = _FirstPass(model, objective, blame)
     with torch.no_grad(), blame.at(lambda: "on a first batch"), _buffers_kept(model):

@@ -41,7 +41,7 @@ from vaeflow.training.validation import validate
 
 @dataclass(eq=False, repr=False)
 class Trainer:
-    """A model with all that trains it; `prepare_trainer` makes one."""
+    """A model and everything needed to train it; `prepare_trainer` makes one."""
 
     model: VAE
     objective: Objective
@@ -54,11 +54,11 @@ class Trainer:
     finite: Finite
     progress: Progress  # the same object as in `finite`
     best: Weights = field(default_factory=dict)  # of the epoch with the best validation ELBO
-    noise_states: dict[str, Tensor] | None = None  # of the checkpoint that is continued
+    noise_states: dict[str, Tensor] | None = None  # of the restored checkpoint
 
     @property
     def world(self) -> World:
-        """Return the ranks that share the training."""
+        """Return the ranks of the training."""
         return self.eager.world
 
     @property

@@ -77,7 +77,7 @@ def optimizer_tensors(optimizer: Optimizer, names: list[str]) -> dict[str, Tenso
 def load_optimizer_tensors(
     optimizer: Optimizer, names: list[str], tensors: dict[str, Tensor]
 ) -> None:
-    """Put back the state that `optimizer_tensors` returned."""
+    """Put back the state from `optimizer_tensors`."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         entry, _, name = key.partition("/")

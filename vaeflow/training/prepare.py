@@ -102,7 +102,7 @@ def _device(settings: Settings, ranks: World) -> torch.device:
 def _eager_step(
     model: VAE, objective: Objective, data: TrainingData, settings: Settings, finite: Finite
 ) -> Step:
-    """Return the eager step, its model compiled if the settings ask for that."""
+    """Return the eager step, its model compiled if the settings ask for it."""
     ranks = finite.world
     optimizer = make_optimizer(model.parameters(), settings)
     module: Callable[..., Any] = ranks.wrap(

@@ -8,7 +8,7 @@ from vaeflow.training.progress import Stopwatch
 
 
 class Pace:
-    """The images that this process took in an epoch, and the time since its start."""
+    """The images of an epoch in this process, and the time since the start of the epoch."""
 
     def __init__(self) -> None:
         self.images = 0

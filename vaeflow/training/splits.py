@@ -1,4 +1,4 @@
-"""Training data: checked, and binarized or dequantized where that is done once."""
+"""Training data: checked, and binarized or dequantized where once is enough."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def training_data(
 def _training_split(
     x: Tensor, model: VAE, binarization: Binarization, levels: int | None
 ) -> Tensor:
-    """Return training data for `model`; values that are drawn anew at each visit stay as given."""
+    """Return training data for `model`; values to be drawn anew at each visit stay as given."""
     _check_dtype(x, model)
     support = model.likelihood.support
     if levels is not None and support.is_discrete:

@@ -19,7 +19,7 @@ TERMS = ("log_px", "log_pz", "log_base", "log_det", "objective")
 
 
 class LossModule(nn.Module):
-    """The model with its objective as one module: the gradient of several ranks needs that.
+    """The model and its objective as one module, as torch's DistributedDataParallel needs it.
 
     Arguments:
         bf16: let matrix products and convolutions run in bfloat16. Densities stay in float32, as
@@ -71,7 +71,7 @@ class Step:
         redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
         check: is shown the loss before the update, and may refuse it by raising.
-        world: the ranks that share the step.
+        world: the ranks of the step.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Step:
     def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
         """Take one step on the images `index` at KL weight `beta`; return the loss, a tensor.
 
-        Each rank takes its share of the images and returns the loss of that share. `measure`
+        Each rank takes its share of the images and returns its loss. `measure`
         records the norm of the gradient; clipping records the norm before it in any case.
         """
         images, weight, counts = self.world.share(index)

@@ -15,7 +15,7 @@ from vaeflow.runtime.blame import Blame
 from vaeflow.training.step import Step
 
 log = logging.getLogger("vaeflow")
-_REHEARSALS = 3  # as torch's notes on CUDA graphs have it
+_REHEARSALS = 3  # as in torch's notes on CUDA graphs
 
 
 class Recorder(Protocol):
@@ -26,7 +26,7 @@ class Recorder(Protocol):
         ...
 
     def record(self, call: Callable[[], Tensor]) -> Callable[[], object]:
-        """Record it without doing its work, and return a function that repeats it."""
+        """Record it without doing its work, and return its replay."""
         ...
 
     def harmless(self) -> AbstractContextManager[None]:
@@ -77,7 +77,7 @@ class CUDAGraphs:
 
 
 class _Recording:
-    """The arguments and the result of the recorded step, in memory that stays in place."""
+    """The arguments and the result of the recorded step, always in the same memory."""
 
     def __init__(self, step: Step, index: Tensor, beta: Tensor) -> None:
         self._step = step
@@ -86,7 +86,7 @@ class _Recording:
         self.loss = torch.zeros_like(beta)
 
     def take(self) -> Tensor:
-        """Take a step on the arguments that were set."""
+        """Take a step on the current arguments."""
         self.loss = self._step(self._index, self._beta)
         return self.loss
 
@@ -97,7 +97,7 @@ class _Recording:
 
 
 class Captured:
-    """A step that is recorded once and then replayed, with the same numbers as the eager one.
+    """A step, recorded once and then replayed, with the same numbers as the eager one.
 
     The first steps are taken eagerly, as rehearsals. So is each step that differs from the
     recorded one: an epoch's last, which may be smaller, and whose gradient is measured. A part

@@ -16,7 +16,7 @@ Call = Callable[[Tensor, Tensor], tuple[Terms, Tensor]]
 
 
 class Compiled:
-    """A loss module that is compiled for batches of one size, at the first of them.
+    """A loss module, compiled at the first batch for batches of one size.
 
     Batches of another size, such as an epoch's last, pass through the eager module: each size
     would be compiled anew. Where torch cannot compile the module, all batches do, and a warning
@@ -47,7 +47,7 @@ class Compiled:
         try:
             return self._compiled(x, beta)
         except Exception as error:
-            # If it is a part that fails, and not its compilation, it fails again here.
+            # A failing part, unlike a failing compilation, fails here again.
             result = self._eager(x, beta)
             self._compiled = None
             log.warning(

@@ -60,7 +60,7 @@ class FusedAdam(torch.optim.Adam):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back a state that `state_dict` returned."""
+        """Put back a state from `state_dict`."""
         super().load_state_dict(state_dict)
         self._gathered = None
 

@@ -16,8 +16,8 @@ log = logging.getLogger("vaeflow")
 class Observer:
     """Sees the epochs of a training, and draws from a generator of its own.
 
-    An exception in an observer mutes it with a warning that gives its `name`, and the training goes
-    on; a `VaeflowError` stops the training.
+    An exception in an observer mutes it with a warning under its `name`, and the training goes on;
+    a `VaeflowError` stops the training.
     """
 
     @property

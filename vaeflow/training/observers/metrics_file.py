@@ -12,7 +12,7 @@ from vaeflow.training.observers import Observer, Record
 
 
 class MetricsFile(Observer):
-    """Writes one JSON object per epoch. A resumed run drops the epochs that it will do again."""
+    """Writes one JSON object per epoch. A resumed run drops the epochs after its checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

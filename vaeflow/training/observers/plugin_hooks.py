@@ -17,7 +17,7 @@ from vaeflow.training.observers import Observer, Record
 class PluginHooks(Observer):
     """Calls the training hooks of one plugin, so that a failing plugin is muted by itself.
 
-    The hooks are given copies: a plugin cannot change the values that others see.
+    The hooks are given copies: a plugin cannot change the values of others.
 
     Arguments:
         run_dir: the run directory, an argument of the hooks.
@@ -61,5 +61,5 @@ class PluginHooks(Observer):
 
 
 def hooks_of(plugins: Plugins, run_dir: Path, config: Mapping[str, Any]) -> list[PluginHooks]:
-    """Return an observer for each plugin that has hooks."""
+    """Return an observer for each plugin with hooks."""
     return [PluginHooks(p, plugins, run_dir, config) for p in plugins.found if p.hooks]
