@@ -44,18 +44,18 @@ def terms(posterior=None, prior=None):
     return Terms(px, pz, Draw(z, base, det), posterior=posterior, prior=prior)
 
 
-def test_log_qz_is_the_base_density_less_the_log_determinant():
+def test_log_qz_is_log_base_minus_log_det():
     t = terms()
     torch.testing.assert_close(t.log_qz, t.log_base - t.log_det, **TOLERANCE)
 
 
-def test_the_log_weight_is_the_joint_less_the_posterior():
+def test_log_weight_is_log_joint_minus_log_q():
     t = terms()
     expected = t.log_px + t.log_pz - t.log_base + t.log_det
     torch.testing.assert_close(t.log_weight, expected, **TOLERANCE)
 
 
-def test_the_analytic_kl_is_from_the_posterior_to_the_prior():
+def test_analytic_kl_goes_from_posterior_to_prior():
     loc = torch.linspace(-2, 2, B * L, dtype=torch.float64).view(B, L)
     q, p = DiagonalNormal(loc, loc), DiagonalNormal(torch.ones(L).double(), torch.zeros(L).double())
     assert terms(q, p).analytic_kl().shape == (B,)
@@ -64,7 +64,7 @@ def test_the_analytic_kl_is_from_the_posterior_to_the_prior():
     torch.testing.assert_close(terms(q, p).analytic_kl(), expected, **TOLERANCE)
 
 
-def test_the_analytic_kl_of_a_flow_is_unknown():
+def test_analytic_kl_of_a_flow_is_unknown():
     q = Flow(DiagonalNormal(torch.zeros(B, L), torch.zeros(B, L)), [])
     with pytest.raises(ConfigError, match=r"use --objective\.kl sampled"):
         terms(q, DiagonalNormal(torch.zeros(L), torch.zeros(L))).analytic_kl()
@@ -210,7 +210,7 @@ def objective(model, x, samples, **options):
 
 @pytest.mark.parametrize("samples", [1, 5])
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_the_elbo_is_pyros_trace_elbo(posterior, samples):
+def test_elbo_is_pyros_trace_elbo(posterior, samples):
     model, x = vae(posterior), images()
     value, noise = objective(model, x, samples)
     expected = -pyro.infer.Trace_ELBO(num_particles=samples).loss(*pyro_pair(model, x, noise))
@@ -221,7 +221,7 @@ def test_the_elbo_is_pyros_trace_elbo(posterior, samples):
 @pytest.mark.parametrize(
     ("posterior", "kl"), [("identity", "analytic"), ("planar", "sampled"), ("iaf", "sampled")]
 )
-def test_the_elbo_is_pyros_mean_field_elbo(posterior, kl, samples):
+def test_elbo_is_pyros_mean_field_elbo(posterior, kl, samples):
     # Pyro takes the closed form of the KL term where there is one and else samples it.
     model, x = vae(posterior), images()
     value, noise = objective(model, x, samples, kl=kl)
@@ -230,7 +230,7 @@ def test_the_elbo_is_pyros_mean_field_elbo(posterior, kl, samples):
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_the_importance_weighted_bound_is_pyros_renyi_elbo_at_alpha_0(posterior):
+def test_importance_weighted_bound_equals_pyros(posterior):
     model, x = vae(posterior), images()
     found, noise = same_noise(model, x, 7)
     value = (found.log_weight.logsumexp(0) - math.log(7)).sum().item()
@@ -246,7 +246,7 @@ def test_the_importance_weighted_bound_is_pyros_renyi_elbo_at_alpha_0(posterior)
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_the_gradient_of_the_elbo_is_pyros(posterior):
+def test_gradient_of_the_elbo_is_pyros(posterior):
     model, x = vae(posterior), images()
     _, noise = same_noise(model, x, 3)
     parameters = list(model.parameters())
@@ -264,7 +264,7 @@ def test_the_gradient_of_the_elbo_is_pyros(posterior):
 
 @pytest.mark.parametrize("samples", [1, 6])
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_the_terms_have_a_sample_and_an_image_dimension(posterior, samples):
+def test_terms_have_shape_samples_by_images(posterior, samples):
     model, x = vae(posterior, likelihood=Gaussian), images()
     found = model(x, samples)
     for name in ("log_px", "log_pz", "log_base", "log_det", "log_qz", "log_weight"):
@@ -278,7 +278,7 @@ def test_the_terms_have_a_sample_and_an_image_dimension(posterior, samples):
     torch.testing.assert_close(found.log_pz, expected, **TOLERANCE)
 
 
-def test_the_terms_belong_to_the_posterior_and_prior_that_made_them():
+def test_terms_hold_their_posterior_and_prior():
     model, x = vae(), images()
     q = model.infer(x)
     found = model.terms(x, q, 2)
@@ -295,7 +295,7 @@ class HalfDecoder(Decoder):
         return F.pad(z, (0, 3)).unflatten(-1, self.output_shape).bfloat16()
 
 
-def test_the_likelihood_is_scored_in_float32_after_a_half_precision_decoder():
+def test_half_precision_decoder_has_float32_densities():
     parts = (MLPEncoder(SHAPE, hidden=(FEATURES,)), Identity(L, FEATURES), NormalPrior(L, SHAPE))
     model = VAE(*parts, HalfDecoder(L, SHAPE), Bernoulli(SHAPE))
     assert model.generate(torch.ones(2, B, L)).base_dist.logits.dtype == torch.float32
@@ -331,7 +331,7 @@ OTHER = (1, 3, 3)
     ],
     ids=["features", "prior", "decoder", "output shape", "data shape"],
 )
-def test_parts_that_disagree_on_a_size_are_named_with_both_sizes(changed, message):
+def test_parts_of_different_sizes_are_refused(changed, message):
     parts = {
         "encoder": lambda: MLPEncoder(SHAPE, hidden=(FEATURES,)),
         "posterior": lambda: Identity(L, FEATURES),

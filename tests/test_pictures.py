@@ -33,7 +33,7 @@ def test_what_is_a_picture(shape, is_one, one_sentence):
         one_sentence(str(caught.value))
 
 
-def test_images_are_laid_out_row_by_row_with_a_border():
+def test_grid_lays_images_out_by_rows():
     images = torch.arange(1, 6).float()[:, None, None].expand(5, 2, 3) / 10
     picture = grid(images, columns=2)
     assert picture.shape == (1, 3 * (2 + 2), 2 * (3 + 2))
@@ -50,18 +50,18 @@ def test_images_are_laid_out_row_by_row_with_a_border():
 
 
 @pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (5, 2, 3), (64, 8, 8)])
-def test_a_grid_is_as_square_as_the_count_allows(count, rows, columns):
+def test_grid_is_as_square_as_the_count_allows(count, rows, columns):
     assert grid(torch.zeros(count, 3, 2, 2)).shape == (3, rows * 4, columns * 4)
 
 
-def test_values_are_clipped_and_gradients_left_behind():
+def test_grid_clips_values_and_drops_gradients():
     picture = grid(torch.tensor([[[-1.0, 2.0]]], requires_grad=True))
     assert not picture.requires_grad
     assert picture[0, 1, 1:3].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_png_holds_the_picture_magnified(tmp_path, channels, mode):
+def test_png_holds_the_picture_magnified(tmp_path, channels, mode):
     picture = torch.linspace(0, 1, channels * 6).reshape(channels, 2, 3)
     write_png(picture, tmp_path / "x.png", least=9)
     with Image.open(tmp_path / "x.png") as image:
@@ -72,13 +72,13 @@ def test_a_png_holds_the_picture_magnified(tmp_path, channels, mode):
     assert np.array_equal(values, expected.repeat(3, 0).repeat(3, 1))
 
 
-def test_a_large_picture_is_not_magnified(tmp_path):
+def test_large_picture_is_not_magnified(tmp_path):
     write_png(torch.zeros(1, 40, 60), tmp_path / "x.png", least=32)
     with Image.open(tmp_path / "x.png") as image:
         assert image.size == (60, 40)
 
 
-def test_a_picture_that_cannot_be_written(tmp_path, one_sentence):
+def test_picture_that_cannot_be_written(tmp_path, one_sentence):
     with pytest.raises(StorageError, match=r"cannot be written \(.*No such file") as caught:
         write_png(torch.zeros(1, 4, 4), tmp_path / "none" / "x.png")
     one_sentence(str(caught.value))

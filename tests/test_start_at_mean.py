@@ -46,7 +46,7 @@ LINKS = {
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_a_model_can_start_at_the_mean_of_the_data(name):
+def test_model_starts_at_the_mean_of_the_data(name):
     make, low, high = LINKS[name]
     likelihood = make()
     mean = torch.linspace(low, high, math.prod(SHAPE)).view(SHAPE)
@@ -59,12 +59,12 @@ def test_a_model_can_start_at_the_mean_of_the_data(name):
     torch.testing.assert_close(seen, mean, rtol=1e-3, atol=2e-3)
 
 
-def test_pixels_that_are_always_off_start_at_a_finite_logit():
+def test_constant_pixels_start_at_a_finite_logit():
     vae = model(Bernoulli(SHAPE))
     vae.start_at_mean(torch.zeros(3, *SHAPE))
     torch.testing.assert_close(vae.decoder.layers[-1].bias, torch.full((6,), -7.0))
 
 
-def test_a_likelihood_whose_output_has_no_location_cannot_start_at_a_mean():
+def test_likelihood_without_a_location_is_refused():
     with pytest.raises(ConfigError, match="no output of the likelihood Categorical has the mean"):
         model(Categorical(SHAPE, levels=5)).start_at_mean(torch.full((2, *SHAPE), 0.9))

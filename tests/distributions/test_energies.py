@@ -31,7 +31,7 @@ def table_1(name, x, y):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_potential_is_the_papers_between_the_walls(name):
+def test_potential_between_the_walls_is_the_papers(name):
     generator = torch.Generator().manual_seed(0)
     z = 8 * torch.rand(200, 2, dtype=torch.float64, generator=generator) - 4
     wanted = [table_1(name, *point) for point in z.tolist()]
@@ -40,7 +40,7 @@ def test_the_potential_is_the_papers_between_the_walls(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_walls_rise_beyond_them_alone(name):
+def test_walls_rise_beyond_them_alone(name):
     inside = torch.tensor([[4.0, 0.5], [0.5, -4.0]], dtype=torch.float64)
     beyond = inside + torch.tensor([[0.8, 0.0], [0.0, -0.8]], dtype=torch.float64)
     rise = potential(name, beyond) - torch.tensor(
@@ -50,7 +50,7 @@ def test_the_walls_rise_beyond_them_alone(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_and_their_gradients_stay_finite_far_out(name):
+def test_far_values_are_finite(name):
     for size in (30.0, 1000.0):
         z = torch.tensor([[size, 0.0], [0.0, -size], [size, size], [0.0, 0.0]], requires_grad=True)
         log_prob = Energy(name).log_prob(z)
@@ -59,7 +59,7 @@ def test_scores_and_their_gradients_stay_finite_far_out(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_density_integrates_to_one_on_any_grid(name):
+def test_density_integrates_to_one_on_any_grid(name):
     # Halving the squares changes nothing; a grid of its own, off the edges of the walls, agrees.
     assert log_normalizer(name, 1280) == pytest.approx(log_normalizer(name), abs=2e-9)
     z = grid(700, 7.9)
@@ -86,7 +86,7 @@ def test_draws_follow_the_density(name):
     assert counts[~seen].sum() < 5 * math.sqrt(expected[~seen].sum().item() + 1) + 5
 
 
-def test_draws_have_the_shape_asked_for_and_repeat_with_the_seed():
+def test_draws_have_a_shape_and_repeat_with_the_seed():
     p = Energy("u1")
     assert p.sample().shape == (2,)
     z = p.sample((3, 4), torch.Generator().manual_seed(2))
@@ -100,13 +100,13 @@ def test_each_bound_of_the_rejection_holds():
         assert (-potential(name, grid(801))).max() <= math.log(2)
 
 
-def test_the_grid_has_the_first_coordinate_along_a_row():
+def test_grid_has_the_first_coordinate_along_a_row():
     z = grid(3, 1.0)
     assert z[0, :, 0].tolist() == [-1, 0, 1]
     assert z[:, 0, 1].tolist() == [-1, 0, 1]
 
 
-def test_the_best_diagonal_gaussian_is_0_83_nats_from_the_correlated_one():
+def test_best_diagonal_gaussian_is_0_83_nats_off():
     p = correlated_gaussian(0.9)
     variance = torch.tensor(1 - 0.9**2)  # of each dimension given the other: the optimum
     diagonal = torch.distributions.MultivariateNormal(torch.zeros(2), variance * torch.eye(2))

@@ -121,7 +121,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("sample_shape", [(), (6,)], ids=["one draw", "six draws"])
-def test_walking_a_torch_chain_forward_gives_torchs_own_log_prob(name, sample_shape):
+def test_walk_of_a_torch_chain_equals_torchs_log_prob(name, sample_shape):
     make, batch, event = CHAINS[name]
     q = TransformedDistribution(*make())
     torch.manual_seed(1)
@@ -136,7 +136,7 @@ def test_walking_a_torch_chain_forward_gives_torchs_own_log_prob(name, sample_sh
     assert torch.equal(sample.z, q.rsample(sample_shape))
 
 
-def test_the_walk_tells_the_log_determinant_apart_from_the_base_density():
+def test_walk_separates_log_det_and_log_base():
     scale = torch.tensor([2.0, -3.0], dtype=torch.float64)
     base = normal(3, 2, event=1)
     q = TransformedDistribution(base, [AffineTransform(1.0, scale), AffineTransform(0.0, scale)])
@@ -160,7 +160,7 @@ class Counted(AffineTransform):
         raise AssertionError("the walk inverted a transform")
 
 
-def test_the_walk_calls_each_transform_once_and_never_its_inverse():
+def test_walk_calls_each_transform_once():
     transforms = [Counted(1.0, 2.0), Counted(-1.0, 0.5)]
     sample = draw(TransformedDistribution(normal(3), transforms), (4,))
     assert [t.calls for t in transforms] == [1, 1]
@@ -180,7 +180,7 @@ def pyro_flow(kind, latent, seed):
 @pytest.mark.parametrize("kind", ["Planar", "Radial"])
 @pytest.mark.parametrize("latent", [1, 2, 5])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_walking_pyros_flows_agrees_with_the_autograd_jacobian(kind, latent, seed):
+def test_walk_of_pyros_flows_equals_the_jacobian(kind, latent, seed):
     flow = pyro_flow(kind, latent, seed)
     base = normal(3, latent, event=1, seed=seed)
     q = TransformedDistribution(base, flow)
@@ -214,7 +214,7 @@ class ZukoStyle:
         return torch.full((*shape, 3, 2), 7.0), torch.full((*shape, 3), -1.5)
 
 
-def test_a_distribution_with_its_own_one_pass_method_is_asked_once():
+def test_one_pass_method_is_called_once():
     q = ZukoStyle()
     sample = draw(q, (4,))
     assert q.shapes == [torch.Size([4])]
@@ -223,7 +223,7 @@ def test_a_distribution_with_its_own_one_pass_method_is_asked_once():
     assert torch.equal(sample.log_det, torch.zeros(4, 3))
 
 
-def test_a_one_pass_distribution_is_asked_for_its_draw():
+def test_one_pass_distribution_draws_itself():
     class Split(ZukoStyle, OnePass):
         def draw(self, shape):
             return Draw(torch.ones(*shape, 2), torch.full(shape, 3.0), torch.full(shape, 0.5))
@@ -235,7 +235,7 @@ def test_a_one_pass_distribution_is_asked_for_its_draw():
     assert torch.equal(sample.log_prob, torch.full((4,), 2.5))
 
 
-def test_methods_of_a_foreign_distribution_are_left_alone():
+def test_methods_of_foreign_distributions_are_not_called():
     class Foreign(Normal):
         def draw(self, canvas):
             raise AssertionError("it draws pictures")
@@ -260,7 +260,7 @@ def test_methods_of_a_foreign_distribution_are_left_alone():
     ],
     ids=["independent normal", "multivariate normal"],
 )
-def test_a_plain_distribution_draws_then_scores(q):
+def test_plain_distribution_draws_then_scores(q):
     torch.manual_seed(3)
     sample = draw(q, (5,))
     torch.manual_seed(3)
@@ -269,7 +269,7 @@ def test_a_plain_distribution_draws_then_scores(q):
     assert torch.equal(sample.log_det, torch.zeros(5, 3))
 
 
-def test_a_distribution_without_reparametrized_draws_is_refused():
+def test_draws_without_gradients_are_refused():
     with pytest.raises(NotImplementedError):
         draw(Bernoulli(torch.tensor([0.5])))
 
@@ -304,7 +304,7 @@ class Shift:
         return z - 1.5, z.new_zeros(z.shape[:-1])
 
 
-def test_a_flow_applies_its_maps_in_order_and_scores_by_the_jacobian():
+def test_flow_applies_maps_in_order():
     base = normal(3, 2, event=1)
     maps = [Cubic(), Scale(torch.tensor([0.7, -0.2], dtype=torch.float64)), Shift(), Cubic()]
     q = Flow(base, maps)
@@ -333,14 +333,14 @@ def test_rsample_of_a_flow_is_the_z_of_its_draw():
     assert torch.equal(z, q.draw((5,)).z)
 
 
-def test_a_flow_of_no_maps_is_its_base():
+def test_flow_of_no_maps_is_its_base():
     base = normal(3, 2, event=1)
     sample = draw(Flow(base, []), (5,))
     assert torch.equal(sample.log_prob, base.log_prob(sample.z))
     assert torch.equal(sample.log_det, torch.zeros(5, 3))
 
 
-def test_a_flow_upon_a_flow_scores_the_maps_of_both():
+def test_flow_upon_a_flow_adds_both_log_dets():
     base = normal(3, 2, event=1)
     s = torch.tensor([0.7, -0.2], dtype=torch.float64)
     torch.manual_seed(4)
@@ -351,7 +351,7 @@ def test_a_flow_upon_a_flow_scores_the_maps_of_both():
         torch.testing.assert_close(getattr(two, field), getattr(one, field), **TOLERANCE)
 
 
-def test_a_flow_scores_any_value_by_the_inverses_in_reverse_order():
+def test_log_prob_of_a_flow_takes_inverses_in_reverse():
     base = normal(3, 2, event=1)
     s = torch.tensor([0.7, -0.2], dtype=torch.float64)
     q = Flow(base, [Scale(s), Shift(), Scale(2 * s)])
@@ -369,7 +369,7 @@ def test_a_flow_scores_any_value_by_the_inverses_in_reverse_order():
     torch.testing.assert_close(q.log_prob(sample.z), sample.log_prob, **TOLERANCE)
 
 
-def test_a_flow_without_an_inverse_says_how_to_score_its_draws():
+def test_log_prob_without_an_inverse_is_refused():
     q = Flow(normal(3, 2, event=1), [Cubic(), Shift()])
     with pytest.raises(
         NotImplementedError, match=r"Cubic has no inverse.*vaeflow\.distributions\.draw"
@@ -377,7 +377,7 @@ def test_a_flow_without_an_inverse_says_how_to_score_its_draws():
         q.log_prob(torch.zeros(3, 2, dtype=torch.float64))
 
 
-def test_a_draw_is_differentiable_in_the_parameters_of_base_and_maps():
+def test_draw_has_gradients_in_base_and_maps():
     loc = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
     s = torch.tensor([0.7, -0.2], dtype=torch.float64, requires_grad=True)
     q = Flow(DiagonalNormal(loc, torch.zeros_like(loc)), [Scale(s)])
@@ -389,7 +389,7 @@ def test_a_draw_is_differentiable_in_the_parameters_of_base_and_maps():
     torch.testing.assert_close(d_s, z.detach().sum((0, 1)) - 15.0, **TOLERANCE)
 
 
-def test_the_diagonal_normal_takes_a_log_variance():
+def test_diagonal_normal_takes_a_log_variance():
     loc = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
     log_variance = torch.tensor([[math.log(4.0), math.log(0.25)]], dtype=torch.float64)
     z = torch.tensor([[1.5, 2.0]], dtype=torch.float64)
@@ -401,7 +401,7 @@ def test_the_diagonal_normal_takes_a_log_variance():
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own variances", "one variance for all"])
-def test_the_diagonal_normal_draws_and_scores_as_torchs_own(shared):
+def test_diagonal_normal_equals_torchs(shared):
     torch.manual_seed(6)
     loc = 3 * torch.randn(3, 4, dtype=torch.float64)
     log_variance = 3 * torch.randn(1 if shared else (3, 4), dtype=torch.float64)
@@ -433,7 +433,7 @@ def test_densities_are_in_float32_or_wider(given, made):
     assert DiagonalNormal(x, x).log_prob(x.float()).dtype == made
 
 
-def test_a_diagonal_normal_expands_as_a_plate_asks():
+def test_expanded_diagonal_normal_is_the_same_law():
     q = DiagonalNormal(torch.randn(3), torch.randn(3))
     wide = q.expand((4, 2))
     assert (wide.batch_shape, wide.event_shape) == ((4, 2), (3,))
@@ -463,7 +463,7 @@ def standardized(maps):
     return StandardizedFlow(DiagonalNormal(loc, log_variance / 20), maps)
 
 
-def test_a_standardized_flow_bends_the_noise_whatever_the_scale():
+def test_standardized_flow_bends_the_noise():
     a = torch.tensor([0.1, 0.7], dtype=torch.float64)
     q = standardized([Bend(a)])
     torch.manual_seed(1)
@@ -477,7 +477,7 @@ def test_a_standardized_flow_bends_the_noise_whatever_the_scale():
     torch.testing.assert_close(q.log_prob(z), log_base - log_det)
 
 
-def test_a_standardized_flow_without_maps_is_its_base():
+def test_standardized_flow_without_maps_is_its_base():
     q = standardized([])
     torch.manual_seed(1)
     seen = draw(q, (5,))
@@ -488,7 +488,7 @@ def test_a_standardized_flow_without_maps_is_its_base():
     torch.testing.assert_close(q.log_prob(wanted.z), wanted.log_prob)
 
 
-def test_a_standardized_flow_is_normalized():
+def test_standardized_flow_is_normalized():
     q = StandardizedFlow(
         DiagonalNormal(torch.tensor([3.0]).double(), torch.tensor([1.4]).double()),
         [Bend(torch.tensor([0.3]).double())],
@@ -553,7 +553,7 @@ def test_grad_log_prob_of_planar_maps_is_the_slope_of_log_prob():
         assert seen[i].item() == pytest.approx(slope.item(), rel=1e-6, abs=1e-7)
 
 
-def test_a_flow_cannot_be_scored_at_what_it_did_not_draw():
+def test_grad_log_prob_of_a_flow_needs_its_own_draw():
     q = Flow(normal(3, 2, event=1), [Shift()])
     sample = draw(q, (5,))
     with pytest.raises(NotImplementedError, match="of its own draw"):

@@ -12,7 +12,7 @@ from vaeflow.parts.datasets.digits import Digits
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256, 1000])
-def test_every_level_is_taken_however_it_was_rounded(levels):
+def test_rounded_levels_are_accepted(levels):
     k = np.arange(levels, dtype=np.float32)
     for x in (k / np.float32(levels - 1), k * np.float32(1 / (levels - 1))):
         x = torch.from_numpy(x)
@@ -20,14 +20,14 @@ def test_every_level_is_taken_however_it_was_rounded(levels):
         assert Levels(levels).index(x).tolist() == k.tolist()
 
 
-def test_what_is_between_the_levels_or_beyond_is_refused():
+def test_values_between_or_beyond_the_levels_are_refused():
     step = 1 / 255
     x = torch.tensor([0.5 * step, 100.1 * step, -step, 1 + step, torch.nan, torch.inf, -torch.inf])
     assert not Levels(256).check(x).any()
     assert Levels(256).check(torch.tensor([[0.0], [1.0]])).tolist() == [[True], [True]]
 
 
-def test_the_digits_are_taken_as_they_are():
+def test_digits_are_taken_as_they_are():
     x = Digits().load().train
     check_values("training", x, (1, 8, 8), Levels(17))
     assert resolve_binarization("auto", x, Levels(17)) == "none"

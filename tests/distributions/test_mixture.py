@@ -34,7 +34,7 @@ def torchs(logits, loc, log_variance):
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=["none", "B", "two dimensions"])
 @pytest.mark.parametrize(("components", "latent"), [(1, 3), (4, 1), (5, 6)])
-def test_the_density_and_the_moments_are_torchs(components, latent, batch):
+def test_density_and_the_moments_are_torchs(components, latent, batch):
     given = parameters(components, latent, batch=batch)
     q, oracle = DiagonalNormalMixture(*given), torchs(*given)
     assert (q.batch_shape, q.event_shape) == (batch, (latent,))
@@ -45,7 +45,7 @@ def test_the_density_and_the_moments_are_torchs(components, latent, batch):
     torch.testing.assert_close(q.variance, oracle.variance, **TOLERANCE)
 
 
-def test_the_density_holds_far_out_in_float32():
+def test_density_holds_far_out_in_float32():
     q = DiagonalNormalMixture(*(x.float().requires_grad_() for x in parameters(4, 3)))
     z = torch.full((2, 3), 1e4, requires_grad=True)
     log_prob = q.log_prob(z)
@@ -65,7 +65,7 @@ def test_draws_follow_the_density():
     assert ((counts - 1000).square() / 1000).sum() < 160  # χ² of 99 degrees, 5 standard deviations
 
 
-def test_a_draw_comes_with_its_density_and_a_seed_repeats_it():
+def test_draw_has_its_density_and_repeats_with_the_seed():
     q = DiagonalNormalMixture(*parameters(4, 3, batch=(2,)))
     torch.manual_seed(3)
     sample = draw(q, (5,))
@@ -93,7 +93,7 @@ def conditional_cdfs(q, z):
 
 
 @pytest.mark.parametrize(("components", "latent"), [(1, 3), (3, 1), (3, 2), (5, 4)])
-def test_a_draws_derivative_keeps_its_conditional_cdfs(components, latent):
+def test_derivative_of_a_draw_keeps_its_cdfs(components, latent):
     given = leaves(components, latent)
     torch.manual_seed(1)
     z = DiagonalNormalMixture(*given).rsample()
@@ -108,7 +108,7 @@ def test_a_draws_derivative_keeps_its_conditional_cdfs(components, latent):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
-def test_one_component_is_reparametrized_as_a_gaussian():
+def test_one_component_has_a_gaussians_gradient():
     given = leaves(1, 3, batch=(2,))
     loc = given[1]
     z = DiagonalNormalMixture(*given).rsample((4,))
@@ -153,7 +153,7 @@ def test_pathwise_gradients_are_unbiased(seed):
     assert (wanted.abs() > 10 * error).sum() > 10  # most of them say something
 
 
-def test_pathwise_gradients_in_means_and_scales_agree_with_pyros():
+def test_pathwise_gradients_equal_pyros():
     given = leaves(3, 2, seed=5)
 
     def pyros():
@@ -169,7 +169,7 @@ def test_pathwise_gradients_in_means_and_scales_agree_with_pyros():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_derivatives_keep_their_digits_in_either_tail(sign):
+def test_derivatives_in_both_tails(sign):
     logits, loc, log_variance = parameters(3, 2)
     given = (logits.log_softmax(-1), loc, 0.5 * log_variance)
     # 1 − Φ(6) = 1e−9 is lost beside 1 in float32.
@@ -183,7 +183,7 @@ def test_derivatives_keep_their_digits_in_either_tail(sign):
     torch.testing.assert_close(narrow.double(), wide, rtol=1e-4, atol=1e-4)
 
 
-def test_draws_and_gradients_stay_finite_in_float32_with_large_parameters():
+def test_large_parameters_are_finite_in_float32():
     torch.manual_seed(0)
     logits = 10 * torch.randn(50, 6)
     loc, log_variance = 10 * torch.randn(2, 50, 6, 5)
@@ -202,7 +202,7 @@ def test_half_precision_ends_at_the_parameters():
 
 
 @pytest.mark.parametrize("apart", [1e2, 1e3, 1e4, 1e5])
-def test_gradients_keep_their_digits_however_far_the_components_are_apart(apart):
+def test_gradients_of_distant_components(apart):
     slopes = {}
     for dtype in (torch.float32, torch.float64):
         logits = torch.zeros(2, dtype=dtype, requires_grad=True)

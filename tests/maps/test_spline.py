@@ -57,7 +57,7 @@ def zukos(theta, bins):
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("bins", [2, 3, 8])
-def test_the_same_knots_give_zukos_spline_both_ways(bins, scale):
+def test_both_directions_equal_zukos(bins, scale):
     spline, z, theta = case(bins, scale=scale)
     f = zukos(theta, bins)
     y, log_slope = spline(z, theta)
@@ -70,7 +70,7 @@ def test_the_same_knots_give_zukos_spline_both_ways(bins, scale):
 
 @pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize("bins", [4, 8])
-def test_the_same_knots_give_pyros_spline(bins, inverse):
+def test_same_knots_give_pyros_spline(bins, inverse):
     spline, z, theta = case(bins)
     widths, heights, inner = by_kind(theta, bins)
     expected, expected_log_slope = _monotonic_rational_spline(
@@ -98,7 +98,7 @@ def test_the_same_knots_give_pyros_spline(bins, inverse):
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("bins", [2, 8, 20])
-def test_the_log_slope_is_autograds_both_ways(bins, scale):
+def test_log_slope_is_autograds_both_ways(bins, scale):
     spline, z, theta = case(bins, scale=scale)
     z.requires_grad_()
     for f, sign in ((spline, 1), (spline.inverse, -1)):
@@ -110,7 +110,7 @@ def test_the_log_slope_is_autograds_both_ways(bins, scale):
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
 @pytest.mark.parametrize("bins", [2, 8])
-def test_the_inverse_undoes_the_spline_and_has_its_log_slope(bins, scale):
+def test_inverse_undoes_the_spline(bins, scale):
     spline, z, theta = case(bins, scale=scale)
     y, log_slope = spline(z, theta)
     back, again = spline.inverse(y, theta)
@@ -118,7 +118,7 @@ def test_the_inverse_undoes_the_spline_and_has_its_log_slope(bins, scale):
     torch.testing.assert_close(again, log_slope, rtol=0, atol=1e-9)
 
 
-def test_it_is_the_identity_where_its_parameters_are_0_and_outside_the_box():
+def test_identity_at_zero_and_outside_the_box():
     spline, z, theta = case(8)
     y, log_slope = spline(z, torch.zeros_like(theta))
     torch.testing.assert_close(y, z, rtol=0, atol=1e-14)
@@ -130,7 +130,7 @@ def test_it_is_the_identity_where_its_parameters_are_0_and_outside_the_box():
         assert not log_slope.any()
 
 
-def test_the_value_and_the_slope_are_continuous_at_every_knot_and_at_the_box():
+def test_value_and_slope_are_continuous_at_knots():
     spline, _, theta = case(5)
     x = spline._pieces(theta).x[0]  # (bins, 3)
     knots = torch.cat([x, torch.full((1, 3), BOUND, dtype=torch.float64)])
@@ -140,7 +140,7 @@ def test_the_value_and_the_slope_are_continuous_at_every_knot_and_at_the_box():
         torch.testing.assert_close(left, right, rtol=0, atol=1e-6)
 
 
-def test_value_and_log_slope_pass_gradcheck_in_z_and_every_parameter_both_ways():
+def test_both_directions_pass_gradcheck():
     spline, z, theta = case(4)
     z, theta = z[:6].requires_grad_(), theta[:6].requires_grad_()
     assert gradcheck(spline, (z, theta))
@@ -148,7 +148,7 @@ def test_value_and_log_slope_pass_gradcheck_in_z_and_every_parameter_both_ways()
 
 
 @pytest.mark.parametrize("size", [10.0, 50.0])
-def test_extreme_parameters_and_inputs_are_finite_with_their_gradients_in_float32(size):
+def test_extremes_are_finite_in_float32(size):
     spline = Spline(8, BOUND)
     theta = (size * noise(4000, spline.size, 3).sign()).float().requires_grad_()
     z = noise(4000, 3, seed=1).float()
@@ -164,7 +164,7 @@ def test_extreme_parameters_and_inputs_are_finite_with_their_gradients_in_float3
                 assert gradient.isfinite().all()
 
 
-def test_the_discriminant_keeps_its_digits_in_float32():
+def test_inverse_keeps_its_digits_in_float32():
     spline, z, theta = case(8, scale=3.0)
     wide, narrow = spline.inverse(z, theta), spline.inverse(z.float(), theta.float())
     steep = wide[1] < -4  # there the inverse itself magnifies the rounding of z

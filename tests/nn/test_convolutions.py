@@ -33,7 +33,7 @@ def test_halves_are_rounded_up():
 
 
 @given(SIDES, SIDES, KERNELS)
-def test_convolutions_keep_halve_and_double_every_size(height, width, kernel):
+def test_convolutions_keep_halve_and_double_sizes(height, width, kernel):
     size, half = halvings((height, width), 1)
     x, small = torch.zeros(2, 3, *size), torch.zeros(2, 3, *half)
     assert convolution(3, 4, kernel)(x).shape == (2, 4, *size)
@@ -42,7 +42,7 @@ def test_convolutions_keep_halve_and_double_every_size(height, width, kernel):
 
 
 @given(SIDES, SIDES, KERNELS)
-def test_residual_blocks_keep_halve_and_double_every_size(height, width, kernel):
+def test_residual_blocks_keep_halve_and_double_sizes(height, width, kernel):
     size, half = halvings((height, width), 1)
     x, small = torch.zeros(2, 3, *size), torch.zeros(2, 3, *half)
     assert keep(3, kernel, "elu")(x).shape == x.shape
@@ -64,14 +64,14 @@ def test_halving_and_doubling_are_adjoint(size, kernel):
 
 
 @pytest.mark.parametrize(("kernel", "cure"), [(1, 3), (2, 3), (4, 5)])
-def test_a_kernel_without_a_middle_or_neighbours_is_refused(kernel, cure, one_sentence):
+def test_even_kernels_are_refused(kernel, cure, one_sentence):
     for make in (convolution, upconvolution):
         with pytest.raises(ConfigError, match=f"kernel is {kernel}, .* take {cure}$") as error:
             make(1, 1, kernel, *([(4, 4)] if make is upconvolution else []))
         one_sentence(str(error.value))
 
 
-def test_a_gate_is_a_layer_of_its_own():
+def test_gate_is_a_layer_of_its_own():
     gated = Gated(lambda: torch.nn.Linear(3, 2)).double()
     x = noise(5, 3)
     expected = F.linear(x, gated.h.weight, gated.h.bias) / (
@@ -81,13 +81,13 @@ def test_a_gate_is_a_layer_of_its_own():
     assert not torch.equal(gated.h.weight, gated.g.weight)
 
 
-def test_a_residual_block_starts_as_its_skip():
+def test_residual_block_starts_as_its_skip():
     block = keep(3, 3, "elu")
     x = torch.randn(2, 3, 5, 4)
     assert torch.equal(block(x), x + block.layers[-1].bias[:, None, None])
 
 
-def test_a_residual_block_acts_before_each_convolution():
+def test_residual_block_activates_before_convolutions():
     block = scattered(Residual(convolution(2, 3, 3), torch.nn.Conv2d(2, 3, 1), "elu"))
     x = noise(2, 2, 5, 4)
     _, first, _, last = block.layers
@@ -118,7 +118,7 @@ def identity_skip(block, n):
 
 
 @pytest.mark.parametrize("size", [(6, 4), (5, 3), (1, 4), (1, 1)])
-def test_skips_average_the_pixels_there_are_and_repeat_them(size):
+def test_skips_average_and_repeat_pixels(size):
     x = noise(1, 2, *size)
     half = identity_skip(halve(2, 2, 3, "elu"), 2)(x)
     for i in range(half.shape[2]):

@@ -39,7 +39,7 @@ def test_log_q_is_that_of_the_autograd_jacobian(posterior, family, latent):
         assert abs(z(eps).log_prob - wanted) <= allowed
 
 
-def test_the_derivative_of_the_quadrature_is_the_integrand():
+def test_derivative_of_the_quadrature_is_the_integrand():
     """zuko's autograd says so by decree: finite differences of the integral itself do not."""
     network = far_from_start(PositiveNetwork(3, 4, (8,), 24).double(), 1.0)
     transform = network(normal(3, 4), normal(3, seed=1))
@@ -65,7 +65,7 @@ def calls(made):
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "CNF"])
-def test_a_draw_and_a_score_take_one_pass(posterior, prior, family):
+def test_draw_and_a_score_take_one_pass(posterior, prior, family):
     """A posterior draws and a prior scores with one call of each network, for 6 dimensions."""
     made = posterior(family, 6, 1.0)
     count = calls(made)
@@ -79,7 +79,7 @@ def test_a_draw_and_a_score_take_one_pass(posterior, prior, family):
 
 
 @families
-def test_the_inverse_scores_a_draw_as_the_draw_does(posterior, family):
+def test_log_prob_of_a_draw_is_its_own(posterior, family):
     q = posterior(family, 4, 0.5)(normal(3, FEATURES))
     with torch.no_grad():
         sample = draw(q, (2,))
@@ -88,7 +88,7 @@ def test_the_inverse_scores_a_draw_as_the_draw_does(posterior, family):
 
 
 @families
-def test_the_inverse_scores_a_prior_s_own_draw(prior, family):
+def test_inverse_scores_a_prior_s_own_draw(prior, family):
     p = prior(family, 3, 0.5)(None)
     with torch.no_grad():
         sample = draw(p, (4,))
@@ -98,7 +98,7 @@ def test_the_inverse_scores_a_prior_s_own_draw(prior, family):
 
 
 @families
-def test_a_prior_integrates_to_one(prior, family):
+def test_prior_integrates_to_one(prior, family):
     axis = torch.linspace(-14, 14, 225, dtype=torch.float64)
     points = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_a_prior_integrates_to_one(prior, family):
     assert total == pytest.approx(1, abs=2e-3)
 
 
-def test_splines_far_from_the_start_cover_the_plane_once(posterior):
+def test_random_splines_are_bijections_of_the_plane(posterior):
     """Their bends are sharp: on a grid of 241 points a side the integral is off by a tenth."""
     axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
     eps = torch.cartesian_prod(axis, axis)[:, None]
@@ -182,7 +182,7 @@ def test_evaluation_needs_no_graph_and_leaves_none(posterior, family):
 
 
 @families
-def test_a_frozen_part_still_learns_in_evaluation_mode(posterior, family):
+def test_frozen_part_still_learns_in_evaluation_mode(posterior, family):
     """zuko leaves the networks' own weights out of the gradient when a module is in eval mode."""
     gradients = []
     for mode in (True, False):
@@ -196,7 +196,7 @@ def test_a_frozen_part_still_learns_in_evaluation_mode(posterior, family):
         torch.testing.assert_close(a, b)
 
 
-def test_a_field_that_is_not_finite_ends(posterior):
+def test_field_that_is_not_finite_ends(posterior):
     """zuko's solver would shorten its step for ever."""
     q = posterior("CNF", 3, 0.5)(torch.full((2, FEATURES), torch.nan).double())
     assert draw(q, (2,)).log_prob.isnan().all()

@@ -29,20 +29,20 @@ def train(run_dir, *words):
 
 
 @pytest.mark.parametrize("family", ["maf", "nsf", "bpf", "unaf"])
-def test_a_posterior_learns_the_digits(tmp_path, family):
+def test_posterior_learns_the_digits(tmp_path, family):
     words = ["--posterior", f"zuko-{family}", "--posterior.steps", "1"]
     first, second = train(tmp_path / "run", *words)
     assert second > first
 
 
-def test_a_continuous_flow_learns_the_digits(tmp_path):
+def test_continuous_flow_learns_the_digits(tmp_path):
     words = ["--posterior", "zuko-cnf", "--posterior.hidden", "16", "--posterior.rtol", "1e-3"]
     first, second = train(tmp_path / "run", *words, "--batch-size", "500")
     assert second > first
 
 
 @pytest.mark.parametrize("family", ["nsf", "maf"])
-def test_a_prior_goes_with_a_posterior(tmp_path, family):
+def test_prior_goes_with_a_posterior(tmp_path, family):
     words = ["--posterior", "zuko-nsf", "--prior", f"zuko-{family}"]
     first, second = train(tmp_path / "run", *words)
     assert second > first

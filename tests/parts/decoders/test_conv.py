@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from vaeflow.parts.decoders.conv import Conv
 
 
-def test_the_layers_are_two_matrices_and_transposed_convolutions():
+def test_layers_are_as_described():
     torch.manual_seed(0)
     decoder = Conv(4, (2, 9, 6), channels=(3, 5), kernel=5, hidden=7, activation="tanh").double()
     w1, b1, w2, b2, w3, b3, w4, b4 = decoder.parameters()

@@ -17,7 +17,7 @@ def count(*modules):
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 28, 20)])
-def test_the_defaults_are_the_published_decoder(shape):
+def test_defaults_are_the_published_decoder(shape):
     torch.manual_seed(0)
     decoder = GatedConv(64, shape).double()
     weights = list(decoder.parameters())  # weight and bias of h, then of g, layer by layer
@@ -36,7 +36,7 @@ def test_the_defaults_are_the_published_decoder(shape):
     torch.testing.assert_close(decoder(z), expected.view(2, 3, *shape))
 
 
-def test_the_parameters_are_those_of_the_publication():
+def test_parameters_are_as_published():
     sizes = [(64, 64, 49), (64, 64, 25), (64, 32, 25), (32, 32, 25), (32, 32, 25), (32, 32, 25)]
     expected = sum(2 * (n_in * n_out * k + n_out) for n_in, n_out, k in sizes) + 33
     decoder = GatedConv(64, (1, 28, 28))

@@ -31,7 +31,7 @@ LATENT = 3
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_defaults_decode_to_images_of_any_size_with_any_leading_sizes(network, shape):
+def test_defaults_decode_images_of_any_size(network, shape):
     decoder = network(LATENT, shape)
     for k, batch in ((1, 2), (2, 1), (2, 0), (0, 2)):
         assert decoder(torch.randn(k, batch, LATENT)).shape == (k, batch, *shape)
@@ -44,7 +44,7 @@ def test_the_defaults_decode_to_images_of_any_size_with_any_leading_sizes(networ
     channels=st.lists(st.integers(1, 3), min_size=1, max_size=6).map(tuple),
     kernel=st.sampled_from([3, 5, 7]),
 )
-def test_more_doublings_than_pixels_are_no_matter(network, shape, channels, kernel):
+def test_more_doublings_than_pixels(network, shape, channels, kernel):
     decoder = network(LATENT, shape, channels=channels, kernel=kernel)
     assert decoder(torch.randn(2, 1, LATENT)).shape == (2, 1, *shape)
 
@@ -90,7 +90,7 @@ def test_leading_sizes_are_channels_in_their_order(network):
     ids=["pixel", "categorical", "plane", "mixture"],
 )  # fmt: skip
 @pytest.mark.parametrize("network", NETWORKS)
-def test_likelihoods_of_several_numbers_per_value_are_served(network, likelihood):
+def test_start_at_mean_with_several_numbers_per_value(network, likelihood):
     decoder = network(LATENT, likelihood.output_shape, channels=(3, 4))
     p = likelihood(decoder(torch.randn(2, 3, LATENT)))
     assert p.log_prob(torch.ones(3, *likelihood.data_shape)).shape == (2, 3)
@@ -105,7 +105,7 @@ def test_what_is_no_image_is_refused(network, one_sentence):
 
 @pytest.mark.parametrize("shape", [(1, 5, 4), (2, 3, 5, 4), (5, 4)], ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_training_starts_around_an_output_of_ones_choice(network, shape):
+def test_decoder_starts_at_a_given_output(network, shape):
     torch.manual_seed(0)
     decoder = network(LATENT, shape, channels=(3, 4)).double()
     output = torch.randn(shape, dtype=torch.float64)

@@ -5,7 +5,7 @@ import torch
 from vaeflow.parts.decoders.mlp import MLP
 
 
-def test_the_last_bias_starts_at_an_output_of_ones_choice():
+def test_last_bias_starts_at_a_given_output():
     decoder = MLP(3, (2, 5, 4), hidden=(6,))
     output = torch.randn(2, 5, 4)
     decoder.start_at(output)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from vaeflow.parts.decoders.resnet import ResNet
 
 
-def test_the_network_is_two_matrices_stages_of_blocks_and_a_convolution():
+def test_layers_are_as_described():
     torch.manual_seed(0)
     decoder = ResNet(4, (2, 7, 4), channels=(3, 5), blocks=2, hidden=6).double()
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from vaeflow.parts.encoders.conv import Conv
 
 
-def test_the_layers_are_strided_convolutions_and_a_matrix():
+def test_layers_are_as_described():
     torch.manual_seed(0)
     encoder = Conv((2, 9, 6), channels=(3, 4), kernel=5, hidden=7, activation="tanh").double()
     w1, b1, w2, b2, w3, b3 = encoder.parameters()
@@ -24,7 +24,7 @@ def test_the_layers_are_strided_convolutions_and_a_matrix():
     [("torch", (32 * 25) ** -0.5, None), ("glorot", (6 / (96 * 25)) ** 0.5, 0.0),
      ("truncated-normal", 0.2, 0.1)],
 )  # fmt: skip
-def test_convolutions_draw_their_weights_as_asked(init, bound, bias):
+def test_convolutions_draw_weights_as_asked(init, bound, bias):
     torch.manual_seed(0)
     layer = Conv((1, 8, 8), kernel=5, init=init).layers[2]  # 32 channels to 64
     assert layer.weight.shape == (64, 32, 5, 5)

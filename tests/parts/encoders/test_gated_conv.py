@@ -15,7 +15,7 @@ def count(module):
 
 
 @pytest.mark.parametrize(("shape", "last"), [((1, 28, 28), (7, 7)), ((1, 28, 20), (7, 5))])
-def test_the_defaults_are_the_published_encoder(shape, last):
+def test_defaults_are_the_published_encoder(shape, last):
     torch.manual_seed(0)
     encoder = GatedConv(shape).double()
     weights = list(encoder.parameters())  # weight and bias of h, then of g, layer by layer
@@ -35,7 +35,7 @@ def _pair(kernel):
     return kernel if isinstance(kernel, tuple) else (kernel, kernel)
 
 
-def test_the_parameters_are_those_of_the_publication():
+def test_parameters_are_as_published():
     sizes = [(1, 32, 25), (32, 32, 25), (32, 64, 25), (64, 64, 25), (64, 64, 25), (64, 256, 49)]
     expected = sum(2 * (n_in * n_out * k + n_out) for n_in, n_out, k in sizes)
     assert count(GatedConv((1, 28, 28))) == expected == 2_171_456

@@ -18,7 +18,7 @@ SMALL = {"channels": (3, 4), "hidden": 5}
 
 @pytest.mark.parametrize("shape", SIZES, ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_defaults_encode_images_of_any_size(network, shape):
+def test_defaults_encode_images_of_any_size(network, shape):
     encoder = network(shape)
     assert encoder.features == 256
     assert encoder(torch.rand(2, *shape)).shape == (2, 256)
@@ -38,7 +38,7 @@ def test_more_halvings_than_pixels_are_no_matter(network, shape, channels, kerne
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_an_image_without_channels_has_one(network):
+def test_image_without_channels_has_one(network):
     torch.manual_seed(0)
     encoder = network((6, 5), **SMALL)
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def test_what_is_no_image_is_refused(network, shape, one_sentence):
 
 
 @pytest.mark.parametrize("name", ["conv", "gated-conv", "resnet"])
-def test_a_table_is_refused_from_the_shell_before_anything_is_written(name, cli, tmp_path):
+def test_shell_refuses_a_table(name, cli, tmp_path):
     path = tmp_path / "table.npy"
     np.save(path, np.random.RandomState(0).rand(30, 5))
     done = cli(

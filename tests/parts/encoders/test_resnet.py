@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from vaeflow.parts.encoders.resnet import ResNet
 
 
-def test_the_network_is_a_stem_stages_of_blocks_and_a_matrix():
+def test_layers_are_as_described():
     torch.manual_seed(0)
     encoder = ResNet((2, 7, 4), channels=(3, 5), blocks=2, hidden=6).double()
     with torch.no_grad():
@@ -30,7 +30,7 @@ def test_the_network_is_a_stem_stages_of_blocks_and_a_matrix():
     torch.testing.assert_close(encoder(x), expected)
 
 
-def test_an_images_features_are_the_same_in_training():
+def test_images_features_are_the_same_in_training():
     torch.manual_seed(0)
     encoder = ResNet((1, 8, 8))
     x = torch.rand(3, 1, 8, 8)

@@ -17,13 +17,13 @@ def logits(*batch, scale=3.0):
 
 
 @pytest.mark.parametrize("grey", [False, True])
-def test_the_probabilities_of_all_images_sum_to_one(grey):
+def test_probabilities_of_all_images_sum_to_one(grey):
     p = Bernoulli(SHAPE, grey=grey)(logits(5, 1))  # against all 16 images
     total = p.log_prob(ALL_IMAGES).exp().sum(-1)
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)
 
 
-def test_log_prob_is_the_sum_of_x_times_logit_minus_softplus():
+def test_log_prob_is_the_formula():
     output = logits(5, 16)
     p = Bernoulli(SHAPE)(output)
     assert (p.batch_shape, p.event_shape) == ((5, 16), SHAPE)
@@ -31,7 +31,7 @@ def test_log_prob_is_the_sum_of_x_times_logit_minus_softplus():
     torch.testing.assert_close(p.log_prob(ALL_IMAGES), expected, rtol=0, atol=1e-12)
 
 
-def test_the_grey_score_is_the_mean_over_binarizations():
+def test_grey_score_is_the_mean_over_binarizations():
     output = logits()
     grey = torch.tensor([[[0.1, 0.5], [0.9, 1.0]]], dtype=torch.float64)
     chance = (grey * ALL_IMAGES + (1 - grey) * (1 - ALL_IMAGES)).prod(-1).prod(-1).prod(-1)
@@ -41,7 +41,7 @@ def test_the_grey_score_is_the_mean_over_binarizations():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_extreme_logits_have_finite_scores_and_gradients(dtype):
+def test_extreme_logits_are_finite(dtype):
     output = torch.tensor([100.0, -100.0, 100.0, -100.0], dtype=dtype).view(SHAPE)
     output.requires_grad_()
     x = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype).view(SHAPE)
@@ -52,7 +52,7 @@ def test_extreme_logits_have_finite_scores_and_gradients(dtype):
     torch.testing.assert_close(grad, expected, rtol=0, atol=1e-6)
 
 
-def test_no_image_scores_above_the_peak_and_the_surest_reaches_it():
+def test_log_peak_is_the_largest_score():
     likelihood = Bernoulli(SHAPE)
     assert likelihood(logits(5, 1)).log_prob(ALL_IMAGES).max() < likelihood.log_peak
     sure = likelihood(100 * (2 * ALL_IMAGES - 1)).log_prob(ALL_IMAGES)
@@ -68,6 +68,6 @@ def test_grey_values_must_be_asked_for():
     assert not Bernoulli(SHAPE, grey=True).support.check(beyond).any()
 
 
-def test_the_decoder_must_emit_one_logit_per_value():
+def test_decoder_must_emit_one_logit_per_value():
     assert Bernoulli(SHAPE).output_shape == SHAPE
     assert Bernoulli(SHAPE).data_shape == SHAPE

@@ -18,14 +18,14 @@ def randn(*shape, seed=0):
     return torch.randn(shape, dtype=torch.float64, generator=generator)
 
 
-def test_the_probabilities_of_all_images_sum_to_one():
+def test_probabilities_of_all_images_sum_to_one():
     images = torch.tensor(list(product([0, 0.5, 1], repeat=4)), dtype=torch.float64)
     p = Categorical(SHAPE, levels=3)(3 * randn(5, 1, 3, *SHAPE))  # against all 81 images
     total = p.log_prob(images.view(-1, *SHAPE)).exp().sum(-1)
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)
 
 
-def test_the_score_is_the_logit_of_the_level_over_all():
+def test_score_is_the_log_softmax_of_the_level():
     likelihood = Categorical(SHAPE)
     assert likelihood.output_shape == (256, *SHAPE)
     output = 3 * randn(5, 4, 256, *SHAPE)
@@ -37,19 +37,19 @@ def test_the_score_is_the_logit_of_the_level_over_all():
     torch.testing.assert_close(p.log_prob((k / 255).float()), wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_equal_logits_take_the_bits_of_the_levels():
+def test_equal_logits_cost_log_of_the_levels():
     nats = -Categorical((1, 8, 8))(torch.zeros(1, 1, 256, 1, 8, 8)).log_prob(torch.ones(1, 8, 8))
     assert nats.item() / (64 * math.log(2)) == pytest.approx(8)
 
 
-def test_the_mean_is_in_the_datas_units():
+def test_mean_is_in_the_datas_units():
     output = randn(2, 1, 17, *SHAPE)
     values = torch.arange(17).double().view(17, 1, 1, 1) / 16
     wanted = (output.softmax(2) * values).sum(2)
     torch.testing.assert_close(Categorical(SHAPE, levels=17)(output).mean, wanted)
 
 
-def test_draws_are_levels_as_often_as_their_probabilities():
+def test_draws_have_the_probabilities_of_the_levels():
     likelihood = Categorical((1,), levels=5)
     output = torch.tensor([0.0, 1, -1, 0.5, 2]).view(1, 1, 5, 1)
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def test_gradients_match_finite_differences():
     assert torch.autograd.gradcheck(lambda output: p(output).log_prob(x), output)
 
 
-def test_extreme_logits_have_finite_scores_and_gradients():
+def test_extreme_logits_are_finite():
     output = (1e5 * randn(1, 1, 256, *SHAPE)).float().requires_grad_()
     x = torch.tensor([0.0, 1 / 255, 0.6, 1.0]).view(SHAPE)
     score = Categorical(SHAPE)(output).log_prob(x)

@@ -64,7 +64,7 @@ def test_many_counts_sum_to_one():
             assert p.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-9)
 
 
-def test_the_variance_is_the_poissons_and_the_dispersions():
+def test_variance_is_mu_plus_mu_squared_over_r():
     torch.manual_seed(0)
     output = torch.tensor([0.5, 3.0, 20.0])
     x = NegativeBinomial((3,), dispersion="fixed", r=2.0)(output).sample((100_000,))
@@ -76,7 +76,7 @@ def test_the_variance_is_the_poissons_and_the_dispersions():
     torch.testing.assert_close(x.var(0), mu, rtol=0.04, atol=0)
 
 
-def test_a_large_r_is_the_poisson_in_float32_too():
+def test_large_r_is_the_poisson_in_float32_too():
     output, x = (3 * randn(4, *SHAPE)).float(), counts(4, *SHAPE).float()
     one = NegativeBinomial(SHAPE, dispersion="fixed", r=1e7)(output).log_prob(x)
     torch.testing.assert_close(one, Poisson(SHAPE)(output).log_prob(x), rtol=1e-5, atol=1e-4)
@@ -84,7 +84,7 @@ def test_a_large_r_is_the_poisson_in_float32_too():
 
 @pytest.mark.parametrize("dtype", PRECISION)
 @pytest.mark.parametrize("r", [1e-3, 1.0, 3.5, 10.0, 29.9, 30.0, 31.0, 1e4, 1e6])
-def test_the_rising_factorial_has_its_digits_for_every_r(r, dtype):
+def test_log_rising_against_mpmath(r, dtype):
     r = torch.tensor(r, dtype=dtype, requires_grad=True)
     exact = mpmath.mpf(r.item())
     for x in (0, 1, 3, 20, 300, 10_000):
@@ -109,7 +109,7 @@ def test_gradients_match_finite_differences(options):
         assert torch.autograd.gradcheck(score, output)
 
 
-def test_the_shared_dispersion_learns():
+def test_shared_dispersion_learns():
     likelihood = NegativeBinomial(SHAPE).double()
     output = torch.full((500, *SHAPE), math.log(math.expm1(4.0)), dtype=torch.float64)
     likelihood(output).log_prob(counts(500, *SHAPE)).mean().backward()
@@ -117,7 +117,7 @@ def test_the_shared_dispersion_learns():
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_extreme_outputs_have_finite_scores_and_gradients(part):
+def test_extreme_outputs_are_finite(part):
     for options in ({}, {"dispersion": "pixel"}) if part is NegativeBinomial else ({},):
         likelihood = part(SHAPE, **options)
         output = (1e4 * randn(3, 2, *likelihood.output_shape)).float().requires_grad_()

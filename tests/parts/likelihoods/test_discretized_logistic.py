@@ -34,7 +34,7 @@ def all_levels(levels, dtype=torch.float64):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("levels", [2, 17, 256])
-def test_the_masses_of_the_levels_sum_to_one(levels, dtype):
+def test_masses_of_the_levels_sum_to_one(levels, dtype):
     for location, s in product(LOCATIONS, SCALES):
         total = law(location, s, levels, dtype).log_prob(all_levels(levels, dtype)).double().exp()
         # What is left in float32 is the rounding of (x − μ)/s.
@@ -42,7 +42,7 @@ def test_the_masses_of_the_levels_sum_to_one(levels, dtype):
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
-def test_a_mass_is_the_difference_of_two_sigmoids(levels):
+def test_mass_is_the_difference_of_two_sigmoids(levels):
     def sigmoid(x):
         return 1 / (1 + mpmath.exp(-x))
 
@@ -62,13 +62,13 @@ def test_a_mass_is_the_difference_of_two_sigmoids(levels):
     assert seen >= 40
 
 
-def test_the_mean_is_the_sum_over_the_levels():
+def test_mean_is_the_sum_over_the_levels():
     for location, s in product(LOCATIONS, SCALES):
         p, x = law(location, s, 17), all_levels(17)
         assert p.mean.item() == pytest.approx((p.log_prob(x).exp() * x).sum().item(), abs=1e-12)
 
 
-def test_draws_are_levels_as_often_as_their_masses():
+def test_draws_have_the_masses_of_the_levels():
     torch.manual_seed(0)
     for location, s in ((0.3, 0.1), (-0.2, 0.5), (1.0, 1e-3)):
         p = law(location, s, 9, torch.float32)
@@ -79,7 +79,7 @@ def test_draws_are_levels_as_often_as_their_masses():
         torch.testing.assert_close(counts, masses, rtol=0, atol=0.018)
 
 
-def test_a_far_value_has_a_gradient_towards_it():
+def test_far_value_has_a_gradient_towards_it():
     """A difference taken before its logarithm would be 0 here, or clamped: no gradient."""
     location = torch.tensor([40.0, -40.0, 40.0, -40.0], requires_grad=True)
     p = LevelLogistic(location, torch.full((4,), 0.01), Levels(256))
@@ -89,7 +89,7 @@ def test_a_far_value_has_a_gradient_towards_it():
 
 
 @pytest.mark.parametrize("scale", ["fixed", "shared", "pixel"])
-def test_the_scale_and_the_link(scale):
+def test_scale_and_the_link(scale):
     likelihood = DiscretizedLogistic(SHAPE, levels=17, scale=scale, s=0.2, link="sigmoid").double()
     output = torch.zeros(5, 4, *likelihood.output_shape, dtype=torch.float64)
     p = likelihood(output)
@@ -112,7 +112,7 @@ def mixture(output, likelihood):
 
 
 @pytest.mark.parametrize("components", [1, 4])
-def test_a_mixture_is_its_formula(components):
+def test_mixture_is_its_formula(components):
     likelihood = DiscretizedLogisticMixture(SHAPE, levels=17, components=components)
     assert likelihood.output_shape == (3 * components, *SHAPE)
     output = 0.3 * randn(5, 4, 3 * components, *SHAPE)
@@ -127,7 +127,7 @@ def test_a_mixture_is_its_formula(components):
     torch.testing.assert_close(p.mean, (masses * values).sum(0))
 
 
-def test_the_masses_of_a_mixture_sum_to_one_over_256_levels():
+def test_masses_of_a_mixture_sum_to_one():
     likelihood = DiscretizedLogisticMixture((1,))
     p = likelihood(3 * randn(3, 1, 15, 1))
     total = p.log_prob(all_levels(256).view(256, 1)).exp().sum(-1)
@@ -143,7 +143,7 @@ def test_gradients_match_finite_differences(part):
 
 
 @pytest.mark.parametrize("part", [DiscretizedLogistic, DiscretizedLogisticMixture])
-def test_extreme_outputs_have_finite_scores_and_gradients(part):
+def test_extreme_outputs_are_finite(part):
     likelihood = part(SHAPE)
     output = (1e5 * randn(3, 2, *likelihood.output_shape)).float().requires_grad_()
     x = torch.tensor([0.0, 1 / 255, 0.6, 1.0]).view(SHAPE)

@@ -28,7 +28,7 @@ def randn(*shape, seed=0):
 
 @pytest.mark.parametrize("link", ["identity", "sigmoid"])
 @pytest.mark.parametrize("sigma", SIGMAS)
-def test_a_fixed_scale_is_the_closed_form(sigma, link):
+def test_fixed_scale_is_the_closed_form(sigma, link):
     output, x = 2 * randn(5, 4, *SHAPE), randn(4, *SHAPE, seed=1)
     likelihood = Gaussian(SHAPE, sigma=sigma, link=link)
     p = likelihood(output)
@@ -39,7 +39,7 @@ def test_a_fixed_scale_is_the_closed_form(sigma, link):
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": "shared"}, {"scale": "pixel"}], ids=str)
-def test_the_density_integrates_to_one(options):
+def test_density_integrates_to_one(options):
     likelihood = Gaussian((1, 1, 1), sigma=0.7, **options).double()
     output = randn(*likelihood.output_shape)
     p = likelihood(output)
@@ -53,7 +53,7 @@ def test_the_density_integrates_to_one(options):
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
-def test_the_peak_is_the_score_at_the_mean_and_no_score_is_above(sigma):
+def test_log_peak_is_the_score_at_the_mean(sigma):
     likelihood = Gaussian(SHAPE, sigma=sigma)
     x = randn(*SHAPE)
     peak = likelihood(x).log_prob(x).item()
@@ -61,7 +61,7 @@ def test_the_peak_is_the_score_at_the_mean_and_no_score_is_above(sigma):
     assert (likelihood(x + sigma * randn(100, *SHAPE)).log_prob(x) < likelihood.log_peak).all()
 
 
-def test_the_peak_less_the_score_is_the_scaled_squared_error():
+def test_log_peak_minus_score_is_the_squared_error():
     likelihood = Gaussian(SHAPE, sigma=0.5)
     x, output = randn(*SHAPE), randn(*SHAPE, seed=1)
     loss = likelihood.log_peak - likelihood(output).log_prob(x)
@@ -69,13 +69,13 @@ def test_the_peak_less_the_score_is_the_scaled_squared_error():
 
 
 @pytest.mark.parametrize("scale", ["shared", "pixel"])
-def test_a_learned_scale_has_no_known_peak(scale):
+def test_learned_scale_has_no_known_peak(scale):
     assert Gaussian(SHAPE, scale=scale, sigma=0.1).log_peak == 0
 
 
 @pytest.mark.parametrize("scale", ["shared", "pixel"])
 @pytest.mark.parametrize("sigma", SIGMAS)
-def test_a_learned_scale_starts_at_sigma(scale, sigma):
+def test_learned_scale_starts_at_sigma(scale, sigma):
     likelihood = Gaussian(SHAPE, scale=scale, sigma=sigma)
     p = likelihood(torch.zeros(4, *likelihood.output_shape))
     expected = torch.full((4, *SHAPE), sigma)
@@ -83,26 +83,26 @@ def test_a_learned_scale_starts_at_sigma(scale, sigma):
 
 
 @pytest.mark.parametrize("scale", ["shared", "pixel"])
-def test_a_start_below_the_floor_starts_at_the_floor(scale):
+def test_start_below_the_floor_is_the_floor(scale):
     likelihood = Gaussian(SHAPE, scale=scale, sigma=0.01, floor=0.1)
     p = likelihood(torch.zeros(4, *likelihood.output_shape))
     assert p.base_dist.scale.min().item() == pytest.approx(0.1, rel=1e-4)
 
 
-def test_no_learning_brings_a_shared_scale_below_the_floor():
+def test_shared_scale_stays_above_the_floor():
     likelihood = Gaussian(SHAPE, scale="shared", floor=0.03)
     with torch.no_grad():
         likelihood.raw.fill_(-1000.0)
     assert likelihood(torch.zeros(SHAPE)).base_dist.scale.min().item() == pytest.approx(0.03)
 
 
-def test_no_decoder_brings_a_pixels_scale_below_the_floor():
+def test_pixel_scale_stays_above_the_floor():
     likelihood = Gaussian(SHAPE, scale="pixel", floor=0.03)
     output = torch.full((2, *SHAPE), -1000.0)
     assert likelihood(output).base_dist.scale.min().item() == pytest.approx(0.03)
 
 
-def test_a_shared_scale_learns_the_spread_of_the_data():
+def test_shared_scale_learns_the_spread_of_the_data():
     likelihood = Gaussian(SHAPE, scale="shared", sigma=1.0).double()
     x = 0.2 * randn(500, *SHAPE)
     raw = likelihood.raw
@@ -115,7 +115,7 @@ def test_a_shared_scale_learns_the_spread_of_the_data():
 
 
 @pytest.mark.parametrize("link", ["identity", "sigmoid"])
-def test_a_pixel_scale_comes_from_the_second_channel_of_the_output(link):
+def test_pixel_scale_is_the_second_channel(link):
     likelihood = Gaussian(SHAPE, scale="pixel", sigma=0.5, floor=0.1, link=link)
     assert likelihood.output_shape == (2, *SHAPE)
     output, x = randn(5, 4, 2, *SHAPE), randn(4, *SHAPE, seed=1)
@@ -129,7 +129,7 @@ def test_a_pixel_scale_comes_from_the_second_channel_of_the_output(link):
 
 
 @pytest.mark.parametrize("scale", ["fixed", "shared"])
-def test_one_scale_for_all_leaves_the_output_in_the_datas_shape(scale):
+def test_one_scale_needs_no_second_channel(scale):
     assert Gaussian(SHAPE, scale=scale).output_shape == SHAPE
 
 
@@ -151,7 +151,7 @@ def test_scoring_a_batch_changes_no_state():
     assert likelihood.state_dict() == before
 
 
-def test_a_training_batch_is_scored_by_the_root_of_its_mean_squared_error():
+def test_optimal_scale_is_the_root_mean_squared_error():
     likelihood = Gaussian(SHAPE, scale="optimal").double()
     output, x = randn(5, 4, *SHAPE), 3 * randn(4, *SHAPE, seed=1)
     sigma = (x - output).square().mean().sqrt()
@@ -162,14 +162,14 @@ def test_a_training_batch_is_scored_by_the_root_of_its_mean_squared_error():
         assert closed_form(x, output, other).sum() < seen.sum()
 
 
-def test_the_gradient_of_an_optimal_scale_is_that_of_a_fixed_one():
+def test_gradient_of_the_optimal_scale():
     output, x = randn(4, *SHAPE).requires_grad_(), randn(4, *SHAPE, seed=1)
     Gaussian(SHAPE, scale="optimal").double()(output).log_prob(x).sum().backward()
     sigma2 = (x - output).square().mean().detach()
     torch.testing.assert_close(output.grad, (x - output).detach() / sigma2, **TOLERANCE)
 
 
-def test_an_evaluation_uses_the_mean_of_the_training_batches_and_changes_nothing():
+def test_evaluation_takes_the_mean_of_training_batches():
     likelihood = Gaussian(SHAPE, scale="optimal").double()
     errors = []
     for seed in range(7):
@@ -188,7 +188,7 @@ def test_an_evaluation_uses_the_mean_of_the_training_batches_and_changes_nothing
     torch.testing.assert_close(again.eval()(output).log_prob(x), expected)
 
 
-def test_after_many_batches_the_scale_follows_the_last_hundred():
+def test_running_scale_follows_the_last_hundred_batches():
     likelihood = Gaussian((1,), scale="optimal")
     for size in (10.0, 1.0):
         for _ in range(700):
@@ -197,7 +197,7 @@ def test_after_many_batches_the_scale_follows_the_last_hundred():
     assert likelihood.variance.item() == pytest.approx(1 + 99 * 0.99**700, rel=1e-3)
 
 
-def test_no_perfect_reconstruction_brings_the_optimal_scale_below_the_floor():
+def test_optimal_scale_stays_above_the_floor():
     likelihood = Gaussian(SHAPE, scale="optimal", floor=0.1)
     x = torch.zeros(4, *SHAPE)
     assert torch.isfinite(train(likelihood, x, x)).all()

@@ -34,7 +34,7 @@ def randn(*shape, seed=0):
 @both
 @pytest.mark.parametrize("link", ["identity", "sigmoid"])
 @pytest.mark.parametrize("size", [0.05, 1.0, 150.0])
-def test_a_fixed_scale_is_scipys(part, size, link):
+def test_fixed_scale_is_scipys(part, size, link):
     output, x = 2 * randn(5, 4, *SHAPE), 3 * randn(4, *SHAPE, seed=1)
     p = made(part, size, link=link)(output)
     assert (p.batch_shape, p.event_shape) == ((5, 4), SHAPE)
@@ -45,7 +45,7 @@ def test_a_fixed_scale_is_scipys(part, size, link):
 
 
 @both
-def test_a_scale_of_each_value_comes_from_the_second_channel(part):
+def test_pixel_scale_is_the_second_channel(part):
     likelihood = made(part, 0.5, scale="pixel", floor=0.1)
     assert likelihood.output_shape == (2, *SHAPE)
     output, x = randn(5, 4, 2, *SHAPE), randn(4, *SHAPE, seed=1)
@@ -56,7 +56,7 @@ def test_a_scale_of_each_value_comes_from_the_second_channel(part):
 
 
 @both
-def test_a_shared_scale_learns_the_spread_of_the_data(part):
+def test_shared_scale_learns_the_spread_of_the_data(part):
     likelihood = made(part, 1.0, scale="shared").double()
     x = torch.as_tensor(
         stats.laplace(0, 0.3).rvs((3000, *SHAPE), random_state=1)
@@ -81,7 +81,7 @@ def test_a_shared_scale_learns_the_spread_of_the_data(part):
 
 @both
 @pytest.mark.parametrize("size", [0.05, 1.0, 150.0])
-def test_the_peak_is_the_score_at_the_location(part, size):
+def test_peak_is_the_score_at_the_location(part, size):
     likelihood, x = made(part, size), randn(*SHAPE)
     assert likelihood.log_peak == pytest.approx(likelihood(x).log_prob(x).item(), rel=1e-12)
     assert (likelihood(x + size * randn(100, *SHAPE)).log_prob(x) < likelihood.log_peak).all()
@@ -89,7 +89,7 @@ def test_the_peak_is_the_score_at_the_location(part, size):
 
 @both
 @pytest.mark.parametrize("scale", ["shared", "pixel"])
-def test_a_learned_scale_has_no_known_peak(part, scale):
+def test_learned_scale_has_no_known_peak(part, scale):
     assert part(SHAPE, scale=scale).log_peak == 0
 
 
@@ -101,7 +101,7 @@ def test_gradients_match_finite_differences(part):
 
 
 @both
-def test_values_far_out_have_finite_scores_and_gradients_in_float32(part):
+def test_far_values_are_finite_in_float32(part):
     output = torch.tensor([0.0, 1e4, -1e4, 0.0, 0.0, 3e4]).view(SHAPE).requires_grad_()
     x = torch.tensor([1e4, -1e4, 1e4, 0.0, -3e8, 3e4]).view(SHAPE)
     score = made(part, 0.01)(output).log_prob(x)
@@ -110,7 +110,7 @@ def test_values_far_out_have_finite_scores_and_gradients_in_float32(part):
     assert torch.isfinite(gradient).all()
 
 
-def test_an_outlier_costs_less_than_a_gaussians():
+def test_outlier_costs_less_than_a_gaussians():
     x = torch.full(SHAPE, 50.0, dtype=torch.float64)
     zero = torch.zeros_like(x)
     gaussian, laplace, student = -6 * 50**2 / 2, -6 * 50, -6 * 3 * math.log(1 + 50**2 / 5)
@@ -130,6 +130,6 @@ def test_any_degrees_of_freedom_with_a_mean(df):
     assert likelihood.log_peak == pytest.approx(likelihood(x).log_prob(x)[0].item(), rel=1e-9)
 
 
-def test_degrees_of_freedom_without_a_mean_are_refused():
+def test_degrees_of_freedom_below_one_are_refused():
     with pytest.raises(ConfigError, match=r"--likelihood.df: got 1, expected number > 1"):
         validate(StudentT, {"df": 1}, "likelihood")

@@ -38,7 +38,7 @@ SHAPE = (1, 4, 4)
         (NegativeBinomial, {}, 8),
     ],
 )
-def test_an_epoch_raises_the_bound(part, options, top):
+def test_epoch_raises_the_bound(part, options, top):
     torch.manual_seed(0)
     likelihood = part(SHAPE, **options)
     model = VAE(
@@ -59,7 +59,7 @@ def test_an_epoch_raises_the_bound(part, options, top):
     assert math.isfinite(first["train/loss"])
 
 
-def test_the_digits_levels_from_the_shell(cli, tmp_path):
+def test_digits_levels_from_the_shell(cli, tmp_path):
     done = cli(
         "train", "--dataset", "digits", "--likelihood", "categorical", "--likelihood.levels", 17,
         "--encoder.hidden", 16, "--decoder.hidden", 16, "--latent", 2, "--epochs", 1,

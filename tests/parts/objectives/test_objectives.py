@@ -55,7 +55,7 @@ def beta(value):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 4.0])
-def test_beta_weighs_the_sampled_kl_term_and_nothing_else(weight):
+def test_beta_weighs_the_sampled_kl(weight):
     terms = made_up_terms(samples=5)
     log_qz = terms.log_base - terms.log_det
     expected = (terms.log_px - weight * (log_qz - terms.log_pz)).mean(0)
@@ -63,7 +63,7 @@ def test_beta_weighs_the_sampled_kl_term_and_nothing_else(weight):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 4.0])
-def test_beta_weighs_the_analytic_kl_term_and_nothing_else(weight):
+def test_beta_weighs_the_analytic_kl(weight):
     terms = gaussian_terms(samples=5)
     mean, log_variance = terms.posterior.mean, terms.posterior.variance.log()
     kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1)
@@ -79,7 +79,7 @@ def test_at_beta_one_it_is_the_mean_log_weight():
 
 
 @pytest.mark.parametrize("kl", ["sampled", "analytic"])
-def test_k_samples_average_k_estimates_of_one_sample(kl):
+def test_k_samples_are_averaged(kl):
     terms = gaussian_terms(samples=5)
     objective = ELBO(kl=kl)
     single = []
@@ -92,7 +92,7 @@ def test_k_samples_average_k_estimates_of_one_sample(kl):
     torch.testing.assert_close(together, torch.stack(single).mean(0), **TOLERANCE)
 
 
-def test_analytic_and_sampled_kl_agree_within_four_standard_errors():
+def test_analytic_kl_equals_sampled_kl():
     samples = 100_000
     terms = gaussian_terms(samples)
     # Without log p(x|z), the objective at β = 1 is −KL.
@@ -104,13 +104,13 @@ def test_analytic_and_sampled_kl_agree_within_four_standard_errors():
     assert error.max() < 0.02
 
 
-def test_the_analytic_kl_of_a_flow_is_unknown():
+def test_analytic_kl_of_a_flow_is_unknown():
     with pytest.raises(ConfigError, match=r"use --objective\.kl sampled"):
         ELBO(kl="analytic")(gaussian_terms(5, flow=True), beta(1.0))
 
 
 @pytest.mark.parametrize("final", [0.5, 1.0, 4.0])
-def test_the_weight_rises_linearly_from_zero_and_stays(final):
+def test_weight_rises_linearly_and_stays(final):
     objective = ELBO(beta=final, warmup=8.0)
     weights = [objective.weight(epoch) for epoch in (0, 0.01, 2, 4, 7.99, 8, 8.01, 100)]
     shares = [0, 0.00125, 0.25, 0.5, 0.99875, 1, 1, 1]
@@ -118,17 +118,17 @@ def test_the_weight_rises_linearly_from_zero_and_stays(final):
 
 
 @pytest.mark.parametrize("final", [0.0, 1.0, 4.0])
-def test_without_warmup_the_weight_is_final_from_the_first_step(final):
+def test_weight_without_warmup_is_final(final):
     objective = ELBO(beta=final)
     assert [objective.weight(epoch) for epoch in (0.0, 0.5, 10.0)] == [final] * 3
 
 
-def test_an_objective_tells_its_samples_and_its_warmup():
+def test_objective_has_samples_and_warmup():
     objective = ELBO(samples=7, warmup=3.0)
     assert (objective.samples, objective.warmup) == (7, 3.0)
 
 
-def test_an_objective_of_ones_own_has_weight_one():
+def test_objective_of_ones_own_has_weight_one():
     class Mine(Objective):
         def __call__(self, terms, beta):
             return terms.log_px.mean(0)
@@ -137,7 +137,7 @@ def test_an_objective_of_ones_own_has_weight_one():
     assert (Mine().samples, Mine().warmup) == (1, 0.0)
 
 
-def test_gradients_reach_the_kl_term_through_the_draw():
+def test_sampled_kl_has_gradients_through_the_draw():
     mean = torch.tensor([[1.0, -2.0]], dtype=torch.float64, requires_grad=True)
     q = DiagonalNormal(mean, torch.zeros_like(mean))
     prior = DiagonalNormal(torch.zeros(2).double(), torch.zeros(2).double())
@@ -154,7 +154,7 @@ def test_gradients_reach_the_kl_term_through_the_draw():
     torch.testing.assert_close(grad, -0.5 * sample.z.detach().mean(0), **TOLERANCE)
 
 
-def test_the_weight_rises_anew_in_every_cycle_and_stays_after_the_last():
+def test_weight_rises_in_every_cycle():
     objective = ELBO(beta=2.0, warmup=4.0, cycles=3)
     weights = [objective.weight(t) for t in (0, 2, 4, 8, 8.02, 10, 13, 16, 19, 20, 24.5, 1e6)]
     assert weights == pytest.approx([0, 1, 2, 2, 0.01, 1, 2, 2, 1.5, 2, 2, 2])
@@ -176,7 +176,7 @@ def kl_of(terms):
 
 
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
-def test_free_bits_charge_each_dimension_its_mean_kl_or_lambda(kl):
+def test_free_bits_of_each_dimension(kl):
     terms = gaussian_terms(samples=2000, images=6)
     per_dimension = kl_of(terms).mean(0)
     bits = per_dimension.median().item() + 1e-3
@@ -189,7 +189,7 @@ def test_free_bits_charge_each_dimension_its_mean_kl_or_lambda(kl):
 
 
 @pytest.mark.parametrize(("bits", "charged"), [(0.01, "the KL"), (50.0, "λ")])
-def test_free_bits_in_total_charge_the_mean_kl_or_lambda(bits, charged):
+def test_free_bits_in_total(bits, charged):
     terms = gaussian_terms(samples=3, flow=True)
     kl = terms.sampled_kl().mean()
     value = ELBO(free_bits=bits)(terms, beta(2.0)).mean()
@@ -197,7 +197,7 @@ def test_free_bits_in_total_charge_the_mean_kl_or_lambda(bits, charged):
     assert value.item() == pytest.approx(expected.item(), abs=1e-12)
 
 
-def test_a_dimension_within_its_free_bits_has_no_gradient_from_the_kl():
+def test_free_bits_have_no_gradient():
     mean = torch.tensor([[3.0, 0.1], [2.0, -0.2]], dtype=torch.float64, requires_grad=True)
     q = DiagonalNormal(mean, torch.zeros_like(mean))
     prior = DiagonalNormal(torch.zeros(2).double(), torch.zeros(2).double())
@@ -210,7 +210,7 @@ def test_a_dimension_within_its_free_bits_has_no_gradient_from_the_kl():
     torch.testing.assert_close(grad, expected, **TOLERANCE)
 
 
-def test_the_dimensions_of_a_flow_have_no_bits_of_their_own():
+def test_free_bits_of_a_flows_dimensions_are_refused():
     with pytest.raises(ConfigError, match=r"use --objective\.free total"):
         ELBO(free_bits=0.1, free="dimension")(gaussian_terms(5, flow=True), beta(1.0))
 
@@ -220,14 +220,14 @@ def test_the_dimensions_of_a_flow_have_no_bits_of_their_own():
 
 @pytest.mark.parametrize("objective", [IWAE, DReG])
 @pytest.mark.parametrize("weight", [0.3, 1.0])
-def test_the_importance_weighted_bound_is_the_logarithm_of_the_mean_weight(objective, weight):
+def test_importance_weighted_bound_is_the_log_mean_weight(objective, weight):
     terms = gaussian_terms(samples=5)
     log_w = terms.log_px - weight * (terms.log_qz - terms.log_pz)
     expected = log_w.exp().mean(0).log()
     torch.testing.assert_close(objective(samples=5)(terms, beta(weight)), expected, **TOLERANCE)
 
 
-def test_the_path_gradient_bound_has_the_value_of_the_elbo():
+def test_stl_has_the_value_of_the_elbo():
     terms = gaussian_terms(samples=5)
     torch.testing.assert_close(STL()(terms, beta(0.3)), ELBO()(terms, beta(0.3)), **TOLERANCE)
 
@@ -307,7 +307,7 @@ def slopes_of_the_bound(samples, flow):
 @pytest.mark.parametrize(
     "objective", [ELBO(), STL(), IWAE(samples=2), DReG(samples=2)], ids=lambda o: type(o).__name__
 )
-def test_the_mean_gradient_is_the_slope_of_the_expected_bound(objective, flow):
+def test_mean_gradient_is_the_slope_of_the_bound(objective, flow):
     wanted = slopes_of_the_bound(objective.samples, flow)
     many = [gradients(objective, flow, objective.samples, 20_000, seed) for seed in range(30)]
     many = torch.stack(many)
@@ -318,7 +318,7 @@ def test_the_mean_gradient_is_the_slope_of_the_expected_bound(objective, flow):
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize(("ours", "plain"), [(DReG(samples=5), IWAE(samples=5)), (STL(), ELBO())])
-def test_the_mean_gradient_is_that_of_the_plain_one_at_any_weight(ours, plain, weight):
+def test_mean_gradient_at_any_weight(ours, plain, weight):
     means, errors = [], []
     for objective in (ours, plain):
         many = [gradients(objective, True, objective.samples, 20_000, s, weight) for s in range(20)]
@@ -330,7 +330,7 @@ def test_the_mean_gradient_is_that_of_the_plain_one_at_any_weight(ours, plain, w
 
 
 @pytest.mark.parametrize("flow", [False, True])
-def test_the_doubly_reparametrized_gradient_of_q_varies_less(flow):
+def test_gradient_of_dreg_varies_less(flow):
     spread = {}
     for objective in (DReG(samples=64), IWAE(samples=64)):
         many = torch.stack([gradients(objective, flow, 64, 1, seed) for seed in range(300)])
@@ -407,7 +407,7 @@ def test_terms_without_a_path_are_refused(one_sentence):
     assert "cannot weigh the gradient through z" in str(caught.value)
 
 
-def test_the_path_gradient_of_an_exact_posterior_is_zero_draw_by_draw():
+def test_path_gradient_of_an_exact_posterior_is_zero():
     line = Line(flow=False)
     w, s2 = line.p[0].item(), (2 * line.p[1]).exp().item()
     variance = 1 / (1 + w**2 / s2)
@@ -422,7 +422,7 @@ def test_the_path_gradient_of_an_exact_posterior_is_zero_draw_by_draw():
         assert (worst < 1e-12) == zero
 
 
-def test_the_path_gradient_of_a_posterior_that_scores_its_own_draws_alone_is_refused():
+def test_path_gradient_needs_a_density_of_any_z():
     class Closed(Distribution):
         """It draws and scores at once, and says no more."""
 

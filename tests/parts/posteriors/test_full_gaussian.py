@@ -44,7 +44,7 @@ def oracle(posterior, h):
 
 
 @pytest.mark.parametrize("latent", [1, 2, 5, 9])
-def test_draws_and_densities_are_those_of_torchs_multivariate_normal(latent):
+def test_draws_and_densities_equal_torchs(latent):
     posterior, h = scattered(latent), noise(3, FEATURES)
     q = posterior(h)
     expected, factor = oracle(posterior, h)
@@ -73,7 +73,7 @@ def test_any_z_is_scored_and_the_entropy_is_torchs(latent):
 
 @pytest.mark.parametrize("latent", [1, 2, 5])
 @pytest.mark.parametrize("batch", [(), (3,)], ids=["one prior", "a prior for each image"])
-def test_the_kl_is_torchs_between_multivariate_normals(latent, batch):
+def test_kl_equals_torchs(latent, batch):
     posterior, h = scattered(latent), noise(3, FEATURES)
     p = DiagonalNormal(noise(*batch, latent, seed=5), noise(*batch, latent, seed=6))
     same = MultivariateNormal(p.loc, covariance_matrix=torch.diag_embed(p.variance))
@@ -82,14 +82,14 @@ def test_the_kl_is_torchs_between_multivariate_normals(latent, batch):
     torch.testing.assert_close(kl_divergence(posterior(h), p), expected, rtol=1e-9, atol=1e-8)
 
 
-def test_the_kl_to_itself_is_zero():
+def test_kl_to_itself_is_zero():
     loc, log_scale = noise(4, 3), noise(4, 3, seed=1)
     q = CholeskyNormal(loc, log_scale, torch.zeros(4, 3, 3, dtype=torch.float64))
     kl = kl_divergence(q, DiagonalNormal(loc, 2 * log_scale))
     torch.testing.assert_close(kl, torch.zeros(4, dtype=torch.float64), **TOLERANCE)
 
 
-def test_it_starts_as_the_diagonal_gaussian_of_its_head():
+def test_start_is_the_diagonal_gaussian():
     torch.manual_seed(0)
     posterior = FullGaussian(3, FEATURES).double()
     h, z = noise(2, FEATURES), noise(5, 2, 3)
@@ -97,7 +97,7 @@ def test_it_starts_as_the_diagonal_gaussian_of_its_head():
     torch.testing.assert_close(posterior(h).log_prob(z), expected.log_prob(z), **TOLERANCE)
 
 
-def test_z_log_q_and_kl_pass_gradcheck_in_every_parameter():
+def test_draws_and_kl_pass_gradcheck():
     posterior, p = scattered(3), DiagonalNormal(noise(3, seed=5), noise(3, seed=6))
     h, z = noise(2, FEATURES).requires_grad_(), noise(2, 2, 3, seed=7)
 
@@ -110,7 +110,7 @@ def test_z_log_q_and_kl_pass_gradcheck_in_every_parameter():
     assert gradcheck(outputs, (h, *posterior.parameters()))
 
 
-def test_a_scale_that_underflows_leaves_the_density_finite():
+def test_density_is_finite_where_the_scale_underflows():
     tiny = torch.full((1, 2), -200.0)  # e^-200 is 0 in float32
     q = CholeskyNormal(torch.zeros(1, 2), tiny, torch.zeros(1, 2, 2))
     sample = draw(q, (3,))
@@ -126,7 +126,7 @@ def test_expanding_repeats_the_law():
     torch.testing.assert_close(q.log_prob(sample.z), sample.log_prob, **TOLERANCE)
 
 
-def test_the_density_is_in_float32_under_autocast():
+def test_densities_are_float32_under_autocast():
     posterior = scattered(3).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         q = posterior(torch.ones(2, FEATURES))

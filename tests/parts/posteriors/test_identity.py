@@ -24,7 +24,7 @@ def head_and_posterior(latent=3, features=4, images=5):
     return mean, log_variance, posterior(h)
 
 
-def test_the_head_emits_mean_and_log_variance():
+def test_head_emits_mean_and_log_variance():
     mean, log_variance, q = head_and_posterior()
     assert (q.batch_shape, q.event_shape) == ((5,), (3,))
     z = torch.randn(7, 5, 3, dtype=torch.float64)
@@ -33,7 +33,7 @@ def test_the_head_emits_mean_and_log_variance():
     torch.testing.assert_close(q.log_prob(z), expected, **TOLERANCE)
 
 
-def test_a_draw_is_the_noise_scaled_and_shifted_with_no_log_det():
+def test_draw_is_scaled_and_shifted_noise():
     mean, log_variance, q = head_and_posterior()
     torch.manual_seed(1)
     sample = draw(q, (7,))
@@ -44,7 +44,7 @@ def test_a_draw_is_the_noise_scaled_and_shifted_with_no_log_det():
     assert torch.equal(sample.log_det, torch.zeros(7, 5, dtype=torch.float64))
 
 
-def test_the_kl_to_the_standard_normal_is_kingma_and_wellings():
+def test_kl_to_the_standard_normal():
     mean, log_variance, q = head_and_posterior()
     prior = Independent(Normal(torch.zeros(3).double(), torch.ones(3).double()), 1)
     # Kingma & Welling 2014, appendix B, with the sign of a divergence
@@ -69,7 +69,7 @@ def test_no_flow_is_the_flow_of_no_maps():
         ("truncated-normal", 0.2, 0.1),
     ],
 )
-def test_the_heads_weights_are_drawn_as_asked(init, bound, bias):
+def test_heads_weights_are_drawn_as_asked(init, bound, bias):
     torch.manual_seed(0)
     head = Identity(10, 400, init=init).head
     assert (head.bias == bias).all()
@@ -77,7 +77,7 @@ def test_the_heads_weights_are_drawn_as_asked(init, bound, bias):
     assert 0.95 * bound < largest <= bound
 
 
-def test_the_density_is_in_float32_under_autocast():
+def test_densities_are_float32_under_autocast():
     posterior = Identity(3, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         sample = draw(posterior(torch.ones(2, 4)), (5,))

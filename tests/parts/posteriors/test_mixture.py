@@ -33,7 +33,7 @@ def features(batch, seed=0):
 
 
 @pytest.mark.parametrize("amortize", ["full", "none"])
-def test_q_is_torchs_mixture_around_the_heads_gaussian(amortize):
+def test_density_equals_torchs_mixture(amortize):
     posterior, h = scattered(3, components=2, amortize=amortize), features(5)
     loc, log_variance = (h @ posterior.head.weight.T + posterior.head.bias).chunk(2, -1)
     flat = posterior.mixture.bias.expand(5, -1)
@@ -48,7 +48,7 @@ def test_q_is_torchs_mixture_around_the_heads_gaussian(amortize):
     torch.testing.assert_close(posterior(h).log_prob(z), oracle.log_prob(z), rtol=0, atol=1e-9)
 
 
-def test_it_starts_near_the_diagonal_gaussian_with_components_that_differ():
+def test_start_is_near_the_diagonal_gaussian():
     torch.manual_seed(0)
     posterior, h = Mixture(3, FEATURES).double(), features(5)
     q = posterior(h)
@@ -163,7 +163,7 @@ class Twin(Mixture):
 
 
 @pytest.mark.parametrize("law", Mixture.exemptions)
-def test_the_twin_keeps_the_law(law):
+def test_twin_keeps_the_law(law):
     (check,) = [c for c in checks("posterior") if c.name == law]
     try:
         check(Twin)
@@ -171,7 +171,7 @@ def test_the_twin_keeps_the_law(law):
         assert "CUDA" in str(reason)  # noqa: PT017
 
 
-def test_the_twins_derivatives_are_those_of_its_noise():
+def test_twins_derivatives_are_those_of_its_noise():
     torch.manual_seed(0)
     eps = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     parameters = [

@@ -44,7 +44,7 @@ def test_it_starts_as_the_standard_normal(latent, form, transform):
 @transforms
 @forms
 @pytest.mark.parametrize("latent", [1, 2, 4])
-def test_the_density_is_that_of_the_noise_and_the_autograd_jacobian(latent, form, transform):
+def test_density_is_noise_over_jacobian(latent, form, transform):
     prior = scattered(latent, form=form, transform=transform)
     p, z = prior(None), noise(latent, seed=3)
 
@@ -61,13 +61,13 @@ def test_the_density_is_that_of_the_noise_and_the_autograd_jacobian(latent, form
 
 @transforms
 @forms
-def test_draws_come_with_the_density_that_they_have(form, transform):
+def test_draws_have_their_density(form, transform):
     sample = draw(p := scattered(3, form=form, transform=transform)(None), (50,))
     torch.testing.assert_close(sample.log_prob, p.log_prob(sample.z), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("form", ["coupling", "autoregressive"])
-def test_a_density_takes_one_pass_of_each_network(form):
+def test_density_takes_one_pass_of_each_network(form):
     prior, passes = scattered(4, form=form, steps=3), []
     for layer in prior.flow.layers:
         layer.net.register_forward_hook(lambda *_: passes.append(1))
@@ -79,7 +79,7 @@ def test_a_density_takes_one_pass_of_each_network(form):
 
 @transforms
 @forms
-def test_the_density_passes_gradcheck_in_z_and_every_parameter(form, transform):
+def test_log_prob_passes_gradcheck(form, transform):
     prior = scattered(3, form=form, transform=transform, steps=2)
     inputs = (noise(4, 3).requires_grad_(), *prior.parameters())
     assert gradcheck(lambda z, *_: prior(None).log_prob(z), inputs, fast_mode=True)
@@ -87,7 +87,7 @@ def test_the_density_passes_gradcheck_in_z_and_every_parameter(form, transform):
 
 @transforms
 @forms
-def test_it_learns_a_gaussian_of_correlation_nine_tenths_from_its_draws(form, transform):
+def test_fit_of_a_correlated_gaussian(form, transform):
     target = MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.9], [0.9, 1.0]]))
     torch.manual_seed(0)
     prior = FlowPrior(2, SHAPE, form=form, transform=transform, width=64)

@@ -6,7 +6,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from vaeflow.parts.priors.mixture import Mixture
 
 
-def test_the_density_is_torchs_mixture_of_the_parameters():
+def test_density_equals_torchs_mixture():
     torch.manual_seed(0)
     prior = Mixture(3, (1, 4, 4), components=5).double()
     with torch.no_grad():
@@ -19,7 +19,7 @@ def test_the_density_is_torchs_mixture_of_the_parameters():
     torch.testing.assert_close(seen, oracle.log_prob(z), rtol=0, atol=1e-10)
 
 
-def test_it_starts_with_equal_weights_and_means_as_far_apart_as_asked():
+def test_start_has_equal_weights_and_spread_means():
     torch.manual_seed(0)
     prior = Mixture(50, (2,), components=40, spread=2.0)
     assert not prior.logits.any()

@@ -28,7 +28,7 @@ def infer(x):
     return DiagonalNormal(flat[:, :L], flat[:, L:].square().log())
 
 
-def test_it_is_the_mean_of_the_posteriors_at_its_inputs():
+def test_density_is_the_mean_of_the_posteriors():
     prior = Vamp(L, SHAPE, components=3, inputs="real").double()
     z = torch.randn(5, 4, L, dtype=torch.float64)
     total = 0.0
@@ -51,7 +51,7 @@ def test_its_inputs_are_in_the_range_of_the_data(inputs, low, high):
     assert (seen[0].min() < 0) == (inputs == "real")
 
 
-def test_its_draws_come_from_every_posterior_alike():
+def test_draws_come_from_every_posterior():
     prior = Vamp(L, SHAPE, components=4, inputs="real").double()
     with torch.no_grad():  # far apart, and narrow
         prior.raw[:, 0, 0] = 100 * torch.arange(4.0)[:, None]
@@ -76,7 +76,7 @@ def model(posterior, components=5):
 
 
 @pytest.mark.parametrize("make", [Identity, Planar])
-def test_with_the_data_as_its_inputs_it_is_the_mean_posterior(make):
+def test_prior_at_the_data_is_the_mean_posterior(make):
     """The aggregate posterior is the best prior: KL(mean of q ‖ p) = 0."""
     vae = model(make(L, 8)).double()
     x = torch.rand(5, *SHAPE, dtype=torch.float64)
@@ -89,7 +89,7 @@ def test_with_the_data_as_its_inputs_it_is_the_mean_posterior(make):
     torch.testing.assert_close(vae.latent_prior().log_prob(sample.z), wanted)
 
 
-def test_its_gradient_reaches_the_inputs_and_the_encoder():
+def test_gradient_reaches_inputs_and_encoder():
     vae = model(Planar(L, 8, steps=2))
     value = ELBO()(vae(torch.ones(3, *SHAPE)), torch.ones(())).mean()
     value.backward()
@@ -105,7 +105,7 @@ class Pyroclastic(Distribution):
 
 
 @pytest.mark.parametrize("kind", ["no inverse", "a cache"])
-def test_a_posterior_that_scores_its_own_draws_alone_is_refused(kind, one_sentence):
+def test_posterior_that_scores_only_its_draws_is_refused(kind, one_sentence):
     class Shift:
         def __call__(self, z):
             return z + 1, z.new_zeros(z.shape[:-1])
