@@ -45,7 +45,7 @@ GREY = torch.arange(48).view(4, 3, 4) / 48
         (GREY.sqrt(), 256, "[0, 0.989529]; use --likelihood continuous-bernoulli"),
         (torch.arange(400).view(4, 100) / 400, 256, "0.9975]; use --likelihood continuous"),
         (torch.full((2, 2), 1 / 3), 5, "0.333333]; use --likelihood continuous-bernoulli"),
-        (torch.arange(256.0).view(4, 64), 256, "--dataset.scale 255, or"),
+        (torch.arange(256.0).view(4, 64), 256, "(--dataset.scale 255), or"),
         (-GREY, 256, "use --likelihood gaussian"),
     ],
 )
