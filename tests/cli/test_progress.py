@@ -1,13 +1,8 @@
-"""What a training shows while it runs: a bar to an eye, a line per epoch to a log."""
+"""The progress of a training: a bar for a terminal, a line per epoch for a log."""
 
 from __future__ import annotations
 
-import signal
-import sys
-
 import pytest
-
-from vaeflow.cli.signals import interruptible
 
 
 @pytest.fixture
@@ -16,7 +11,7 @@ def words(tiny, grey_file, here):
     return ("train", *tiny, "--no-tensorboard", *data, "--epochs", 3)
 
 
-def test_a_log_gets_a_plain_line_per_epoch(cli, words):
+def test_a_log_shows_a_plain_line_per_epoch(cli, words):
     lines = cli(*words).out.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert [line.split("  ")[0] for line in epochs] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
@@ -26,7 +21,7 @@ def test_a_log_gets_a_plain_line_per_epoch(cli, words):
     assert not any("\x1b" in line for line in lines)
 
 
-def test_a_terminal_gets_a_bar_that_ends_full(cli, words, monkeypatch):
+def test_a_terminal_shows_a_bar_that_fills(cli, words, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     done = cli(*words, terminal=True)
@@ -38,23 +33,14 @@ def test_a_terminal_gets_a_bar_that_ends_full(cli, words, monkeypatch):
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # the cursor is back
 
 
-def test_a_terminal_gets_its_cursor_back_from_a_training_that_fails(cli, words, monkeypatch):
+def test_a_failed_training_restores_the_cursor(cli, words, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     done = cli(*words, "--lr", "1e30", terminal=True)
     assert done.code == 5
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0
 
 
-def test_the_weight_of_the_kl_is_told_while_it_rises(cli, words):
+def test_an_epoch_shows_beta_while_it_rises(cli, words):
     lines = cli(*words, "--objective.warmup", 2).out.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert ["β 0.50" in line for line in epochs] == [True, False, False]
-
-
-@pytest.mark.parametrize("eye", [True, False])
-def test_who_stops_a_training_is_told_that_a_step_is_still_running(eye, capfd, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: eye)
-    with interruptible() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop()
-    assert ("Stopping after this step" in capfd.readouterr().err) == eye

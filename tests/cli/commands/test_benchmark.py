@@ -1,4 +1,4 @@
-"""`vaeflow benchmark`: a grid that is trained, continued, survives failures, and reports."""
+"""`vaeflow benchmark`: it trains a grid, continues it, survives failures and reports."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def patched():
 
 
 @pytest.fixture(scope="module")
-def words(cli, patched):
-    """Take all steps in this process, and keep the words of each."""
+def commands(cli, patched):
+    """Run every command in this process, and record its words."""
     taken = []
 
     def launch(words, out, stop):
@@ -49,25 +49,25 @@ def words(cli, patched):
 
 
 @pytest.fixture(scope="module")
-def made(cli, words, tmp_path_factory):
-    """A benchmark of two posteriors and two seeds, done. Read only: copy it to change it."""
-    out = tmp_path_factory.mktemp("made") / "grid"
+def finished(cli, commands, tmp_path_factory):
+    """A finished benchmark of two posteriors and two seeds. Read only: copy it to change it."""
+    out = tmp_path_factory.mktemp("finished") / "grid"
     done = cli("benchmark", *GRID, *SMALL, "--out", out)
     assert done.code == 0, done.err
-    return out, done, [*words]
+    return out, done, [*commands]
 
 
 @pytest.fixture
-def copy(made, words, tmp_path):
-    words.clear()
-    return shutil.copytree(made[0], tmp_path / "grid")
+def copy(finished, commands, tmp_path):
+    commands.clear()
+    return shutil.copytree(finished[0], tmp_path / "grid")
 
 
 NAMES = ["identity-s0", "identity-s1", "planar-s0", "planar-s1"]
 
 
-def test_a_grid_is_trained_evaluated_and_reported(made):
-    out, done, taken = made
+def test_a_grid_is_trained_evaluated_and_reported(finished):
+    out, done, taken = finished
     assert [w[0] for w in taken] == ["train", "evaluate"] * 4
     assert sorted(p.name for p in (out / "runs").iterdir()) == NAMES
     for name in NAMES:
@@ -83,8 +83,8 @@ def test_a_grid_is_trained_evaluated_and_reported(made):
     assert suffixes == {p.suffix[1:] for p in out.glob("report.*")}
 
 
-def test_a_run_is_what_train_makes_of_its_configuration(made, cli, tmp_path):
-    out = made[0]
+def test_a_run_equals_the_same_training_alone(finished, cli, tmp_path):
+    out = finished[0]
     done = cli("train", "--config", out / "configs/planar-s1.toml", "--run-dir", tmp_path / "alone")
     assert done.code == 0, done.err
     ours, theirs = Run(out / "runs/planar-s1").summary, Run(tmp_path / "alone").summary
@@ -92,19 +92,19 @@ def test_a_run_is_what_train_makes_of_its_configuration(made, cli, tmp_path):
     assert ours.items() >= theirs.items()
 
 
-def test_the_same_command_again_does_nothing_but_report(cli, copy, words, snapshot):
+def test_the_same_command_again_only_reports(cli, copy, commands, snapshot):
     before = snapshot(copy / "runs")
     (copy / "report.md").unlink()
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err
     assert "4 runs in" in done.out
     assert "4 of them done" in done.out
-    assert words == []
+    assert commands == []
     assert snapshot(copy / "runs") == before
     assert (copy / "report.md").exists()
 
 
-def test_what_was_interrupted_resumes_and_what_is_missing_begins(cli, copy, words):
+def test_interrupted_runs_resume_and_missing_runs_begin(cli, copy, commands):
     run = Run(copy / "runs/planar-s0")
     run.set_status("interrupted", epoch=0, step=3)
     (run.path / "summary.json").unlink()
@@ -112,7 +112,7 @@ def test_what_was_interrupted_resumes_and_what_is_missing_begins(cli, copy, word
     run.evaluation("test", 5, "best").unlink()
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err
-    assert [(w[0], w[-1] if w[0] == "train" else w[1]) for w in words] == [
+    assert [(w[0], w[-1] if w[0] == "train" else w[1]) for w in commands] == [
         ("train", str(copy / "runs/identity-s1")),
         ("evaluate", str(copy / "runs/identity-s1")),
         ("resume", str(run.path)),
@@ -130,21 +130,23 @@ def test_what_was_interrupted_resumes_and_what_is_missing_begins(cli, copy, word
         (["--vary", "lr=1e-3"], "it also has identity-s0, identity-s1, planar-s0, planar-s1"),
     ],
 )
-def test_another_grid_in_its_place_is_refused(cli, made, words, one_sentence, more, said):
-    words.clear()
-    done = cli("benchmark", *GRID, *SMALL, *more, "--out", made[0])
-    assert (done.code, words) == (2, [])
+def test_another_grid_in_the_same_directory_is_refused(
+    cli, finished, commands, one_sentence, more, said
+):
+    commands.clear()
+    done = cli("benchmark", *GRID, *SMALL, *more, "--out", finished[0])
+    assert (done.code, commands) == (2, [])
     assert said in done.err
     one_sentence(done.err.strip())
 
 
-def test_more_seeds_and_parts_are_added_to_what_is_there(cli, copy, words, snapshot):
+def test_a_wider_grid_adds_its_new_runs(cli, copy, commands, snapshot):
     before = snapshot(copy / "runs")
     wider = [*GRID, "--posterior", "radial", *SMALL, "--seeds", 3, "--out", copy]
     done = cli("benchmark", *wider)
     assert done.code == 0, done.err
     new = ["identity-s2", "planar-s2", "radial-s0", "radial-s1", "radial-s2"]
-    assert [w[-1].rpartition("/")[2] for w in words if w[0] == "train"] == new
+    assert [w[-1].rpartition("/")[2] for w in commands if w[0] == "train"] == new
     after = snapshot(copy / "runs")
     assert {path: after[path] for path in before} == before
     report = json.loads((copy / "report.json").read_text())
@@ -155,7 +157,7 @@ def test_more_seeds_and_parts_are_added_to_what_is_there(cli, copy, words, snaps
     assert "it also has identity-s2, planar-s2, radial-s0, radial-s1, radial-s2" in done.err
 
 
-def test_a_wider_grid_is_kept_before_its_runs_begin(cli, copy, monkeypatch):
+def test_a_wider_grid_is_stored_before_its_runs_begin(cli, copy, monkeypatch):
     def killed(tasks, jobs, stop):
         assert [t.name for t in tasks] == ["identity-s2", "planar-s2"]
         assert len(Grid.read(copy).cells) == 6
@@ -168,7 +170,7 @@ def test_a_wider_grid_is_kept_before_its_runs_begin(cli, copy, monkeypatch):
     assert "identity-s2 │ not begun" in done.out
 
 
-def test_a_run_yet_to_be_evaluated_holds_up_no_comparison(cli, copy):
+def test_a_run_without_evaluation_becomes_a_row(cli, copy):
     for name in ("identity-s1", "planar-s1"):
         Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
     with (copy / "logs/planar-s1.log").open("a") as log:
@@ -185,14 +187,14 @@ def test_a_run_yet_to_be_evaluated_holds_up_no_comparison(cli, copy):
     assert "give -k, such as -k 5, and what is missing" in cli("compare", copy).err
 
 
-def test_a_benchmark_that_was_killed_as_it_began_begins_again(cli, words, tmp_path):
+def test_a_benchmark_killed_at_its_start_begins_again(cli, commands, tmp_path):
     (tmp_path / "grid").mkdir()
     (tmp_path / "grid" / ".benchmark.toml.tmp").write_text("half of i")
     done = cli("benchmark", *SMALL, "--seeds", 1, "--out", tmp_path / "grid")
     assert done.code == 0, done.err
 
 
-def test_most_runs_at_a_time_are_remembered_with_the_times(cli, copy, words):
+def test_the_grid_remembers_its_largest_number_of_jobs(cli, copy, commands):
     for jobs, most in ((2, 1), (3, 1)):  # nothing is left to do
         assert cli("benchmark", *GRID, *SMALL, "--jobs", jobs, "--out", copy).code == 0
         assert Grid.read(copy).jobs == most
@@ -203,36 +205,36 @@ def test_most_runs_at_a_time_are_remembered_with_the_times(cli, copy, words):
     assert "Times of grid are of 2 runs that shared" in (copy / "report.md").read_text()
 
 
-def test_a_damaged_evaluation_is_made_again(cli, copy, words):
+def test_a_damaged_evaluation_is_repeated(cli, copy, commands):
     path = Run(copy / "runs/planar-s1").evaluation("test", 5, "best")
     path.write_bytes(path.read_bytes()[:-9])
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err
-    assert [w[0] for w in words] == ["evaluate"]
+    assert [w[0] for w in commands] == ["evaluate"]
 
 
-def test_what_could_not_be_reported_is_refused_before_the_work(cli, words, tmp_path, one_sentence):
-    words.clear()
+def test_an_incomparable_grid_is_refused_before_any_work(cli, commands, tmp_path, one_sentence):
+    commands.clear()
     for more, said in (
         (["--vary", "binarization=dynamic,threshold"], "runs that differ in binarization cannot"),
         (["--dataset", "digits", "--dataset", "energies"], "differ in dataset.name cannot"),
         (["--baseline", "planr (steps 4)"], "no run has such a posterior (did you mean 'planar'?)"),
     ):
         done = cli("benchmark", *GRID, *SMALL, *more, "--out", tmp_path / "grid")
-        assert (done.code, words) == (2, [])
+        assert (done.code, commands) == (2, [])
         assert said in done.err
         one_sentence(done.err.strip())
     assert not (tmp_path / "grid").exists()
 
 
-def test_other_data_are_compared_anyway(cli, words, tmp_path):
+def test_anyway_accepts_different_data(cli, commands, tmp_path):
     vary = ["--vary", "binarization=dynamic,threshold", "--seeds", 1, "--anyway"]
     done = cli("benchmark", *SMALL, *vary, "--baseline", "identity", "--out", tmp_path / "grid")
     assert done.code == 0, done.err
     assert "binarizationdynamic-s0 and identity-binarizationthreshold-s0 are not" in done.out
 
 
-def test_values_may_be_given_one_by_one(cli, words, tmp_path, monkeypatch):
+def test_vary_accepts_values_one_by_one(cli, commands, tmp_path, monkeypatch):
     monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
     vary = ["--vary", "latent=2", "--vary", "latent=4", "--vary", "posterior=identity,planar"]
     cli("benchmark", *SMALL, *vary, "--seeds", 1, "--out", tmp_path / "grid")
@@ -240,14 +242,14 @@ def test_values_may_be_given_one_by_one(cli, words, tmp_path, monkeypatch):
     assert names == [f"{p}-latent{n}-s0" for p in ("identity", "planar") for n in (2, 4)]
 
 
-def test_the_report_names_no_place_of_this_machine(made):
-    for path in made[0].glob("report.*"):
-        assert str(made[0].parent) not in path.read_text(errors="replace"), path.name
-    report = json.loads((made[0] / "report.json").read_text())
+def test_the_report_contains_no_absolute_path(finished):
+    for path in finished[0].glob("report.*"):
+        assert str(finished[0].parent) not in path.read_text(errors="replace"), path.name
+    report = json.loads((finished[0] / "report.json").read_text())
     assert [run["name"] for g in report["groups"] for run in g["runs"]] == NAMES
 
 
-def test_a_directory_of_something_else_is_left_alone(cli, tmp_path):
+def test_a_directory_with_other_files_is_refused(cli, tmp_path):
     (tmp_path / "mine").touch()
     for out in (tmp_path, tmp_path / "mine"):
         done = cli("benchmark", *SMALL, "--out", out)
@@ -255,7 +257,7 @@ def test_a_directory_of_something_else_is_left_alone(cli, tmp_path):
         assert "it exists and is no benchmark's directory" in done.err
 
 
-def test_a_failing_run_is_a_row_and_the_rest_goes_on(cli, words, tmp_path):
+def test_a_failed_run_becomes_a_row_and_the_rest_continue(cli, commands, tmp_path):
     """A learning rate of 1e30 ends in NaN."""
     out = tmp_path / "grid"
     vary = ["--vary", "lr=1e-3,1e30", "--seeds", 1]
@@ -271,13 +273,13 @@ def test_a_failing_run_is_a_row_and_the_rest_goes_on(cli, words, tmp_path):
     assert "not finite" in (out / "report.html").read_text()
 
 
-def test_if_nothing_is_finished_it_says_why(cli, words, tmp_path):
+def test_a_grid_of_failures_gives_the_reason(cli, commands, tmp_path):
     done = cli("benchmark", *SMALL, "--lr", "1e30", "--seeds", 1, "--out", tmp_path / "grid")
     assert done.code == 2
     assert "no run is finished, identity-s0: the loss" in done.err
 
 
-def test_ctrl_c_says_how_to_go_on(cli, copy, monkeypatch):
+def test_ctrl_c_says_how_to_continue(cli, copy, monkeypatch):
     shutil.rmtree(copy / "runs/planar-s1")
 
     def pressed(tasks, jobs, stop):
@@ -291,10 +293,10 @@ def test_ctrl_c_says_how_to_go_on(cli, copy, monkeypatch):
     assert "Interrupted with 3 of 4 runs done; the same command goes on there." in done.err
 
 
-def test_each_of_several_jobs_has_its_share_of_the_cores(cli, words, tmp_path, monkeypatch):
+def test_jobs_share_the_cores(cli, commands, tmp_path, monkeypatch):
     monkeypatch.setattr("vaeflow.benchmark.directory.cores", lambda: 8)
     monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
-    for jobs in (3, 1):  # it goes on with what it began with, whatever the jobs
+    for jobs in (3, 1):  # the second call keeps the first call's threads
         done = cli("benchmark", *SMALL, "--jobs", jobs, "--out", tmp_path / "grid")
         assert "no run is finished" in done.err, "the engine does nothing here"
         config = (tmp_path / "grid/configs/identity-s0.toml").read_text()
@@ -302,25 +304,26 @@ def test_each_of_several_jobs_has_its_share_of_the_cores(cli, words, tmp_path, m
 
 
 @pytest.mark.parametrize("seeds", ["x", "0", "1,,2", "-1"])
-def test_seeds_that_are_none_are_refused(cli, seeds):
+def test_invalid_seeds_are_refused(cli, seeds):
     assert cli("benchmark", "--seeds", seeds).code == 2
 
 
-def test_a_seed_is_given_by_seeds(cli):
+def test_seed_is_refused_in_favour_of_seeds(cli):
     done = cli("benchmark", "--seed", 3)
     assert done.code == 2
     assert "--seeds" in done.err
 
 
-def test_help_needs_no_torch_and_names_all_parts(cli):
+def test_help_names_the_flags_of_a_grid(cli):
     done = cli("benchmark", "--help")
     assert done.code == 0
     for flag in ("--posterior", "--vary", "--seeds", "--jobs", "--engine", "--epochs"):
         assert flag in done.out
 
 
-def test_a_killed_process_costs_one_run_and_the_next_call_resumes_it(cli, tmp_path, monkeypatch):
-    """Processes of their own, all that the other tests leave out: one is killed as it trains."""
+def test_the_next_call_resumes_a_killed_process(cli, tmp_path, monkeypatch):
+    """Train in real processes, which the other tests replace, and kill one as it trains."""
+
     out = tmp_path / "grid"
     words = ["benchmark", *SMALL, "--epochs", 25, "--checkpoint-seconds", 0, "--seeds", 1]
     trained = []

@@ -1,4 +1,4 @@
-"""`vaeflow compare`: run directories as they are, whole or with something missing."""
+"""`vaeflow compare`: whole, damaged and incomplete run directories."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def runs(pair, tmp_path):
     return copy / "identity", copy / "radial"
 
 
-def test_runs_are_compared_by_the_evaluations_that_they_have(cli, runs, tmp_path):
+def test_compare_reads_the_evaluations_of_the_runs(cli, runs, tmp_path):
     done = cli("compare", *runs, "--out", tmp_path / "page")
     assert (done.code, done.err) == (0, "")
     assert "K = 4." in done.out
@@ -46,7 +46,7 @@ def test_runs_are_compared_by_the_evaluations_that_they_have(cli, runs, tmp_path
     assert identity.split("│")[4].split()[0] in f"{json.loads(nll)['nll']['mean']:.2f}"
 
 
-def test_a_missing_evaluation_is_made_if_k_is_given(cli, runs, one_sentence):
+def test_k_evaluates_the_runs_without_evaluation(cli, runs, one_sentence):
     missing = Run(runs[1]).evaluation("test", 4, "best")
     missing.unlink()
     done = cli("compare", *runs)
@@ -59,7 +59,7 @@ def test_a_missing_evaluation_is_made_if_k_is_given(cli, runs, one_sentence):
     assert missing.is_file()
 
 
-def test_data_that_moved_and_other_splits_are_evaluated(cli, runs, grey_file):
+def test_compare_evaluates_moved_data_and_other_splits(cli, runs, grey_file):
     for run in runs:
         config = run / "config.toml"
         config.write_text(config.read_text().replace(str(grey_file), f"/gone/{grey_file.name}"))
@@ -72,7 +72,7 @@ def test_data_that_moved_and_other_splits_are_evaluated(cli, runs, grey_file):
     assert "8 images of the validation data of file" in done.out
 
 
-def test_evaluations_with_different_k_are_not_mixed(cli, runs):
+def test_evaluations_with_different_k_are_refused(cli, runs):
     Run(runs[1]).evaluation("test", 4, "best").unlink()
     assert cli("evaluate", runs[1], "-k", 6, "--json").code == 0
     done = cli("compare", *runs)
@@ -89,7 +89,7 @@ def test_an_evaluation_of_other_weights_counts_as_missing(cli, runs):
     assert "has no evaluation" in cli("compare", *runs).err
 
 
-def test_runs_on_other_data_are_refused(cli, runs, trained, tmp_path):
+def test_runs_on_different_data_are_refused(cli, runs, trained, tmp_path):
     other = shutil.copytree(runs[1], tmp_path / "other")
     config = (other / "config.toml").read_text()
     (other / "config.toml").write_text(
@@ -104,7 +104,7 @@ def test_runs_on_other_data_are_refused(cli, runs, trained, tmp_path):
     assert "are of other images: no difference" in done.out
 
 
-def test_an_unfinished_run_is_a_row(cli, runs):
+def test_an_unfinished_run_becomes_a_row(cli, runs):
     Run(runs[1]).set_status("interrupted", epoch=3, step=5)
     done = cli("compare", *runs)
     assert done.code == 0
@@ -120,7 +120,7 @@ def test_an_unfinished_run_is_a_row(cli, runs):
         ("environment.json", "{}", "environment.json lacks"),
     ],
 )
-def test_a_damaged_run_is_a_row(cli, runs, file, content, said):
+def test_a_damaged_run_becomes_a_row(cli, runs, file, content, said):
     (runs[1] / file).write_text(content)
     done = cli("compare", *runs)
     assert done.code == 0, done.err
@@ -129,14 +129,14 @@ def test_a_damaged_run_is_a_row(cli, runs, file, content, said):
     assert said in row
 
 
-def test_a_directory_of_something_else_is_refused(cli, tmp_path, one_sentence):
+def test_a_directory_without_runs_is_refused(cli, tmp_path, one_sentence):
     done = cli("compare", tmp_path)
     assert done.code == 4
     assert "is neither a run directory" in done.err
     one_sentence(done.err.strip())
 
 
-def test_a_report_of_other_runs_is_refused_before_any_work(cli, runs, tmp_path):
+def test_an_existing_report_is_refused_before_any_work(cli, runs, tmp_path):
     (tmp_path / "report.md").write_text("mine")
     done = cli("compare", *runs, "-k", 9, "--out", tmp_path)
     assert done.code == 2
@@ -151,7 +151,7 @@ def test_help_names_the_files_and_the_limits_of_anyway(cli):
     assert "differences are taken only between runs of the same images" in said
 
 
-def test_python_compares_as_the_command_does(runs, tmp_path):
+def test_python_compares_like_the_command(runs, tmp_path):
     evaluated = []
 
     def evaluating(run, samples):

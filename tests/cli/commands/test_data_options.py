@@ -33,7 +33,7 @@ def summary(here):
     return json.loads((here / "run" / "summary.json").read_text())
 
 
-def test_a_density_of_dequantized_levels_has_bits_per_dimension(train, cli, here):
+def test_a_dequantized_density_has_bits_per_dimension(train, cli, here):
     done = train("--likelihood", "gaussian", "--dequantize", 4)
     assert (done.code, done.err) == (0, "")
     found = summary(here)
@@ -45,14 +45,14 @@ def test_a_density_of_dequantized_levels_has_bits_per_dimension(train, cli, here
     assert "bits per dimension" in cli("evaluate", "run", "-k", 3).out
 
 
-def test_a_density_of_levels_as_they_are_has_none(train, cli, here):
+def test_a_density_of_plain_levels_has_no_bits_per_dimension(train, cli, here):
     done = train("--likelihood", "gaussian")
     assert (done.code, done.err) == (0, "")
     assert summary(here)["bits_per_dimension"] is None
     assert "bits per dimension" not in done.out
 
 
-def test_levels_have_bits_without_dequantization(train, here):
+def test_a_categorical_likelihood_has_bits_per_dimension(train, here):
     assert train("--likelihood", "categorical", "--likelihood.levels", 4).code == 0
     found = summary(here)
     nats = found["nll"]["mean"] / 16
@@ -69,7 +69,7 @@ def test_levels_have_bits_without_dequantization(train, here):
         (("--start-at-mean", "--likelihood", "categorical"), "leave it out"),
     ],
 )
-def test_what_makes_no_sense_is_told_before_anything_is_made(train, here, words, told):
+def test_contradictory_options_are_refused_before_any_work(train, here, words, told):
     words = words if "--likelihood" in words else ("--likelihood", "gaussian", *words)
     done = train(*words)
     assert done.code != 0
@@ -77,7 +77,7 @@ def test_what_makes_no_sense_is_told_before_anything_is_made(train, here, words,
     assert not (here / "run").exists()
 
 
-def test_a_run_that_starts_at_the_mean_starts_better(train, here):
+def test_start_at_mean_lowers_the_first_loss(train, here):
     losses = {}
     for start in ("--no-start-at-mean", "--start-at-mean"):
         path = f"run{start}"
@@ -89,7 +89,7 @@ def test_a_run_that_starts_at_the_mean_starts_better(train, here):
     assert losses["--no-start-at-mean"] - losses["--start-at-mean"] > 1
 
 
-def test_the_mean_is_that_of_the_data_as_training_sees_it(cli, tiny, here):
+def test_start_at_mean_uses_the_dequantized_data(cli, tiny, here):
     np.save("dark.npy", np.zeros((40, 1, 4, 4), np.float32))
     done = cli(
         "train", *tiny, "--no-tensorboard", "--dataset", "file", "--dataset.path", "dark.npy",

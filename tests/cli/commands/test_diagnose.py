@@ -34,7 +34,7 @@ def diagnosed(cli, plane, tmp_path_factory):
     return cli("diagnose", plane, *QUICK, "--out", out), out
 
 
-def test_a_table_and_the_findings(diagnosed):
+def test_diagnose_prints_a_table_and_the_findings(diagnosed):
     done, out = diagnosed
     assert (done.code, done.err) == (0, "")
     labels = [line.split("│")[1].strip() for line in done.out.splitlines() if "│" in line]
@@ -65,7 +65,7 @@ def test_a_table_and_the_findings(diagnosed):
     ]
 
 
-def test_the_json_states_run_data_and_options(diagnosed, plane):
+def test_the_json_names_run_data_and_options(diagnosed, plane):
     report = json.loads((diagnosed[1] / "diagnosis.json").read_text())
     stated = ("run", "dataset", "split", "binarization", "weights", "seed", "images", "samples")
     assert [report[name] for name in stated] == [
@@ -79,12 +79,12 @@ def test_the_json_states_run_data_and_options(diagnosed, plane):
     assert report["log_dets"] is None
 
 
-def test_the_picture_has_a_row_for_each_image_and_a_column_for_each_q(diagnosed):
+def test_the_picture_has_a_row_per_image_and_a_column_per_q(diagnosed):
     with Image.open(diagnosed[1] / "posteriors.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     height, width, _ = pixels.shape
     assert width / height == pytest.approx((2.1 * 4 + 0.3) / (2.1 * 2 + 0.75), rel=0.01)
-    # Lines of one colour in each column of panels, in both rows.
+    # Each column of panels has lines of one colour, in both rows.
     for column, colour in enumerate(("1f77b4", "d95f02", "1b9e77")):
         wanted = np.array([int(colour[i : i + 2], 16) for i in (0, 2, 4)])
         rows, columns = np.nonzero(np.abs(pixels - wanted).max(-1) < 8)
@@ -93,7 +93,7 @@ def test_the_picture_has_a_row_for_each_image_and_a_column_for_each_q(diagnosed)
         assert {0, 1} == set(np.unique(rows * 2 // height))
 
 
-def test_the_standard_output_holds_json_alone(cli, plane, snapshot):
+def test_standard_output_holds_only_json(cli, plane, snapshot):
     before = snapshot(plane)
     words = ("--json", *QUICK, "--skip", "gaps", "--skip", "ais", "--skip", "calibration")
     first, again, other = (cli("diagnose", plane, *words, "--seed", seed).out for seed in (0, 0, 1))
@@ -103,7 +103,7 @@ def test_the_standard_output_holds_json_alone(cli, plane, snapshot):
     assert snapshot(plane) == before
 
 
-def test_a_log_gets_a_line_with_the_seconds_of_each_stage(cli, plane, diagnosed):
+def test_a_log_shows_the_seconds_of_each_stage(cli, plane, diagnosed):
     lines = [line for line in diagnosed[0].out.splitlines() if re.fullmatch(r".*: [\d.]+ s", line)]
     assert [line.split(":")[0] for line in lines] == [
         "IWAE of the images",
@@ -120,7 +120,7 @@ def test_a_log_gets_a_line_with_the_seconds_of_each_stage(cli, plane, diagnosed)
 
 
 @pytest.mark.parametrize(("maps", "shown"), [(8, range(1, 9)), (9, (2, 7, 9))])
-def test_of_many_maps_the_table_has_the_sum_and_the_largest(maps, shown):
+def test_a_long_flow_shows_the_sum_and_the_largest_maps(maps, shown):
     dets = [("PlanarMaps", Estimate(0.01 * i, 0.001)) for i in range(maps)]
     dets[1] = ("PlanarMaps", Estimate(-3.0, 0.1))
     dets[6] = ("PlanarMaps", Estimate(2.0, 0.1))
@@ -136,7 +136,7 @@ def test_of_many_maps_the_table_has_the_sum_and_the_largest(maps, shown):
         assert rows["  sum of 9"].mean == pytest.approx(sum(det.mean for _, det in dets))
 
 
-def test_without_matplotlib_one_sentence_says_so(cli, plane, here, monkeypatch):
+def test_a_warning_names_a_missing_matplotlib(cli, plane, here, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     skip = [word for stage in ("ais", "gaps", "calibration") for word in ("--skip", stage)]
     done = cli("diagnose", plane, *QUICK, *skip, "--out", "out")
@@ -148,7 +148,7 @@ def test_without_matplotlib_one_sentence_says_so(cli, plane, here, monkeypatch):
     assert [p.name for p in (here / "out").iterdir()] == ["diagnosis.json"]
 
 
-def test_a_flow_of_three_dimensions_has_log_dets_and_no_picture(cli, trained, here):
+def test_a_flow_in_three_dimensions_has_no_picture(cli, trained, here):
     skip = [word for stage in ("ais", "gaps", "calibration") for word in ("--skip", stage)]
     done = cli("diagnose", trained, *QUICK, *skip, "--out", "out")
     assert (done.code, done.err) == (0, "")
@@ -156,7 +156,7 @@ def test_a_flow_of_three_dimensions_has_log_dets_and_no_picture(cli, trained, he
     assert [p.name for p in (here / "out").iterdir()] == ["diagnosis.json"]
 
 
-def test_a_terminal_gets_a_bar_for_each_stage(cli, plane, monkeypatch):
+def test_a_terminal_shows_a_bar_for_each_stage(cli, plane, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     words = (*QUICK, "--skip", "gaps", "--skip", "calibration")
     done = cli("diagnose", plane, *words, terminal=True)
@@ -166,7 +166,7 @@ def test_a_terminal_gets_a_bar_for_each_stage(cli, plane, monkeypatch):
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") == 5  # the cursor is back
 
 
-def test_nothing_is_overwritten_and_bad_words_are_refused(cli, plane, here):
+def test_existing_files_and_bad_options_are_refused(cli, plane, here):
     (here / "out").mkdir()
     (here / "out" / "posteriors.png").write_text("mine")
     for words, code, said in (

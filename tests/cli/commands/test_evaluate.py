@@ -1,4 +1,4 @@
-"""`vaeflow evaluate`: the same figures at each call, kept, and a run that is left as it was."""
+"""`vaeflow evaluate`: repeatable figures, stored beside an unchanged run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def figures(cli, trained):
     return evaluate
 
 
-def test_json_states_what_the_figures_are_of(figures, trained):
+def test_json_names_the_data_and_the_weights(figures, trained):
     found = figures("--importance-samples", 5)
     stated = {k: v for k, v in found.items() if not isinstance(v, dict)}
     for name in ("images_sha256", "weights_sha256"):
@@ -56,25 +56,25 @@ def test_json_states_what_the_figures_are_of(figures, trained):
     assert (code["images"], code["latent"], code["unknown"]) == (6, 3, None)
 
 
-def test_the_figures_are_those_that_ended_the_training(figures, trained):
+def test_the_figures_equal_the_summary_of_the_training(figures, trained):
     summary = json.loads((trained / "summary.json").read_text())
     found = figures()
     for name in ("elbo", "log_px", "kl", "nll"):
         assert found[name] == summary[name]
 
 
-def test_the_same_call_gives_the_same_figures_and_leaves_the_run_alone(figures, trained, snapshot):
-    def rest():
+def test_a_repeated_call_gives_equal_figures_and_keeps_the_run(figures, trained, snapshot):
+    def other_files():
         return {k: v for k, v in snapshot(trained).items() if not k.startswith("evaluations")}
 
-    before = rest()
+    before = other_files()
     first = figures("--again")
     assert figures("--again") == first
-    chunked = figures("--again", "--chunk", 1)  # which rounds otherwise
+    chunked = figures("--again", "--chunk", 1)  # which rounds differently
     for name in ("elbo", "log_px", "kl", "nll", "squared_error", "effective_sample_size"):
         for kind in ("mean", "standard_error"):
             assert chunked[name][kind] == pytest.approx(first[name][kind], rel=1e-5)
-    assert rest() == before
+    assert other_files() == before
 
 
 def test_more_importance_samples_tighten_the_bound(figures):
@@ -92,7 +92,7 @@ def test_the_last_weights_can_be_evaluated(figures):
     assert figures("--weights", "last")["weights"] == "last"
 
 
-def test_without_json_a_table_with_standard_errors_is_printed(cli, trained):
+def test_the_table_shows_standard_errors(cli, trained):
     done = cli("evaluate", trained, "-k", 40, "--device", "cpu", "--again")
     assert (done.code, done.err) == (0, "")
     assert "6 images of the test data, binarization dynamic" in done.out
@@ -120,7 +120,7 @@ def test_without_json_a_table_with_standard_errors_is_printed(cli, trained):
             "KL(q(z)‖p), from above",
         )
         assert bool(error.strip()) == known, name
-    k, units, information = done.out.splitlines()[-3:]  # each a line, for who searches a log
+    k, units, information = done.out.splitlines()[-3:]  # a line each, so that a log can be searched
     assert k.startswith("Pareto-k̂ of the weights ")
     assert k.endswith("% of the images")
     assert units.startswith("active units ")
@@ -128,7 +128,7 @@ def test_without_json_a_table_with_standard_errors_is_printed(cli, trained):
     assert information.startswith("I(x; z) and KL(q(z)‖p) are of 6 images, of which I(x; z) cannot")
 
 
-def test_what_is_kept_is_shown_at_once(cli, trained):
+def test_a_stored_evaluation_is_shown_at_once(cli, trained):
     words = ("evaluate", trained, "-k", 4)
     first, again = cli(*words, "--again"), cli(*words)
     told, rest = again.out.split("\n", 1)
@@ -136,13 +136,13 @@ def test_what_is_kept_is_shown_at_once(cli, trained):
     assert rest == first.out
 
 
-def test_a_quick_look_takes_the_first_images(figures):
+def test_limit_takes_the_first_images(figures):
     found = figures("--limit", 2)
     assert (found["images"], found["code"]["images"]) == (2, 2)
     assert figures("--limit", 6)["nll"] == figures()["nll"]
 
 
-def test_who_interrupts_is_told_that_the_same_command_goes_on(cli, run_copy, monkeypatch):
+def test_ctrl_c_says_that_the_same_command_continues(cli, run_copy, monkeypatch):
     def stop(*words, **options):
         raise KeyboardInterrupt
 
@@ -154,7 +154,7 @@ def test_who_interrupts_is_told_that_the_same_command_goes_on(cli, run_copy, mon
     assert json.loads(cli("evaluate", run_copy, "-k", 6, "--json").out)["images"] == 6
 
 
-def test_a_terminal_gets_a_bar_with_the_time_left(cli, trained, monkeypatch):
+def test_a_terminal_shows_a_bar_with_the_time_left(cli, trained, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     done = cli("evaluate", trained, "-k", 5, "--again", terminal=True)
     assert done.code == 0, done.err
@@ -164,7 +164,7 @@ def test_a_terminal_gets_a_bar_with_the_time_left(cli, trained, monkeypatch):
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # the cursor is back
 
 
-def test_data_that_moved_is_found_by_its_root(cli, tiny, grey_file, here):
+def test_data_root_finds_moved_data(cli, tiny, grey_file, here):
     data = here / "old"
     data.mkdir()
     shutil.copy(grey_file, data / "x.npz")

@@ -18,7 +18,7 @@ PARTS = [
 ]
 
 
-def test_a_part_is_explained_with_its_options(cli):
+def test_info_explains_a_part_and_its_options(cli):
     done = cli("info", "posterior", "planar")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"posterior planar, from vaeflow {vaeflow.__version__}\n\n")
@@ -42,7 +42,7 @@ def test_json_lists_the_options(cli):
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)
-def test_every_option_of_every_part_says_what_it_means(cli, kind, name):
+def test_every_option_has_a_meaning_and_a_type(cli, kind, name):
     done = cli("info", kind, name, "--json")
     assert done.code == 0, done.err
     for option in json.loads(done.out)["options"]:
@@ -58,7 +58,7 @@ def test_the_example_of_every_part_works(cli, kind, name):
     assert done.code == 0, done.err
 
 
-def test_the_example_gives_a_value_where_one_is_required(cli):
+def test_the_example_gives_a_value_to_each_required_option(cli):
     for name in ("file", "images"):
         last = cli("info", "dataset", name).out.splitlines()[-1]
         assert last == f"Example: vaeflow train --dataset {name} --dataset.path PATH"

@@ -1,4 +1,4 @@
-"""`vaeflow list`: every part, whose it is, and which is the default."""
+"""`vaeflow list`: every part, its distribution, and the default of each kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_kind_is_listed_with_its_default(cli, plugin):
     assert done.out.count("default") == len(KINDS)
 
 
-def test_one_kind_alone(cli, plugin):
+def test_a_kind_lists_only_its_parts(cli, plugin):
     done = cli("list", "posterior")
     assert done.code == 0
     assert [line.split()[0] for line in done.out.splitlines()] == [
@@ -42,7 +42,7 @@ def test_one_kind_alone(cli, plugin):
     ]
 
 
-def test_a_plugins_parts_are_told_from_the_built_ins(cli, plugin):
+def test_a_plugins_parts_carry_its_distribution(cli, plugin):
     code = """
     from vaeflow import hookimpl
 
@@ -57,7 +57,7 @@ def test_a_plugins_parts_are_told_from_the_built_ins(cli, plugin):
     assert ["identity", f"vaeflow {version}, default"] in rows
 
 
-def test_a_plugin_that_failed_is_a_warning(cli, plugin):
+def test_a_failed_plugin_is_a_warning(cli, plugin):
     plugin("vaeflow-bad", "raise ImportError('gone')")
     done = cli("list")
     assert done.code == 0
@@ -68,7 +68,7 @@ def test_a_plugin_that_failed_is_a_warning(cli, plugin):
     assert "planar" in done.out
 
 
-def test_listing_twice_in_one_process(cli, plugin):
-    # The command's module is called like Python's own `list`.
+def test_list_runs_twice_in_one_process(cli, plugin):
+    # The command's module shares its name with Python's `list`.
     assert cli("list").out == cli("list").out
     assert cli("--help").code == 0

@@ -1,4 +1,4 @@
-"""`vaeflow plugins`: what is installed, what one brings, and plugins from a file."""
+"""`vaeflow plugins`: the installed plugins, their parts, and plugins from a file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def vaeflow_train_end(status):
 """
 
 
-def test_without_plugins_it_says_how_to_get_one(cli, plugin):
+def test_an_empty_list_says_how_to_get_a_plugin(cli, plugin):
     done = cli("plugins")
     assert (done.code, done.err) == (0, "")
     assert done.out == "No plugins are installed; pip install one, and its parts appear by name.\n"
 
 
 @pytest.mark.parametrize("words", [("plugins",), ("plugins", "list")])
-def test_plugins_are_listed_and_not_imported(cli, plugin, words):
+def test_the_list_imports_no_plugin(cli, plugin, words):
     plugin("vaeflow-b", "raise SystemExit(9)", version="2.0")
     plugin("vaeflow-a", "raise AssertionError", version="0.1")
     done = cli(*words)
@@ -50,7 +50,7 @@ def test_plugins_are_listed_and_not_imported(cli, plugin, words):
 
 
 @pytest.mark.parametrize("words", [("plugins", "--json"), ("plugins", "list", "--json")])
-def test_the_list_is_there_for_programs(cli, plugin, monkeypatch, words):
+def test_the_list_prints_json(cli, plugin, monkeypatch, words):
     plugin("vaeflow-a", "raise AssertionError", version="0.1")
     monkeypatch.setenv("VAEFLOW_DISABLE_PLUGINS", "vaeflow-a")
     assert json.loads(cli(*words).out) == [
@@ -66,7 +66,7 @@ def test_the_list_is_there_for_programs(cli, plugin, monkeypatch, words):
 
 
 @pytest.mark.parametrize("name", ["vaeflow-twist", "Vaeflow_Twist", "twisted"])
-def test_one_plugin_is_explained(cli, plugin, name):
+def test_info_explains_one_plugin(cli, plugin, name):
     plugin("vaeflow-twist", TWIST, version="2.5", point="twisted")
     done = cli("plugins", "info", name)
     assert (done.code, done.err) == (0, "")
@@ -75,12 +75,12 @@ def test_one_plugin_is_explained(cli, plugin, name):
     assert "likelihood   vaeflow-twist/gaussian: " in done.out  # the built-in has the short name
     assert "entry point  twisted = vaeflow_twist_plugin" in done.out
     assert "vaeflow_register_posteriors, vaeflow_train_end" in done.out
-    # A part that cannot be imported is no reason not to hear of the others.
+    # A part that cannot be imported hides no other part.
     assert "posterior    lost: posterior 'lost' from vaeflow-twist 2.5 cannot be import" in done.out
     assert "Traceback" in done.out
 
 
-def test_one_plugin_is_explained_to_programs(cli, plugin):
+def test_info_prints_json(cli, plugin):
     plugin("vaeflow-twist", TWIST, version="2.5")
     (about,) = json.loads(cli("plugins", "info", "vaeflow-twist", "--json").out)
     assert (about["state"], about["reason"], about["traceback"]) == ("ok", "", "")
@@ -88,14 +88,14 @@ def test_one_plugin_is_explained_to_programs(cli, plugin):
     assert about["parts"][1]["error"]
 
 
-def test_an_unknown_plugin(cli, plugin):
+def test_an_unknown_plugin_is_refused(cli, plugin):
     plugin("vaeflow-twist", TWIST)
     done = cli("plugins", "info", "vaeflow-twst")
     assert done.code == 2
     assert "unknown plugin (did you mean 'vaeflow-twist'?); there are vaeflow-twist" in done.err
 
 
-def test_an_unknown_subcommand(cli, plugin):
+def test_an_unknown_subcommand_is_refused(cli, plugin):
     done = cli("plugins", "lst")
     assert done.code == 2
     assert "lst: unknown command (did you mean 'list'?); there are list, info, check, n" in done.err
@@ -117,16 +117,16 @@ def train(cli, tiny, grey_file):
 
 
 @pytest.mark.parametrize("spelled", [("--plugin", "my_flow.py"), ("--plugin=my_flow.py",)])
-def test_a_file_is_a_plugin_where_it_is_named(cli, train, plugin, file, here, spelled):
+def test_a_named_file_is_a_plugin(cli, train, plugin, file, here, spelled):
     assert train("--posterior", "twist").code == 2  # a working directory loads nothing by itself
     assert "twist" in cli(*spelled, "list", "posterior").out
     done = train(*spelled, "--posterior", "twist")
     assert (done.code, done.err) == (0, "")
     assert 'name = "my_flow.py/twist"' in (here / "run" / "config.toml").read_text()
-    assert "vaeflow evaluate run --plugin my_flow.py --importance" in done.out  # what it says next
+    assert "vaeflow evaluate run --plugin my_flow.py --importance" in done.out  # suggested next
 
 
-def test_a_run_names_the_file_that_it_needs(cli, train, plugin, file, here, one_sentence):
+def test_a_run_names_its_missing_plugin_file(cli, train, plugin, file, here, one_sentence):
     assert train("--plugin", file, "--posterior", "twist").code == 0
     done = cli("sample", "run", "--out", "a.png")
     assert done.code == 6
@@ -151,7 +151,7 @@ def test_a_run_names_the_file_that_it_needs(cli, train, plugin, file, here, one_
         ("raise SystemExit", 6, "--plugin my_flow.py failed to load (SystemExit:)"),
     ],
 )
-def test_a_file_that_fails_is_an_error_since_it_was_asked_for(
+def test_a_named_file_that_fails_is_an_error(
     cli, plugin, here, code, exit_code, told, one_sentence
 ):
     if code is not None:
@@ -162,15 +162,15 @@ def test_a_file_that_fails_is_an_error_since_it_was_asked_for(
     assert told in done.err
 
 
-def test_a_plugin_without_a_file_is_a_usage_error(cli):
+def test_plugin_without_a_path_is_a_usage_error(cli):
     assert cli("list", "--plugin").code == 2
 
 
-def test_an_option_after_two_dashes_is_no_option_of_vaeflow(cli, plugin, file):
+def test_an_option_after_two_dashes_has_no_effect(cli, plugin, file):
     assert "twist" not in cli("list", "posterior", "--", "--plugin", file).out
 
 
-def test_a_part_of_which_nothing_can_be_checked_is_no_pass(cli, tmp_path, monkeypatch):
+def test_a_check_that_checks_nothing_fails(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
     done = cli("plugins", "check", "vaeflow/omniglot")
     assert done.code != 0

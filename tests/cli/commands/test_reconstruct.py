@@ -1,4 +1,4 @@
-"""`vaeflow reconstruct`: held-out data beside what the model makes of it."""
+"""`vaeflow reconstruct`: held-out data beside their reconstructions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reconstruct(cli, trained, here):
     return run
 
 
-def test_arrays_of_the_test_data_and_of_its_reconstructions(reconstruct, grey_file):
+def test_an_npz_holds_images_and_reconstructions(reconstruct, grey_file):
     done = reconstruct("-n", 4, "--out", "x.npz")
     assert (done.code, done.out, done.err) == (0, "wrote x.npz\n", "")
     with np.load("x.npz") as found, np.load(grey_file) as data:
@@ -29,7 +29,7 @@ def test_arrays_of_the_test_data_and_of_its_reconstructions(reconstruct, grey_fi
     assert ((reconstructions > 0) & (reconstructions < 1)).all()
 
 
-def test_a_picture_of_pairs(reconstruct):
+def test_a_picture_shows_pairs(reconstruct):
     assert reconstruct("-n", 6, "--out", "x.png").code == 0
     assert reconstruct("-n", 6, "--out", "x.npz").code == 0
     with Image.open("x.png") as image:
@@ -42,12 +42,12 @@ def test_a_picture_of_pairs(reconstruct):
     assert np.abs(picture[1:5, 7:11] - first[1]).max() <= 1
 
 
-def test_as_many_as_there_are(reconstruct):
+def test_the_data_limits_the_number_of_pairs(reconstruct):
     assert reconstruct("-n", 1000, "--out", "x.npz").code == 0
     assert len(np.load("x.npz")["images"]) == 6
 
 
-def test_the_seed_decides(reconstruct):
+def test_the_seed_decides_the_reconstructions(reconstruct):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert reconstruct("--seed", seed, "--out", f"{name}.npz").code == 0
     a, b, c = (np.load(f"{name}.npz")["reconstructions"] for name in "abc")
@@ -55,7 +55,7 @@ def test_the_seed_decides(reconstruct):
     assert not np.array_equal(a, c)
 
 
-def test_the_run_is_left_alone(reconstruct, trained, snapshot, here):
+def test_the_run_is_unchanged(reconstruct, trained, snapshot, here):
     before = snapshot(trained)
     assert reconstruct().code == 0
     assert snapshot(trained) == before

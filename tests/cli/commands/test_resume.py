@@ -1,6 +1,6 @@
-"""`vaeflow resume`: when there is nothing to do, and when it must not go on.
+"""`vaeflow resume`: complete runs, killed runs, and runs that it refuses.
 
-That a resumed run equals an uninterrupted one, bit for bit, is shown with the trainer's tests.
+tests/journeys/test_exact_resume.py shows that a resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def status(run) -> dict:
 
 
 @pytest.mark.parametrize("words", [(), ("--epochs", 2), ("--epochs", 1)])
-def test_a_complete_run_has_nothing_to_do_and_is_left_alone(cli, run_copy, snapshot, words):
+def test_a_complete_run_is_unchanged(cli, run_copy, snapshot, words):
     before = snapshot(run_copy)
     done = cli("resume", run_copy, *words)
     assert (done.code, done.err) == (0, "")
@@ -42,7 +42,7 @@ def test_a_run_that_stopped_early_is_complete(cli, tiny, grey_file, here, snapsh
     assert snapshot(here) == before
 
 
-def test_a_run_killed_during_its_final_evaluation_gets_it(cli, run_copy):
+def test_resume_repeats_a_killed_final_evaluation(cli, run_copy):
     summary = (run_copy / "summary.json").read_text()
     (run_copy / "summary.json").unlink()
     done = cli("resume", run_copy)
@@ -53,8 +53,8 @@ def test_a_run_killed_during_its_final_evaluation_gets_it(cli, run_copy):
     assert status(run_copy) == {"state": "completed", "epoch": 2, "step": 6}
 
 
-def test_a_complete_run_without_its_checkpoints_is_trained_again(cli, run_copy):
-    # As the error of every command that needs one advises.
+def test_a_run_without_checkpoints_is_trained_again(cli, run_copy):
+    # The commands that need a checkpoint advise this.
     shutil.rmtree(run_copy / "checkpoints")
     metrics = (run_copy / "metrics.jsonl").read_text()
     assert "`vaeflow resume" in cli("sample", run_copy, "--out", run_copy / "x.npz").err
@@ -66,7 +66,7 @@ def test_a_complete_run_without_its_checkpoints_is_trained_again(cli, run_copy):
         assert json.loads(old)["validation/elbo"] == json.loads(new)["validation/elbo"]
 
 
-def test_more_epochs_are_trained_on_request(cli, run_copy):
+def test_resume_trains_more_epochs_on_request(cli, run_copy):
     done = cli("resume", run_copy, "--epochs", 3)
     assert done.code == 0, done.err
     assert "epoch 3/3" in done.out
@@ -89,7 +89,7 @@ def test_the_cosine_schedule_cannot_be_extended(cli, tiny, grey_file, here, snap
     assert snapshot(here) == before
 
 
-def test_other_data_than_before_is_refused(cli, tiny, here, snapshot, one_sentence):
+def test_changed_data_is_refused(cli, tiny, here, snapshot, one_sentence):
     x = np.random.RandomState(0).rand(20, 4, 4)
     np.save("x.npy", x)
     data = ("--dataset", "file", "--dataset.path", "x.npy")
@@ -105,7 +105,7 @@ def test_other_data_than_before_is_refused(cli, tiny, here, snapshot, one_senten
     assert snapshot(here) == before
 
 
-def test_a_run_that_another_process_writes_is_refused(cli, run_copy, snapshot, one_sentence):
+def test_a_locked_run_is_refused(cli, run_copy, snapshot, one_sentence):
     holder = subprocess.Popen(
         [
             sys.executable,

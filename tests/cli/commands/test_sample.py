@@ -15,7 +15,7 @@ def sample(cli, trained, here):
     return run
 
 
-def test_a_picture_of_so_many_samples(sample, here):
+def test_a_picture_shows_n_samples(sample, here):
     done = sample("-n", 10, "--out", "x.png")
     assert (done.code, done.out, done.err) == (0, "wrote x.png\n", "")
     with Image.open("x.png") as image:
@@ -24,13 +24,13 @@ def test_a_picture_of_so_many_samples(sample, here):
         assert np.asarray(image).std() > 0
 
 
-def test_64_samples_in_samples_png_without_options(sample, here):
+def test_the_default_is_64_samples_in_samples_png(sample, here):
     assert sample().code == 0
     with Image.open(here / "samples.png") as image:
         assert image.size == (48 * 11, 48 * 11)
 
 
-def test_an_array_of_means_or_of_binary_draws(sample):
+def test_an_npz_holds_means_or_binary_draws(sample):
     assert sample("-n", 9, "--out", "mean.npz").code == 0
     assert sample("-n", 9, "--out", "drawn.npz", "--binary").code == 0
     mean, drawn = (np.load(f"{name}.npz")["samples"] for name in ("mean", "drawn"))
@@ -39,7 +39,7 @@ def test_an_array_of_means_or_of_binary_draws(sample):
     assert set(np.unique(drawn)) == {0, 1}
 
 
-def test_the_seed_decides(sample):
+def test_the_seed_decides_the_samples(sample):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert sample("-n", 4, "--seed", seed, "--out", f"{name}.npz").code == 0
     a, b, c = (np.load(f"{name}.npz")["samples"] for name in "abc")
@@ -48,13 +48,13 @@ def test_the_seed_decides(sample):
     assert len({row.tobytes() for row in a}) == 4  # no two draws alike
 
 
-def test_the_run_is_left_alone(sample, trained, snapshot):
+def test_the_run_is_unchanged(sample, trained, snapshot):
     before = snapshot(trained)
     assert sample("-n", 2).code == 0
     assert snapshot(trained) == before
 
 
-def test_nothing_is_overwritten(sample, here):
+def test_an_existing_file_is_refused(sample, here):
     (here / "x.png").write_text("mine")
     done = sample("--out", "x.png")
     assert done.code == 2

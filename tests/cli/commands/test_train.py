@@ -1,4 +1,4 @@
-"""`vaeflow train`: what it writes, what it prints, and that both are true."""
+"""`vaeflow train`: its files, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read(run: Path, name: str) -> dict:
     return json.loads((run / name).read_text())
 
 
-def test_a_run_makes_its_directory_and_says_what_is_in_it(train, here):
+def test_train_fills_a_run_directory_and_prints_its_figures(train, here):
     done = train("--posterior", "planar")
     assert (done.code, done.err) == (0, "")
     (run,) = (here / "runs").iterdir()
@@ -84,13 +84,13 @@ def test_a_run_makes_its_directory_and_says_what_is_in_it(train, here):
     ]
 
 
-def test_the_next_commands_work_with_a_path_that_needs_quotes(train):
+def test_suggested_commands_quote_the_path(train):
     done = train("--run-dir", "my run")
     assert done.code == 0
     assert "vaeflow evaluate 'my run' --importance-samples 1000" in done.out
 
 
-def test_the_summary_states_what_its_figures_are_of(trained):
+def test_the_summary_names_its_data_and_weights(trained):
     summary = read(trained, "summary.json")
     stated = {k: summary[k] for k in ("dataset", "split", "binarization", "weights", "images")}
     assert stated == {
@@ -111,7 +111,7 @@ def test_the_summary_states_what_its_figures_are_of(trained):
     assert summary["best_epoch"] in (1, 2)
 
 
-def test_the_metrics_of_each_epoch_are_complete_and_consistent(trained):
+def test_metrics_are_complete_and_consistent(trained):
     assert [(r["epoch"], r["step"]) for r in records(trained)] == [(1, 3), (2, 6)]
     for r in records(trained):
         assert set(r) == {"epoch", "step", "seconds", *SETTINGS, *TAGS}
@@ -135,7 +135,7 @@ def board(trained) -> EventAccumulator:
     return accumulator
 
 
-def test_tensorboard_shows_the_numbers_of_the_metrics_file(board, trained):
+def test_tensorboard_matches_the_metrics_file(board, trained):
     shown = TAGS | SETTINGS
     scalars = {t for t in board.Tags()["scalars"] if not t.startswith("hparam/")}
     assert scalars == set(shown.values())
@@ -147,7 +147,7 @@ def test_tensorboard_shows_the_numbers_of_the_metrics_file(board, trained):
 
 
 def test_tensorboard_shows_pictures_of_the_right_size(board):
-    # The first epoch's; 8 columns of pairs, and as many rows of samples as columns.
+    # Of the first epoch: 2 rows of 4 pairs, 8 rows of 8 samples.
     for tag, (rows, columns) in {"reconstructions": (2, 8), "samples": (8, 8)}.items():
         (event,) = board.Images(tag)
         assert event.step == 3
@@ -156,7 +156,7 @@ def test_tensorboard_shows_pictures_of_the_right_size(board):
             assert np.asarray(image).std() > 0
 
 
-def test_tensorboard_shows_the_configuration_and_the_hyperparameters_in_one_folder(board, trained):
+def test_tensorboard_shows_the_settings_in_one_folder(board, trained):
     (text,) = board.Tensors("config/text_summary")
     shown = json.loads(text.tensor_proto.string_val[0].decode().strip("`\n"))
     assert shown == tomllib.loads((trained / "config.toml").read_text())
@@ -175,7 +175,7 @@ def test_tensorboard_shows_the_configuration_and_the_hyperparameters_in_one_fold
     assert {p.parent for p in events} == {trained}
 
 
-def test_data_that_is_no_picture_trains_without_pictures(cli, tiny, here):
+def test_vectors_train_without_pictures(cli, tiny, here):
     np.save("vectors.npy", np.random.RandomState(0).randn(30, 5))
     done = cli(
         "train", *tiny, "--dataset", "file", "--dataset.path", "vectors.npy", "--likelihood",
@@ -189,7 +189,7 @@ def test_data_that_is_no_picture_trains_without_pictures(cli, tiny, here):
     assert read(here / "run", "summary.json")["binarization"] == "none"
 
 
-def test_the_loss_is_without_the_constant_of_a_fixed_scale(cli, tiny, here):
+def test_the_loss_leaves_out_the_constant_of_a_fixed_scale(cli, tiny, here):
     # As papers print it: the scaled squared error plus the KL.
     np.save("vectors.npy", np.random.RandomState(0).randn(30, 5))
     done = cli(
@@ -202,7 +202,7 @@ def test_the_loss_is_without_the_constant_of_a_fixed_scale(cli, tiny, here):
     assert record["train/loss"] == pytest.approx(constant - record["train/elbo"], rel=1e-6)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(train, here):
+def test_the_seed_decides_the_numbers(train, here):
     def numbers(run):
         timed = ("seconds", "images_per_second")
         return [{k: v for k, v in r.items() if k not in timed} for r in records(here / run)]
@@ -213,7 +213,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(train, her
     assert numbers("a") != numbers("c")
 
 
-def test_a_directory_that_exists_is_left_alone_before_any_work(train, here, snapshot):
+def test_an_existing_directory_is_refused_before_any_work(train, here, snapshot):
     (here / "run").mkdir()
     (here / "run" / "mine.txt").write_text("mine")
     before = snapshot(here)
@@ -223,7 +223,7 @@ def test_a_directory_that_exists_is_left_alone_before_any_work(train, here, snap
     assert snapshot(here) == before
 
 
-def test_figures_of_a_single_image_are_json(cli, tiny, here):
+def test_figures_of_a_single_image_are_valid_json(cli, tiny, here):
     np.save("three.npy", np.random.RandomState(0).rand(3, 4, 4))
     data = ("--dataset", "file", "--dataset.path", "three.npy")
     assert cli("train", *tiny, "--no-tensorboard", *data, "--run-dir", "run").code == 0
@@ -235,7 +235,7 @@ def test_figures_of_a_single_image_are_json(cli, tiny, here):
     assert strict(cli("evaluate", "run", "-k", 2, "--json").out)["images"] == 1
 
 
-def test_two_runs_of_one_second_get_two_directories(train, here, monkeypatch):
+def test_runs_of_one_second_get_separate_directories(train, here, monkeypatch):
     monkeypatch.setattr("vaeflow.runs.directory.time.strftime", lambda form: "20261122-153000")
     for _ in range(3):
         done = train()
@@ -243,7 +243,7 @@ def test_two_runs_of_one_second_get_two_directories(train, here, monkeypatch):
     assert len(list((here / "runs").iterdir())) == 3
 
 
-def test_print_config_prints_toml_that_trains_the_same_and_makes_nothing(train, here):
+def test_print_config_prints_toml_and_creates_nothing(train, here):
     done = train("--posterior", "iaf", "--posterior.steps", 3, "--print-config")
     assert (done.code, done.err) == (0, "")
     assert tomllib.loads(done.out)["posterior"]["steps"] == 3
@@ -253,7 +253,7 @@ def test_print_config_prints_toml_that_trains_the_same_and_makes_nothing(train, 
     assert again.out == done.out
 
 
-def test_the_command_line_wins_over_the_file_and_the_file_over_the_recipe(cli, here):
+def test_flags_override_the_file_and_the_file_the_recipe(cli, here):
     (here / "recipe.toml").write_text(
         'epochs = 1\nlr = 0.1\nlatent = 7\n[posterior]\nname = "planar"\nsteps = 2\n'
     )
@@ -274,7 +274,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_recipe(cli, h
     assert printed["encoder"]["hidden"] == [8, 4]
 
 
-def test_options_that_another_part_drops_are_told(cli, here):
+def test_a_note_names_the_options_that_a_new_part_drops(cli, here):
     (here / "recipe.toml").write_text('[posterior]\nname = "planar"\nsteps = 2\n')
     words = ("train", "--print-config", "--recipe", "recipe.toml", "--posterior", "identity")
     done = cli(*words)
@@ -284,7 +284,7 @@ def test_options_that_another_part_drops_are_told(cli, here):
     assert tomllib.loads(done.out)["posterior"]["name"] == "vaeflow/identity"
 
 
-def test_flags_of_both_spellings_and_booleans(cli, here):
+def test_flags_accept_both_spellings_and_booleans(cli, here):
     done = cli(
         "train", "--print-config", "--posterior=planar", "--posterior.steps=5", "--no-tensorboard",
         "--likelihood.grey", "true", "--clip", "none",
@@ -296,7 +296,7 @@ def test_flags_of_both_spellings_and_booleans(cli, here):
     assert "clip" not in printed
 
 
-def test_help_explains_the_options_of_the_parts_on_the_line(cli, here):
+def test_help_explains_the_options_of_the_named_parts(cli, here):
     text = " ".join(cli("train", "--help").out.split())
     assert "--posterior NAME" in text
     assert "--latent INTEGER size of z [integer > 0; default: 20]" in text
@@ -314,7 +314,7 @@ def test_help_explains_the_options_of_the_parts_on_the_line(cli, here):
     assert not list(here.iterdir())
 
 
-def test_a_training_that_diverges_says_so_and_leaves_its_status(train, here):
+def test_a_diverging_training_fails_and_stores_its_status(train, here):
     done = train("--lr", "1e30", "--run-dir", "run")
     assert done.code == 5
     assert done.err.count("Error: ") == 1
@@ -325,7 +325,7 @@ def test_a_training_that_diverges_says_so_and_leaves_its_status(train, here):
     assert not (here / "run" / "summary.json").exists()
 
 
-def test_debug_shows_where_an_error_comes_from(train):
+def test_debug_raises_the_error(train):
     from vaeflow.errors import ConfigError
 
     for words in (("--debug", "--epochs", 0), ("--epochs", 0, "--debug")):
@@ -367,7 +367,7 @@ def part(init: str = "", forward: str = "", target: str = "Narrow") -> str:
     return PART.format(init=init, forward=forward, target=target)
 
 
-def test_a_plugins_posterior_trains_by_its_name_with_its_own_options(train, cli, here, plugin):
+def test_a_plugins_posterior_trains_with_its_own_options(train, cli, here, plugin):
     plugin("vaeflow-narrow", part())
     done = train("--posterior", "narrow", "--posterior.width", 0.25, "--run-dir", "run")
     assert (done.code, done.err) == (0, "")
@@ -394,7 +394,7 @@ def test_a_plugins_posterior_trains_by_its_name_with_its_own_options(train, cli,
     ],
     ids=["import", "class", "init", "forward", "shape", "plugin"],
 )
-def test_a_part_that_is_broken_is_named_and_nothing_is_made(
+def test_a_broken_part_is_named_and_nothing_is_created(
     train, here, plugin, code, name, told, one_sentence
 ):
     plugin("vaeflow-narrow", code)
@@ -410,7 +410,7 @@ def test_a_part_that_is_broken_is_named_and_nothing_is_made(
     assert not list(here.iterdir())
 
 
-def test_a_plugin_that_fails_does_not_stop_other_parts(train, plugin):
+def test_a_failed_plugin_leaves_other_parts_usable(train, plugin):
     plugin("vaeflow-narrow", "raise ImportError('gone')")
     assert train("--posterior", "planar").code == 0
     done = train("--posterior", "narrow")
@@ -420,9 +420,7 @@ def test_a_plugin_that_fails_does_not_stop_other_parts(train, plugin):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_training_at_a_checkpoint_that_resume_takes_up(
-    train, cli, here, plugin, number
-):
+def test_a_signal_stops_training_and_resume_continues(train, cli, here, plugin, number):
     plugin(
         "vaeflow-stop",
         f"""
