@@ -1,4 +1,4 @@
-"""Options are read off a constructor, validated from text and explained in one sentence."""
+"""Options: read from a constructor, validated from text, explained in one sentence."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def complaint(**options: Any) -> str:
     return str(caught.value)
 
 
-def test_defaults_fill_in_and_positional_parameters_are_not_options():
+def test_only_keyword_parameters_are_options():
     assert checked() == {
         "steps": 4,
         "rate": 0.5,
@@ -127,7 +127,7 @@ def test_text_becomes_the_annotated_type(name, text, value):
         ("label", 3, ["got 3", "text"]),
     ],
 )
-def test_a_wrong_value_is_an_error_with_flag_and_expectation(name, value, told, one_sentence):
+def test_an_error_names_the_flag_and_the_expectation(name, value, told, one_sentence):
     message = complaint(**{name: value})
     one_sentence(message)
     assert message.startswith(f"--posterior.{name}: ")
@@ -144,7 +144,7 @@ def test_a_flag_is_spelled_with_hyphens():
         validate(Named, {"batch_norm": "maybe"}, "encoder")
 
 
-def test_an_unknown_option_is_refused_with_the_nearest_and_the_list(one_sentence):
+def test_an_unknown_option_lists_the_known_ones(one_sentence):
     message = complaint(step="3")
     one_sentence(message)
     assert "--posterior.step: unknown option (did you mean 'steps'?)" in message
@@ -153,7 +153,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_and_the_list(one_sentence
         validate(NoOptions, {"steps": 3}, "prior")
 
 
-def test_a_required_option_is_asked_for_by_its_meaning():
+def test_a_missing_option_is_named_with_its_meaning():
     class Needs:
         """Needs a file.
 
@@ -198,7 +198,7 @@ def test_description_comes_from_signature_and_docstring():
     assert summary(Flow) == "A flow of many maps."
 
 
-def test_a_summary_does_not_end_with_authors():
+def test_a_summary_continues_after_et_al():
     class Masked:
         """A masked flow (Papamakarios et al. 2017). It is exact."""
 
@@ -214,7 +214,7 @@ def test_a_literal_of_digits_stays_text():
     assert validate(Coded, {"n": "none"}, "x") == {"code": "1", "n": None}
 
 
-def test_an_option_may_be_called_like_a_method_of_pydantic():
+def test_an_option_may_be_named_like_a_pydantic_method():
     class Awkward:
         def __init__(self, *, copy: bool = True, model_size: int = 3, json: str = "a") -> None:
             pass
@@ -225,7 +225,7 @@ def test_an_option_may_be_called_like_a_method_of_pydantic():
     assert options == {"copy": True, "model_size": 5, "json": "a"}
 
 
-def test_a_signature_that_cannot_be_read_names_the_part():
+def test_an_unreadable_signature_names_the_part():
     class Broken:
         def __init__(self, *, size: NoSuchType = 3) -> None:  # noqa: F821
             pass

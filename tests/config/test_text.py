@@ -1,4 +1,4 @@
-"""Values as text: any value that is shown can be typed, and is the same value then."""
+"""Values as text: a shown value, typed again, is the same value."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ words = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
     ],
     ids=str,
 )
-def test_a_value_that_is_shown_can_be_typed(annotation, values, data):
+def test_a_shown_value_reads_back_equal(annotation, values, data):
     class Holder:
         def __init__(self, *, x: Any) -> None:
             pass
