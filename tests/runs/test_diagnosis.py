@@ -1,4 +1,4 @@
-"""A run diagnosed from Python, as `vaeflow diagnose` does it."""
+"""`diagnose_run`, the diagnosis of a run from Python."""
 
 import json
 
@@ -13,7 +13,7 @@ from vaeflow.runs.directory import Run
 QUICK = {"images": 2, "samples": 50, "skip": ("ais", "gaps", "calibration")}
 
 
-def test_a_run_is_diagnosed_with_its_files_and_its_facts(trained, tmp_path):
+def test_diagnose_run_writes_files_and_names_the_run(trained, tmp_path):
     out = tmp_path / "out"
     bars = []
 

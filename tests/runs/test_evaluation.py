@@ -1,4 +1,4 @@
-"""`Evaluation`: interrupted, continued, reused, and told apart from another."""
+"""`Evaluation`: interrupted, continued, reused and repeated."""
 
 import shutil
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ def plugins():
 
 
 class Stages:
-    """A progress that keeps each stage with its images, interrupted by Ctrl-C after so many."""
+    """Progress that records each stage with its images; Ctrl-C comes after `last` images."""
 
     def __init__(self, last=float("inf")):
         self.last, self.seen = last, []
@@ -58,7 +58,7 @@ class Stages:
         yield advance
 
 
-def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
+def test_an_interrupted_evaluation_continues_to_equal_bits(run, plugins):
     whole = Evaluation.of(run, plugins, EvaluationOptions(samples=30, again=True))
     report = whole.run()
     path = run.evaluation("test", 30, "best")
@@ -78,7 +78,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bits(run, plugins):
     assert path.read_bytes() == expected
 
 
-def test_a_whole_evaluation_is_not_made_again_unless_asked(run, plugins, monkeypatch):
+def test_a_stored_evaluation_is_repeated_only_on_request(run, plugins, monkeypatch):
     report = Evaluation.of(run, plugins, EvaluationOptions(samples=3)).run()
     stages = Stages()
     found = Evaluation.of(run, plugins, EvaluationOptions(samples=3))
@@ -93,7 +93,7 @@ def test_a_whole_evaluation_is_not_made_again_unless_asked(run, plugins, monkeyp
     assert [what for what, _, _ in stages.seen[1:]] == ["test images", "images of the latent code"]
 
 
-def test_figures_of_another_version_are_made_again(run, plugins, monkeypatch, caplog):
+def test_another_version_repeats_the_evaluation(run, plugins, monkeypatch, caplog):
     Evaluation.of(run, plugins, EvaluationOptions(samples=2, limit=4)).run()
     monkeypatch.setattr(evaluations, "__version__", "9.9")
     other = Evaluation.of(run, plugins, EvaluationOptions(samples=2, limit=4))
@@ -103,7 +103,7 @@ def test_figures_of_another_version_are_made_again(run, plugins, monkeypatch, ca
     assert Evaluation.of(run, plugins, EvaluationOptions(samples=2, limit=4)).stored
 
 
-def test_figures_of_other_weights_or_data_are_made_again(run, plugins, monkeypatch, caplog):
+def test_other_weights_or_data_repeat_the_evaluation(run, plugins, monkeypatch, caplog):
     Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run()
     images_of = evaluations.images_of
     monkeypatch.setattr(evaluations, "images_of", lambda *words: images_of(*words).roll(1, 0))
@@ -115,7 +115,7 @@ def test_figures_of_other_weights_or_data_are_made_again(run, plugins, monkeypat
     assert "weights_sha256 was" in caplog.text
 
 
-def test_each_evaluation_has_a_file_of_its_own(run, plugins):
+def test_each_choice_of_options_has_its_own_file(run, plugins):
     for options in (
         {"samples": 2},
         {"samples": 3},
@@ -136,7 +136,7 @@ def test_each_evaluation_has_a_file_of_its_own(run, plugins):
     assert (few.about["images"], len(few.bounds)) == (20, 20)
 
 
-def test_a_damaged_file_costs_only_itself(run, plugins, caplog):
+def test_a_damaged_file_is_replaced(run, plugins, caplog):
     report = Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run()
     path = run.evaluation("test", 2, "best")
     path.write_bytes(path.read_bytes()[:-9])
@@ -145,7 +145,7 @@ def test_a_damaged_file_costs_only_itself(run, plugins, caplog):
     assert read(path).complete
 
 
-def test_the_step_is_that_of_the_weights(run, plugins, cli):
+def test_epoch_and_step_belong_to_the_weights(run, plugins, cli):
     assert cli("resume", run.path, "--epochs", 4).code == 0
     best = run.checkpoint().state["progress"]["best_epoch"]
     for weights, epoch in (("best", best), ("last", 4)):

@@ -1,8 +1,8 @@
-"""A run directory that the first release's code made, before the files moved, still serves.
+"""A run directory of an earlier version loads, evaluates, resumes and compares.
 
-tests/runs/first_round is `vaeflow train --posterior planar --posterior.steps 2 --encoder.hidden 8
---decoder.hidden 8 --latent 2 --epochs 2 --no-tensorboard --device cpu --threads 1`, as the code of
-commit d560ea0 wrote it. That code went on to the third epoch below.
+tests/runs/first_round is the run of `vaeflow train --posterior planar --posterior.steps 2
+--encoder.hidden 8 --decoder.hidden 8 --latent 2 --epochs 2 --no-tensorboard --device cpu
+--threads 1` by the code of commit d560ea0. The same code trained the third epoch below.
 """
 
 import json
@@ -23,13 +23,13 @@ def old(tmp_path):
     return Path(shutil.copytree(OLD, tmp_path / "run"))
 
 
-def test_it_loads(old):
+def test_an_older_run_loads(old):
     model = vaeflow.load(old)
     assert model.sample(3).shape == (3, 1, 8, 8)
     assert type(model.posterior) is vaeflow.posteriors.Planar
 
 
-def test_its_evaluation_gives_the_same_figures(old, cli):
+def test_an_older_run_evaluates_to_equal_figures(old, cli):
     done = cli("evaluate", old, "--importance-samples", 100, "--json")
     assert done.code == 0, done.err
     found, before = json.loads(done.out), Run(old).summary
@@ -37,7 +37,7 @@ def test_its_evaluation_gives_the_same_figures(old, cli):
         assert found[name]["mean"] == pytest.approx(before[name]["mean"], abs=1e-4)
 
 
-def test_its_resumption_gives_the_epoch_that_it_would_have_had(old, cli):
+def test_an_older_run_resumes_to_equal_figures(old, cli):
     done = cli("resume", old, "--epochs", 3)
     assert done.code == 0, done.err
     last = Run(old).metrics[-1]
@@ -46,7 +46,7 @@ def test_its_resumption_gives_the_epoch_that_it_would_have_had(old, cli):
         assert last[name] == pytest.approx(value, abs=1e-4)
 
 
-def test_it_is_compared_with_a_new_one(old, tmp_path):
+def test_an_older_run_compares_with_a_new_run(old, tmp_path):
     small = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
     new = vaeflow.train(
         tmp_path / "new", latent=2, epochs=2, tensorboard=False, device="cpu", threads=1, **small
