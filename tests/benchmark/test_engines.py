@@ -1,4 +1,4 @@
-"""Engines: the steps of a run, its troubles, and processes that stop cleanly."""
+"""Engines: the steps of a run, its failures, and processes that stop cleanly."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def task(tmp_path):
 
 @pytest.fixture
 def steps(task, monkeypatch):
-    """Take steps without a process; the codes are those with which they end."""
+    """Record each step instead of running it; a test fills `codes` with the exit codes."""
     taken, codes = [], []
 
     def take(words, out, stop):
@@ -35,7 +35,7 @@ def steps(task, monkeypatch):
     return taken, codes
 
 
-def state(task, state, *, summary):
+def leave_run(task, state, *, summary):
     task.run.mkdir()
     (task.run / "environment.json").write_text("{}")
     (task.run / "status.json").write_text(json.dumps({"state": state}))
@@ -58,13 +58,13 @@ def test_a_new_run_is_trained_and_evaluated(task, steps):
         ("completed", True, ["evaluate"]),
     ],
 )
-def test_a_run_goes_on_where_it_was(task, steps, was, summary, expected):
-    state(task, was, summary=summary)
+def test_a_run_continues_at_its_next_step(task, steps, was, summary, expected):
+    leave_run(task, was, summary=summary)
     assert run_one(task).error is None
     assert steps[0] == expected
 
 
-def test_a_run_that_was_killed_as_it_began_begins_again(task, steps):
+def test_a_run_killed_at_its_start_begins_again(task, steps):
     task.run.mkdir()
     (task.run / "config.toml").write_text("half of i")
     run_one(task)
@@ -72,7 +72,7 @@ def test_a_run_that_was_killed_as_it_began_begins_again(task, steps):
     assert not task.run.exists()
 
 
-def test_a_failure_ends_a_run_with_its_own_words(task, steps):
+def test_a_failure_carries_the_message_of_its_step(task, steps):
     steps[1][:] = [5]
     found = run_one(task)
     assert steps[0] == ["train"]
@@ -92,7 +92,7 @@ def test_no_step_begins_after_a_stop(task, steps):
     assert (steps[0], found.interrupted) == (["train"], True)
 
 
-def test_a_kill_is_named_and_remembered(task, steps):
+def test_outcome_and_log_name_the_signal_of_a_kill(task, steps):
     steps[1][:] = [-signal.SIGKILL]
     assert "killed by SIGKILL: memory may have run out" in run_one(task).error
     assert "killed by SIGKILL" in trouble(task.log)
@@ -107,7 +107,7 @@ def test_a_kill_is_named_and_remembered(task, steps):
         ("Error: it is cold\n$ vaeflow resume\n", "no word of why"),
     ],
 )
-def test_the_last_step_tells_what_its_trouble_was(tmp_path, text, said):
+def test_trouble_is_the_error_of_the_last_step(tmp_path, text, said):
     (tmp_path / "log").write_text(text)
     assert trouble(tmp_path / "log") == said
     expected = said if "Error: it is warm" in text else "killed"
@@ -115,7 +115,7 @@ def test_the_last_step_tells_what_its_trouble_was(tmp_path, text, said):
     assert "cannot be read" in trouble(tmp_path / "none")
 
 
-def test_a_process_writes_its_log_and_gives_its_code(task):
+def test_launch_writes_a_log_and_returns_the_exit_code(task):
     task.log.parent.mkdir()
     with open(task.log, "a", encoding="utf-8") as out:
         assert launch(["--version"], out) == 0
@@ -127,7 +127,7 @@ def test_a_process_writes_its_log_and_gives_its_code(task):
 
 @pytest.fixture
 def sleeper(tmp_path, monkeypatch):
-    """In place of Python, a program that sleeps until SIGINT, and then says so."""
+    """Replace Python by a program that sleeps until SIGINT and then prints a word."""
     path = tmp_path / "python"
     path.write_text(
         "#!/bin/sh\ntrap 'echo saved; exit 130' INT\necho up $$\nwhile :; do sleep .02; done\n"
@@ -142,14 +142,14 @@ def test_a_stop_reaches_all_processes_and_waits_for_them(tmp_path, sleeper):
     def up():
         return sum(t.log.exists() and "up" in t.log.read_text() for t in tasks)
 
-    # One that ends before the stop is seen here is still an outcome.
+    # A process that ends before the stop still yields an outcome.
     assert all(found.interrupted for found in local(tasks, 2, lambda: up() == 2))
     logs = [t.log.read_text() if t.log.exists() else "" for t in tasks]
     assert [log.count("saved") for log in logs] == [1, 1, 0]  # the third never began
 
 
-def test_a_process_that_outlived_a_killed_benchmark_is_waited_for(task, sleeper, steps, caplog):
-    """The steps are those that are left once it has ended."""
+def test_run_one_waits_for_an_orphaned_process(task, sleeper, steps, caplog):
+    """Choose the next step only after the orphan has ended."""
     benchmark = (
         "import sys, pathlib; from vaeflow.benchmark.engines import Task, run_one; "
         f"sys.executable = {sys.executable!r}; p = pathlib.Path; "
@@ -167,7 +167,7 @@ def test_a_process_that_outlived_a_killed_benchmark_is_waited_for(task, sleeper,
         asked.append(None)
         if len(asked) == 3:
             assert steps[0] == []
-            state(task, "completed", summary=True)
+            leave_run(task, "completed", summary=True)
             os.kill(orphan, signal.SIGKILL)
         return False
 
@@ -181,7 +181,7 @@ def test_a_process_that_outlived_a_killed_benchmark_is_waited_for(task, sleeper,
     assert len(asked) > 3
 
 
-def test_who_waits_for_a_process_can_be_stopped(task, steps):
+def test_a_stop_ends_the_wait_for_an_orphan(task, steps):
     task.log.parent.mkdir()
     with open(task.log, "a", encoding="utf-8") as other:
         engines._hold(other, lambda: False)
@@ -190,7 +190,7 @@ def test_who_waits_for_a_process_can_be_stopped(task, steps):
     assert (found.interrupted, steps[0]) == (True, [])
 
 
-def test_outcomes_come_as_runs_end(tmp_path, monkeypatch):
+def test_local_yields_each_outcome_as_its_run_ends(tmp_path, monkeypatch):
     def run(task, stop):
         time.sleep(task.samples / 50)
         return Outcome(task.name, 0.0)
@@ -200,7 +200,7 @@ def test_outcomes_come_as_runs_end(tmp_path, monkeypatch):
     assert [found.name for found in local(tasks, 2, lambda: False)] == ["a", "slow"]
 
 
-def test_without_ray_its_engine_says_what_to_install(monkeypatch, one_sentence):
+def test_a_missing_ray_is_named_with_pip_install(monkeypatch, one_sentence):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(engines.ConfigError) as caught:
         next(ray([], 1, lambda: False))
@@ -210,7 +210,7 @@ def test_without_ray_its_engine_says_what_to_install(monkeypatch, one_sentence):
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_a_local_ray_instance_runs_tasks(tmp_path):
-    """The tasks fail at once, as their configuration is not there: each is an outcome."""
+    """The tasks lack a configuration and fail at once; each failure is an outcome."""
     cluster = pytest.importorskip("ray")
     cluster.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:

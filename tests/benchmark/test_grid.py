@@ -1,4 +1,4 @@
-"""A grid: what is multiplied out, what its cells are called, and the file that holds it."""
+"""A grid: the product of its values, the names of its cells, and its file."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def cells():
     return make
 
 
-def test_parts_values_and_seeds_are_multiplied_out(cells):
+def test_a_grid_multiplies_parts_values_and_seeds(cells):
     found = cells(
         {"posterior": ["identity", "planar"], "objective": ["elbo", "iwae"]},
         {"latent": ["2", "4"]},
@@ -32,7 +32,7 @@ def test_parts_values_and_seeds_are_multiplied_out(cells):
     assert found["planar-iwae-latent4-s7"]["seed"] == 7
 
 
-def test_an_option_that_only_some_parts_have_varies_those_alone(cells):
+def test_an_option_varies_only_the_parts_that_have_it(cells):
     found = cells({"posterior": ["identity", "planar"]}, {"posterior.steps": ["4", "16"]}, (0, 1))
     assert [*found] == [
         "identity-s0", "identity-s1", "planar-steps4-s0", "planar-steps4-s1",
@@ -42,24 +42,24 @@ def test_an_option_that_only_some_parts_have_varies_those_alone(cells):
     assert "posterior.steps" not in found["identity-s0"]
 
 
-def test_a_fixed_option_is_given_to_those_that_have_it(cells):
+def test_a_fixed_option_reaches_only_the_parts_that_have_it(cells):
     found = cells({"posterior": ["identity", "planar"]}, line={"posterior": {"steps": "3"}})
     assert found["planar-s0"]["posterior.steps"] == 3
     assert "posterior.steps" not in found["identity-s0"]
 
 
-def test_layers_below_are_laid_under_each_cell(cells):
+def test_each_cell_starts_from_the_base_layers(cells):
     base = [({"epochs": 7, "posterior": {"name": "planar", "steps": 2}}, "a recipe")]
     found = cells({"posterior": ["planar", "identity"]}, base=base)
     assert found["planar-s0"]["posterior.steps"] == 2
     assert found["identity-s0"]["epochs"] == 7
 
 
-def test_the_same_configuration_appears_once(cells):
+def test_equal_configurations_make_one_cell(cells):
     assert [*cells(vary={"lr": ["1e-3", "0.001"]})] == ["identity-lr1e-3-s0"]
 
 
-def test_one_part_and_one_seed_are_a_cell(cells):
+def test_one_part_and_one_seed_make_one_cell(cells):
     assert [*cells(line={"posterior": {"name": "iaf"}})] == ["iaf-s0"]
 
 
@@ -74,7 +74,7 @@ def test_one_part_and_one_seed_are_a_cell(cells):
         ({"seed": ["1", "2"]}, "seeds are given by --seeds"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(cells, vary, message, one_sentence):
+def test_invalid_settings_and_values_of_vary_are_refused(cells, vary, message, one_sentence):
     with pytest.raises(ConfigError) as caught:
         cells({"posterior": ["planar", "radial"]}, vary)
     assert message in str(caught.value)
@@ -91,7 +91,7 @@ def cell(name, **flat):
     return Cell(name, nest(flat))
 
 
-def test_the_file_holds_the_grid(tmp_path):
+def test_a_written_grid_reads_back_equal(tmp_path):
     shared = {"epochs": 3, "prior.name": "normal"}
     grid = Grid(
         (
@@ -103,7 +103,7 @@ def test_the_file_holds_the_grid(tmp_path):
     )
     grid.write(tmp_path / "new")
     text = (tmp_path / "new" / "benchmark.toml").read_text()
-    assert text.count("epochs") == 1  # what all have in common stands once
+    assert text.count("epochs") == 1  # common settings stand once
     found = Grid.read(tmp_path / "new")
     assert (found.samples, found.jobs) == (5, 2)
     assert [(c.name, flatten(c.config)) for c in found.cells] == [
@@ -113,7 +113,7 @@ def test_the_file_holds_the_grid(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "jobs = 1\n[common]\n[cells]\n"], ids=["half", "no cells"])
-def test_a_damaged_file_is_told(tmp_path, text):
+def test_a_damaged_file_is_refused(tmp_path, text):
     (tmp_path / "benchmark.toml").write_text(f"samples = 3\n{text}")
     with pytest.raises(ConfigError, match="is no grid"):
         Grid.read(tmp_path)
@@ -123,17 +123,17 @@ def test_a_damaged_file_is_told(tmp_path, text):
     ("other", "words"),
     [
         (Grid((cell("a", x=1),), 9), "K was 5 and is 9"),
-        (Grid((cell("b", x=1), cell("a", x=1)), 5), None),  # and so may the rest of a wider one
+        (Grid((cell("b", x=1), cell("a", x=1)), 5), None),  # a wider grid may replace it
         (Grid((cell("c", x=1),), 5), "it also has a"),
         (Grid((cell("a", x=2),), 5), "x of a was 1 and is 2"),
         (Grid((cell("a", x=1, y=3),), 5), "y of a was none and is 3"),
-        (Grid((cell("a", x=1),), 5, jobs=4), None),  # jobs may change
+        (Grid((cell("a", x=1),), 5, jobs=4), None),  # so may other jobs
     ],
 )
-def test_what_another_grid_lacks_or_has_otherwise_is_said(other, words):
+def test_another_grid_names_its_first_difference(other, words):
     assert Grid((cell("a", x=1),), 5).difference(other) == words
 
 
-def test_a_changed_setting_is_said_before_missing_runs():
+def test_a_changed_setting_comes_before_missing_runs():
     ours, theirs = Grid((cell("a", x=1), cell("b", x=1)), 5), Grid((cell("b", x=2),), 5)
     assert ours.difference(theirs) == "x of b was 1 and is 2"
