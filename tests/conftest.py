@@ -1,4 +1,4 @@
-"""What several test files share: the command line in-process, a small data file, a trained run."""
+"""Fixtures for several test files: the command line in this process, small data, a trained run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-# The same examples in every run, and no verdict on how long this machine takes for one.
+# The same examples in every run, and no time limit, which a busy machine would miss.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("fixed")
 
@@ -40,7 +40,7 @@ def words_of_the_shell() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line did: its exit code and what it wrote."""
+    """The result of a command line: its exit code and its output."""
 
     code: int | str | None
     out: str
@@ -76,7 +76,7 @@ def cli() -> Cli:
     return run
 
 
-# The smallest training that passes through everything.
+# The smallest training that takes every step of a run.
 _TINY = "--encoder.hidden 8 --decoder.hidden 8 --latent 3 --epochs 1 --batch-size 10 --threads 1"
 
 
@@ -126,7 +126,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def snapshot() -> Callable[[Path], dict[str, tuple[int, int]]]:
-    """Everything below a directory with its size and time, to see that nothing was touched."""
+    """Record size and time of each file and folder below a directory, to see changes."""
 
     def take(root: Path) -> dict[str, tuple[int, int]]:
         found = {}
@@ -140,7 +140,7 @@ def snapshot() -> Callable[[Path], dict[str, tuple[int, int]]]:
 
 @pytest.fixture(scope="session")
 def one_sentence() -> Callable[[str], None]:
-    """Check that a message is one sentence on one line, which the reader sees as one error."""
+    """Check that a message is one sentence on one line."""
 
     def check(message: str) -> None:
         assert message, "there is no message"
@@ -155,7 +155,7 @@ def one_sentence() -> Callable[[str], None]:
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """Install a distribution with one plugin module, as pip would leave it on sys.path.
 
-    Only the distributions made here are seen, whatever else is installed where the tests run.
+    vaeflow sees only these distributions, whatever else is installed.
     """
     folders: list[str] = []
     modules: list[str] = []
@@ -192,10 +192,9 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 class Environment:
-    """A virtual environment that holds what this one does, except for vaeflow's plugins.
+    """A virtual environment with the packages of this one, except for vaeflow's plugins.
 
-    It is made of links into this one, so that it costs no download and a tenth of a second. A
-    plugin that is installed here, for its own tests, is not there.
+    It links to this one's packages, so it needs no download and a tenth of a second.
     """
 
     def __init__(self, path: Path) -> None:
@@ -219,7 +218,7 @@ class Environment:
         return subprocess.run(
             [self.python, "-m", *map(str, words)],
             cwd=cwd or self.python.parent,
-            # The models are small: threads would only wait for each other.
+            # Small models gain nothing from threads.
             env={**clean, "COLUMNS": "100", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -232,7 +231,7 @@ class Environment:
         return done.stdout
 
     def install(self, *wheels: Path) -> None:
-        """Install wheels as pip does, without their dependencies, which are there."""
+        """Install wheels by pip, without their dependencies, which are present."""
         done = self.run("pip", "install", "--force-reinstall", "--no-deps", "--no-index", *wheels)
         assert done.returncode == 0, done.stderr
 
@@ -265,7 +264,7 @@ def mnist() -> Path:
 
 @pytest.fixture
 def linear_gaussian():
-    """Return a model of which everything is known."""
+    """Return a model with a known posterior and known evidence."""
     from linear_gaussian import LinearGaussian
 
     return LinearGaussian()
@@ -273,7 +272,7 @@ def linear_gaussian():
 
 @pytest.fixture(scope="module")
 def world():
-    """Return the same for several tests, which leave it as it is."""
+    """Return one such model for all tests of a module, which must not change it."""
     from linear_gaussian import LinearGaussian
 
     return LinearGaussian()

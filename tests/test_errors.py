@@ -15,7 +15,7 @@ from vaeflow.plugins.registry import KINDS
 
 @pytest.fixture(autouse=True)
 def words_of_the_shell():
-    """Here each test says whose words it reads."""
+    """Let each test choose between flags and arguments."""
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def words_of_the_shell():
         ("a long -- dash", "a long -- dash"),
     ],
 )
-def test_a_message_is_written_with_flags_and_read_with_arguments(written, read):
+def test_python_reads_flags_as_arguments(written, read):
     assert spoken(written) == read
     assert str(ConfigError(written)) == read
     with in_shell():
@@ -45,8 +45,8 @@ def test_a_message_is_written_with_flags_and_read_with_arguments(written, read):
     assert spoken(written) == read
 
 
-def test_no_word_of_a_sentence_is_taken_for_a_value():
-    """Each word after a flag in the source is a value of something, or known to be none."""
+def test_words_after_a_flag_are_values_or_known_words():
+    """Each word after a flag in the source is a possible value or in WORDS_AFTER_FLAGS."""
     plugins = load_plugins()
     values = {part.name for kind in KINDS for part in plugins.registry.parts(kind)}
     fields = [*Config.model_fields.values()]
@@ -60,7 +60,7 @@ def test_no_word_of_a_sentence_is_taken_for_a_value():
     values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "vaeflow"}
     found = {}
     for path in Path(vaeflow.__file__).parent.rglob("*.py"):
-        if "cli" in path.parts or "template" in path.parts:  # read in the shell alone
+        if "cli" in path.parts or "template" in path.parts:  # read only in the shell
             continue
         text = re.sub(r'"\s*\n\s*f?"', "", path.read_text("utf-8"))
         for word in re.findall(r"(?<![\w-])--[a-z][\w.-]*[ =]([a-z][\w-]*)", text):

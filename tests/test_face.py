@@ -1,4 +1,4 @@
-"""The face: what `import vaeflow` offers to a notebook."""
+"""The face: the functions and families that `import vaeflow` offers."""
 
 import pydoc
 import shutil
@@ -20,7 +20,7 @@ SHAPE = (1, 4, 4)
 
 @pytest.fixture(autouse=True)
 def words_of_the_shell():
-    """Here messages speak of arguments."""
+    """Read messages as Python gives them, with arguments instead of flags."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def run(tmp_path_factory):
     )
 
 
-def test_dir_lists_the_face_and_nothing_else():
+def test_dir_lists_only_the_face():
     assert dir(vaeflow) == sorted(dir(vaeflow))
     functions = {"train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose"}
     families = {
@@ -64,7 +64,7 @@ def test_help_lists_every_setting_with_its_meaning(function, settings):
 
 
 class TestTrain:
-    def test_a_run_is_as_complete_as_one_from_the_shell(self, run, cli, tmp_path):
+    def test_a_run_equals_one_from_the_shell(self, run, cli, tmp_path):
         shell = tmp_path / "shell"
         words = ["--posterior", "planar", "--dataset", "digits", "--latent", "2"]
         small = ["--encoder.hidden", "8", "--decoder.hidden", "8", "--no-tensorboard"]
@@ -79,29 +79,29 @@ class TestTrain:
         assert timeless[0] == timeless[1]
         assert len(run.metrics) == 2
 
-    def test_its_model_has_no_gradients_and_the_best_weights(self, run):
+    def test_a_runs_model_has_the_best_weights_and_no_gradients(self, run):
         best = run.checkpoint().tensors["best"]
         assert all(torch.equal(best[k], v) for k, v in run.model.state_dict().items())
         assert not run.model.generate(torch.zeros(1, 1, 2)).mean.requires_grad
 
-    def test_its_repr_tells_what_it_is(self, run):
+    def test_the_repr_names_parts_data_and_state(self, run):
         assert "planar on digits, completed, epoch 2, elbo -" in repr(run)
         assert repr(Run(run.path / "none")).endswith("its files are incomplete)")
 
-    def test_an_existing_directory_is_refused_in_words_of_python(self, run):
+    def test_an_existing_run_dir_is_refused(self, run):
         with pytest.raises(ConfigError, match=r'run_dir="\S+": it exists'):
             vaeflow.train(run.path)
 
 
 class TestBuild:
-    def test_the_weights_are_those_that_a_run_of_the_seed_begins_with(self, run):
+    def test_build_gives_the_initial_weights_of_a_run(self, run):
         data = vaeflow.datasets.Digits().load()
         ours = vaeflow.build(data.data_shape, latent=2, posterior="planar", **SMALL)
         fitted = vaeflow.fit(ours, data.train, validation=data.validation, epochs=2, device="cpu")
         pairs = zip(fitted.records, run.metrics, strict=True)
         assert all(a["train/elbo"] == b["train/elbo"] for a, b in pairs)
 
-    def test_parts_have_options(self):
+    def test_build_takes_options_of_parts(self):
         model = vaeflow.build(
             SHAPE, posterior=("planar", {"steps": 3}), likelihood=("gaussian", {"scale": "shared"})
         )
@@ -119,18 +119,18 @@ class TestBuild:
             ({"latent": 0}, "latent: got 0"),
         ],
     )
-    def test_what_is_wrong_is_told_in_words_of_python(self, arguments, told, one_sentence):
+    def test_an_error_names_the_wrong_argument(self, arguments, told, one_sentence):
         with pytest.raises(ConfigError, match=told) as caught:
             vaeflow.build(**{"data_shape": SHAPE, **arguments})
         assert "--" not in str(caught.value)
 
-    def test_classes_go_by_their_names(self):
+    def test_a_part_class_works_alone(self):
         q = posteriors.Planar(latent=10, features=500)(torch.zeros(2, 500))
         assert q.rsample((3,)).shape == (3, 2, 10)
 
 
 class TestFit:
-    def test_the_model_ends_with_its_best_weights_in_evaluation_mode(self, model, x):
+    def test_fit_leaves_the_best_weights_in_evaluation_mode(self, model, x):
         fitted = vaeflow.fit(model, x, validation=x[:20], epochs=3, lr=0.05)
         assert not model.training
         assert fitted.model is model
@@ -157,12 +157,12 @@ class TestFit:
             (np.full((3, *SHAPE), np.nan), "nan"),
         ],
     )
-    def test_other_data_is_refused_by_name(self, model, wrong, told):
+    def test_invalid_data_is_refused(self, model, wrong, told):
         with pytest.raises(DataError, match=told) as caught:
             vaeflow.fit(model, wrong, epochs=1)
         assert "--" not in str(caught.value)
 
-    def test_validation_data_is_named_as_such(self, model, x):
+    def test_invalid_validation_data_is_named(self, model, x):
         with pytest.raises(DataError, match="validation is a list"):
             vaeflow.fit(model, x, validation=[1])
 
@@ -174,38 +174,38 @@ class TestFit:
             (Observer(), r"write observers=\[…\]"),
         ],
     )
-    def test_an_observer_that_is_none_is_refused(self, model, x, observers, told):
+    def test_an_invalid_observer_is_refused(self, model, x, observers, told):
         with pytest.raises(ConfigError, match=told):
             vaeflow.fit(model, x, epochs=1, observers=observers)
 
-    def test_a_setting_is_refused_in_words_of_python(self, model, x):
+    def test_an_invalid_setting_is_named_as_an_argument(self, model, x):
         with pytest.raises(ConfigError, match="lr: got -1, expected number > 0"):
             vaeflow.fit(model, x, lr=-1)
         with pytest.raises(ConfigError, match=r"epoch: unknown option \(did you mean 'epochs'"):
             vaeflow.fit(model, x, epoch=3)
 
-    def test_something_else_than_a_model_is_refused(self, x):
+    def test_another_module_than_a_vae_is_refused(self, x):
         with pytest.raises(ConfigError, match=r"model is a Linear, but a vaeflow\.VAE"):
             vaeflow.fit(torch.nn.Linear(1, 1), x)
 
-    def test_an_objective_goes_by_its_name(self, model, x):
+    def test_an_objective_is_chosen_by_name(self, model, x):
         objective = ("iwae", {"samples": 3})
         assert vaeflow.fit(model, x, objective=objective, epochs=1).objective.name == "vaeflow/iwae"
         with pytest.raises(ConfigError, match='the objective\'s option kl="sampled"'):
             vaeflow.fit(model, x, objective=("elbo", {"kl": "analytic"}), epochs=1)
 
-    def test_threads_are_given_back(self, model, x):
+    def test_the_number_of_threads_is_restored(self, model, x):
         before = torch.get_num_threads()
         vaeflow.fit(model, x, epochs=1, threads=before + 1)
         assert torch.get_num_threads() == before
 
-    def test_progress_is_shown_where_it_is_asked_for(self, model, x, capsys):
+    def test_progress_is_shown_on_request(self, model, x, capsys):
         vaeflow.fit(model, x, epochs=2, progress=True)
         assert capsys.readouterr().out.count("epoch ") == 2
         vaeflow.fit(model, x, epochs=1)
         assert capsys.readouterr().out == ""
 
-    def test_a_notebook_gets_a_bar(self, model, x, capsys, monkeypatch):
+    def test_a_notebook_shows_a_bar(self, model, x, capsys, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "ipykernel", object())
         vaeflow.fit(model, x, epochs=2)
         out = capsys.readouterr().out
@@ -214,7 +214,7 @@ class TestFit:
 
 
 class TestEvaluate:
-    def test_the_figures_have_errors(self, model, x):
+    def test_figures_have_standard_errors(self, model, x):
         bounds = vaeflow.evaluate(model, x, samples=20)
         assert bounds.nll.mean < -bounds.elbo.mean
         assert bounds.nll.standard_error > 0
@@ -227,14 +227,14 @@ class TestEvaluate:
         with pytest.raises(DataError, match=r"x example 0 has the value .* cannot score"):
             vaeflow.evaluate(model, x * 7 - 3)
 
-    def test_grey_data_is_binarized_as_the_shell_does_it(self, run, cli):
+    def test_grey_data_is_binarized_as_in_the_shell(self, run, cli):
         data = vaeflow.datasets.Digits().load()
         bounds = vaeflow.evaluate(run.model, data.test, samples=100)
         assert bounds.nll.mean == pytest.approx(run.summary["nll"]["mean"], abs=1e-4)
 
 
 class TestTensors:
-    def test_they_are_plain_and_without_gradients(self, model, x):
+    def test_tensors_have_no_gradients(self, model, x):
         model.requires_grad_(True)
         for found, shape in (
             (model.sample(5), (5, *SHAPE)),
@@ -245,7 +245,7 @@ class TestTensors:
             assert not found.requires_grad
             assert found.numpy().dtype == np.float32
 
-    def test_draws_of_the_likelihood_are_binary_and_means_are_not(self, model):
+    def test_draws_are_binary_and_means_are_not(self, model):
         assert set(model.sample(20, mean=False).unique().tolist()) <= {0.0, 1.0}
         assert len(model.sample(20).unique()) > 2
 
@@ -260,14 +260,14 @@ class TestTensors:
         assert torch.allclose(few, many, atol=0.1)
         assert not torch.equal(few, many)
 
-    def test_the_mode_of_each_module_is_given_back(self, model, x):
+    def test_the_mode_of_each_module_is_restored(self, model, x):
         model.train()
         model.encoder.eval()
         model.encode(x)
         assert model.training
         assert not model.encoder.training
 
-    def test_memory_is_bounded_and_rows_keep_their_order(self, x):
+    def test_batches_keep_the_order_of_the_rows(self, x):
         model = vaeflow.build(SHAPE, latent=2, **SMALL)
         many = np.tile(x, (40, 1, 1, 1))
         assert torch.allclose(model.encode(many)[-60:], model.encode(x), atol=1e-6)
@@ -288,7 +288,7 @@ class TestSave:
         with pytest.raises(ConfigError, match="it exists, and nothing is overwritten"):
             vaeflow.save(fitted, tmp_path)
 
-    def test_what_has_no_name_cannot_be_saved(self, model, x, tmp_path):
+    def test_save_refuses_objects_without_a_name(self, model, x, tmp_path):
         unnamed = vaeflow.VAE(*model.children())
         for given, told in (
             (vaeflow.fit(unnamed, x, epochs=1), "built of objects"),
@@ -299,7 +299,7 @@ class TestSave:
                 vaeflow.save(given, tmp_path / "run")
             assert not (tmp_path / "run").exists()
 
-    def test_the_shell_says_that_the_data_is_not_there(self, model, x, tmp_path, cli):
+    def test_the_shell_names_the_missing_data(self, model, x, tmp_path, cli):
         vaeflow.save(vaeflow.fit(model, x, epochs=1), tmp_path / "run")
         assert cli("sample", tmp_path / "run", "--out", tmp_path / "s.png").code == 0
         for command in ("evaluate", "resume"):
@@ -307,7 +307,7 @@ class TestSave:
             assert done.code == 3
             assert "fitted in Python to arrays that it does not hold" in done.err
 
-    def test_a_loaded_model_is_fitted_once_it_may_be(self, model, x, tmp_path):
+    def test_a_loaded_model_fits_after_requires_grad(self, model, x, tmp_path):
         vaeflow.save(vaeflow.fit(model, x, epochs=1), tmp_path / "run")
         loaded = vaeflow.load(tmp_path / "run")
         with pytest.raises(ConfigError, match=r"requires_grad_\(True\)"):
@@ -330,12 +330,12 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = vaeflow.nothing
 
 
-def test_a_report_is_written_where_python_says(run, tmp_path):
+def test_compare_writes_its_report_to_out(run, tmp_path):
     vaeflow.compare(run.path, samples=20, out=str(tmp_path / "page"))
     assert (tmp_path / "page" / "report.md").exists()
 
 
-def test_options_are_refused_in_words_of_python(run, tmp_path):
+def test_invalid_options_are_named_as_arguments(run, tmp_path):
     with pytest.raises(ConfigError, match=r"diagnose: unknown option 'image' \(did you mean"):
         vaeflow.diagnose(run, image=3)
     with pytest.raises(ConfigError, match="compare: samples is 'many': input should be"):
