@@ -1,4 +1,4 @@
-"""Bad input, as people type it: one sentence, the right exit code, and nothing made or changed."""
+"""Bad input, as people type it: it gets one sentence and an exit code, and changes nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, trained) -> Path:
-    """A working directory full of things that cannot be used.
+    """A working directory of unusable files and damaged runs.
 
-    No test may change it, and each one checks that it did not; so one serves all.
+    Each test checks that it changed nothing, so all tests share it.
     """
     root = tmp_path_factory.mktemp("bad input")
     x = np.random.RandomState(0).rand(40, 4, 4).astype(np.float32)
@@ -279,7 +279,7 @@ CHECKPOINTS: list[tuple[str, int, list[str]]] = [
 
 @pytest.fixture
 def refused(cli, place, snapshot, one_sentence, monkeypatch, plugin):
-    """Run a command line that must fail, and check what holds for every failure."""
+    """Run a command line that must fail, and check the rules of every failure."""
 
     def run(line: str, code: int, told: list[str]) -> None:
         monkeypatch.chdir(place)
@@ -288,10 +288,10 @@ def refused(cli, place, snapshot, one_sentence, monkeypatch, plugin):
         before = snapshot(place)
         done = cli(*shlex.split(line))
         assert snapshot(place) == before
-        # click puts the command's usage before a misused command's error.
+        # click prints the command's usage before the error of a misused command.
         usage, _, message = done.err.rpartition("Error: ")
         one_sentence(message.strip().replace("\n", " ") if usage else message.strip())
-        # The first attempt is reported first: a damaged checkpoint, say, before the older one.
+        # A warning of a first attempt, such as a damaged checkpoint, comes before the error.
         warned = all(text.startswith("Warning: ") for text in usage.splitlines())
         assert warned or usage.startswith("Usage: vaeflow")
         assert "Error" not in usage
@@ -308,17 +308,17 @@ def ids(table: list[tuple[str, int, list[str]]]) -> list[str]:
 
 
 @pytest.mark.parametrize(("line", "code", "told"), USAGE, ids=ids(USAGE))
-def test_usage(refused, line, code, told):
+def test_bad_usage_is_refused(refused, line, code, told):
     refused(line, code, told)
 
 
 @pytest.mark.parametrize(("line", "code", "told"), DATA, ids=ids(DATA))
-def test_data(refused, line, code, told):
+def test_bad_data_is_refused(refused, line, code, told):
     refused(line, code, told)
 
 
 @pytest.mark.parametrize(("line", "code", "told"), CHECKPOINTS, ids=ids(CHECKPOINTS))
-def test_checkpoints(refused, line, code, told):
+def test_bad_runs_are_refused(refused, line, code, told):
     refused(line, code, told)
 
 
@@ -335,7 +335,7 @@ SPLITS = ["train", "validation", "test"]
         ("inf", "inf at (1, 2)"),
     ],
 )
-def test_a_value_that_is_not_finite_is_refused_in_any_split(refused, likelihood, split, name, told):
+def test_a_nonfinite_value_is_refused_in_every_split(refused, likelihood, split, name, told):
     refused(f"{FILE}{split}-{name}.npz --likelihood {likelihood}", 3, [told])
 
 
@@ -343,7 +343,7 @@ def test_a_value_that_is_not_finite_is_refused_in_any_split(refused, likelihood,
     "how", ["--binarization dynamic", "--binarization threshold", "--likelihood.grey true"]
 )
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_value_outside_the_support_is_refused_in_any_split(refused, split, how):
+def test_an_unsupported_value_is_refused_in_every_split(refused, split, how):
     refused(f"{FILE}{split}-large.npz {how}", 3, ["7777", "[0, 1]"])
 
 

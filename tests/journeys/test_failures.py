@@ -150,7 +150,7 @@ AT_IMPORT = {
 
 
 @pytest.mark.parametrize("name", AT_IMPORT)
-def test_a_failure_at_load_costs_one_line(install, train, name):
+def test_a_plugin_that_fails_to_load_costs_one_warning(install, train, name):
     install(name)
     done = train()
     assert done.code == 0
@@ -161,7 +161,7 @@ def test_a_failure_at_load_costs_one_line(install, train, name):
 
 
 @pytest.mark.parametrize("name", AT_IMPORT)
-def test_a_failure_at_load_is_an_error_if_the_part_is_named(install, train, name, one_sentence):
+def test_a_named_part_of_a_failed_plugin_is_an_error(install, train, name, one_sentence):
     install(name)
     done = train("--posterior", f"vaeflow-{name}/twist")
     assert done.code == 6
@@ -175,7 +175,7 @@ def test_a_failure_at_load_is_an_error_if_the_part_is_named(install, train, name
 
 
 @pytest.mark.parametrize("name", [*AT_IMPORT, "incompatible"])
-def test_a_failure_at_load_is_an_error_under_strict_plugins(install, cli, name, one_sentence):
+def test_strict_plugins_turn_a_failure_to_load_into_an_error(install, cli, name, one_sentence):
     install(name, "good")
     done = cli("list", "--strict-plugins")
     assert done.code == 6
@@ -186,7 +186,7 @@ def test_a_failure_at_load_is_an_error_under_strict_plugins(install, cli, name, 
 
 
 @pytest.mark.parametrize("name", AT_IMPORT)
-def test_the_traceback_of_a_failure_is_shown_on_demand(install, cli, name):
+def test_plugins_info_shows_the_traceback_of_a_failure(install, cli, name):
     install(name)
     told = cli("plugins", "info", f"vaeflow-{name}")
     assert told.code == 0
@@ -210,11 +210,9 @@ AT_USE = {
 
 
 @pytest.mark.parametrize("name", AT_USE)
-def test_a_part_that_breaks_its_interface_is_refused_before_anything_is_made(
-    install, train, here, name, one_sentence
-):
+def test_a_part_that_breaks_its_interface_is_refused(install, train, here, name, one_sentence):
     install(name)
-    assert train().code == 0  # the part is not asked for
+    assert train().code == 0  # another posterior is in use
     done = train("--posterior", "twist", "--run-dir", "other")
     assert done.code == 6
     one_sentence(done.err.strip())
@@ -223,7 +221,7 @@ def test_a_part_that_breaks_its_interface_is_refused_before_anything_is_made(
     assert [path.name for path in here.iterdir()] == ["run"]
 
 
-def test_a_name_of_two_owners_is_an_error_only_if_it_is_used(install, cli, train, one_sentence):
+def test_an_ambiguous_name_is_an_error_only_in_use(install, cli, train, one_sentence):
     install("good", "rival")
     listed = cli("list", "posterior").out
     assert "vaeflow-good/twist" in listed
@@ -238,7 +236,7 @@ def test_a_name_of_two_owners_is_an_error_only_if_it_is_used(install, cli, train
     assert "posterior 'twist' is offered by vaeflow-good and vaeflow-rival" in strict.err
 
 
-def test_a_built_in_keeps_its_name_and_the_other_has_a_longer_one(install, cli, train, here):
+def test_a_built_in_keeps_its_short_name(install, cli, train, here):
     install("shadow")
     assert train("--posterior", "planar").code == 0
     assert 'name = "vaeflow/planar"' in (here / "run" / "config.toml").read_text()
@@ -246,10 +244,10 @@ def test_a_built_in_keeps_its_name_and_the_other_has_a_longer_one(install, cli, 
     other = ("--posterior", "vaeflow-shadow/planar", "--run-dir", "other")
     assert train(*other).code == 0
     assert 'name = "vaeflow-shadow/planar"' in (here / "other" / "config.toml").read_text()
-    assert cli("list", "--strict-plugins").code == 0  # it is no conflict
+    assert cli("list", "--strict-plugins").code == 0  # this is no conflict
 
 
-def test_a_plugin_for_another_vaeflow_is_never_imported(install, cli, train, one_sentence):
+def test_an_incompatible_plugin_is_never_imported(install, cli, train, one_sentence):
     install("incompatible")
     done = train()
     assert done.code == 0
@@ -262,7 +260,7 @@ def test_a_plugin_for_another_vaeflow_is_never_imported(install, cli, train, one
 
 
 @pytest.mark.parametrize("name", ["observer", "exiting"])
-def test_an_observer_hook_that_raises_is_muted_by_name(install, train, here, name):
+def test_a_failing_observer_hook_is_muted(install, train, here, name):
     install(name)
     done = train("--epochs", 3)
     assert done.code == 0
@@ -272,7 +270,7 @@ def test_an_observer_hook_that_raises_is_muted_by_name(install, train, here, nam
 
 
 @pytest.mark.parametrize("name", ["observer", "exiting"])
-def test_an_observer_hook_that_raises_stops_a_strict_run(install, train, name, one_sentence):
+def test_a_failing_observer_hook_stops_a_strict_run(install, train, name, one_sentence):
     install(name)
     done = train("--strict-plugins")
     assert done.code == 6
@@ -280,14 +278,12 @@ def test_an_observer_hook_that_raises_stops_a_strict_run(install, train, name, o
     assert f"plugin vaeflow-{name} 0.7: its hook vaeflow_epoch_end failed" in done.err
 
 
-def test_a_failure_within_a_step_names_the_part_its_owner_and_the_step(
-    install, train, here, one_sentence
-):
+def test_a_failed_step_names_the_part_and_the_step(install, train, here, one_sentence):
     install("forward")
     done = train("--posterior", "twist", "--epochs", 3)
     assert done.code == 6
     one_sentence(done.err.strip())
-    # Two of the five calls before it are those of the first batch.
+    # The first batch made two of the five calls before it.
     assert "posterior 'twist' from vaeflow-forward 0.7 failed at step 4 (RuntimeErr" in done.err
     assert '"state": "failed"' in (here / "run" / "status.json").read_text()
 
@@ -300,14 +296,14 @@ def test_a_failure_within_a_step_names_the_part_its_owner_and_the_step(
         (["--posterior.steps"], "--posterior.steps needs a value"),
     ],
 )
-def test_an_unknown_option_of_a_plugin_is_refused(install, train, words, told):
+def test_a_bad_option_of_a_plugin_is_refused(install, train, words, told):
     install("good")
     done = train("--posterior", "twist", *words)
     assert done.code == 2
     assert told in done.err
 
 
-def test_a_run_says_which_distribution_it_needs(install, train, cli, wheels, monkeypatch):
+def test_a_run_names_its_missing_distribution(install, train, cli, wheels, monkeypatch):
     install("good")
     assert train("--posterior", "twist").code == 0
     assert cli("sample", "run", "--out", "with.png").code == 0
@@ -351,7 +347,7 @@ def test_variables_and_flags_select_plugins(
         assert f"${variable}" in named.err or "--no-plugins" in named.err
 
 
-def test_an_allowed_plugin_that_is_missing_costs_a_warning(install, cli, monkeypatch):
+def test_a_missing_allowed_plugin_is_a_warning(install, cli, monkeypatch):
     install("good")
     monkeypatch.setenv("VAEFLOW_PLUGINS", "vaeflow-god")
     told = "names vaeflow-god, which is not installed (did you mean 'vaeflow-good'?)"

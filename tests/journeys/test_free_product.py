@@ -1,7 +1,7 @@
-"""Any part by name with any other: a gradient step of every combination of the built-in parts.
+"""Any part with any other: a gradient step of every combination of the built-in parts.
 
-The parts are built once and meet in every model; each model takes one step of plain gradient
-ascent, which must be finite and reach every part that has anything to learn.
+All models share the parts. Each model takes one step of plain gradient ascent, which must be
+finite and reach every part with weights.
 """
 
 from itertools import product
@@ -92,21 +92,21 @@ def models(parts, shape, encoder, decoder):
         )
 
 
-def climb(model, values):
-    """Take a step along the gradient; return the parts that learn nothing by it."""
+def ascend(model, values):
+    """Take a step along the gradient; return the parts whose gradient is zero."""
     model.zero_grad()
     sum(v.mean() for v in values).backward()
-    numb = []
+    unmoved = []
     for kind, part in model.named_children():
         weights = [p for p in part.parameters() if p.grad is not None]
         slope = torch.cat([p.grad.flatten() for p in weights]) if weights else torch.zeros(1)
         assert torch.isfinite(slope).all(), f"{kind} has a gradient of {slope}"
         if list(part.parameters()) and not slope.any():
-            numb.append(kind)
+            unmoved.append(kind)
         with torch.no_grad():
             for p in weights:
                 p.add_(p.grad, alpha=1e-6)
-    return numb
+    return unmoved
 
 
 @pytest.mark.parametrize("objective", NAMES["objective"])
@@ -115,27 +115,27 @@ def test_every_combination_takes_a_step_on_tables(parts, objective):
     for names, model in models(parts, TABLE, "mlp", "mlp"):
         value = objective(model(data(TABLE), objective.samples), torch.ones(()))
         assert value.shape == (B,), names
-        numb = climb(model, [value])
-        assert not numb, f"{names}: {numb} learn nothing"
+        unmoved = ascend(model, [value])
+        assert not unmoved, f"{names}: {unmoved} learn nothing"
 
 
 @pytest.mark.parametrize("decoder", NAMES["decoder"])
 @pytest.mark.parametrize("encoder", NAMES["encoder"])
 def test_every_combination_takes_a_step_on_images(parts, encoder, decoder):
-    """All objectives at once, as their number does not change what a step passes through."""
-    # A doubly reparametrized one changes the gradient in z, and comes last.
+    """All objectives share a step, as each passes through the same parts."""
+    # DReG changes the gradient in z, so it comes last.
     objectives = [
         parts("objective", name) for name in sorted(NAMES["objective"], key="dreg".__eq__)
     ]
     for names, model in models(parts, IMAGE, encoder, decoder):
         terms = model(data(IMAGE), K)
         values = [objective(terms, torch.ones(())) for objective in objectives]
-        numb = climb(model, values)
-        assert not numb, f"{names}: {numb} learn nothing"
+        unmoved = ascend(model, values)
+        assert not unmoved, f"{names}: {unmoved} learn nothing"
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES["encoder"] if n != "mlp"])
-def test_networks_of_images_refuse_tables_and_name_the_cure(name, one_sentence):
+def test_image_networks_refuse_tables_and_name_the_cure(name, one_sentence):
     for kind, sizes in (("encoder", (TABLE,)), ("decoder", (LATENT, TABLE))):
         with pytest.raises(ConfigError, match=rf"take --{kind} mlp") as caught:
             make(kind, name, *sizes)

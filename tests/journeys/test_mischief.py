@@ -1,4 +1,4 @@
-"""Mistakes that a part makes in good faith: each is refused by name, or does no harm."""
+"""Honest mistakes of a part: vaeflow refuses each one by name, or it does no harm."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def train(cli, tiny, grey_file, here):
     return run
 
 
-def test_an_option_set_to_none_is_remembered(mischief, train, cli, here):
+def test_an_option_set_to_none_is_stored(mischief, train, cli, here):
     mischief(
         options="*, scale: float | None = 5.0",
         init="self.scale = scale",
@@ -100,7 +100,7 @@ def test_a_part_that_exits_is_a_failure(mischief, train, cli, what):
     assert "✗" in checked.out
 
 
-def test_a_hook_cannot_change_what_others_see(mischief, train, here):
+def test_a_hook_cannot_change_the_config_or_a_record(mischief, train, here):
     mischief(
         hook="""
 @hookimpl
@@ -119,7 +119,7 @@ def vaeflow_epoch_end(record):
     assert "train/loss" in json.loads(line)
 
 
-def test_a_part_of_another_distribution_keeps_no_options(mischief, train, here):
+def test_a_namesake_from_another_plugin_drops_the_options(mischief, train, here):
     mischief(options="*, steps: int = 1")
     mischief(options="*, steps: int = 7", name="vaeflow-other")
     (here / "a.toml").write_text('[posterior]\nname = "vaeflow-twist/twist"\nsteps = 3\n')
@@ -139,7 +139,7 @@ def test_set_takes_a_part_and_its_options_in_any_order(mischief, cli, order):
     assert 'name = "vaeflow-twist/twist"' in done.out
 
 
-def test_a_part_that_changes_its_option_can_be_loaded_again(mischief, train, cli, here):
+def test_a_part_may_change_its_options(mischief, train, cli, here):
     mischief(
         options="*, hidden: list[int] = [4]",
         init="hidden.insert(0, features); self.net = nn.Linear(hidden[0], hidden[-1])",
@@ -148,7 +148,7 @@ def test_a_part_that_changes_its_option_can_be_loaded_again(mischief, train, cli
     assert cli("sample", "run", "--out", "a.png").code == 0
 
 
-def test_a_hook_registers_its_own_kind(mischief, cli):
+def test_a_hook_registers_only_its_own_kind(mischief, cli):
     mischief(hook="\n", target="Twist, 'prior'")
     assert "takes 2 positional arguments" in cli("list").err
 
@@ -161,7 +161,7 @@ class Mine(ELBO):
 
 
 @pytest.mark.parametrize("weight", ["float('nan')", "-1.0", "None", "'one'"])
-def test_an_objective_without_a_number_as_weight_is_refused(mischief, train, here, weight):
+def test_an_objective_with_an_invalid_weight_is_refused(mischief, train, here, weight):
     mischief(more=OBJECTIVE.format(weight=weight), kind="objective", target="Mine")
     done = train(kind="objective")
     assert done.code == 6
@@ -169,7 +169,7 @@ def test_an_objective_without_a_number_as_weight_is_refused(mischief, train, her
     assert not (here / "run").exists()
 
 
-def test_a_configuration_with_another_part_than_the_runs_is_refused(mischief, train, cli, here):
+def test_an_exchanged_part_in_config_toml_is_refused(mischief, train, cli, here):
     mischief()
     assert train().code == 0
     file = here / "run" / "config.toml"
@@ -216,7 +216,7 @@ def test_a_failure_in_the_final_evaluation_names_the_part(mischief, train, here,
         ("self.get_extra_state = dict; type(self).get_extra_state = lambda s: {}", "is no tensor"),
     ],
 )
-def test_state_that_no_checkpoint_can_hold_is_refused_before_training(
+def test_unstorable_state_is_refused_before_training(
     mischief, train, here, init, told, one_sentence
 ):
     mischief(init=init)
@@ -245,7 +245,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("kind", MISSING)
-def test_a_part_that_misses_a_duty_is_named(mischief, train, here, kind, one_sentence):
+def test_an_incomplete_part_is_named(mischief, train, here, kind, one_sentence):
     mischief(more=MISSING[kind], kind=kind, target="Mine")
     done = train(kind=kind)
     assert done.code == 6
@@ -255,7 +255,7 @@ def test_a_part_that_misses_a_duty_is_named(mischief, train, here, kind, one_sen
 
 
 @pytest.mark.parametrize("options", ["*, color: Color = Color.RED", "*, parts: set[int] = {1}"])
-def test_an_option_that_no_file_can_hold_is_refused(mischief, train, here, options, one_sentence):
+def test_an_unstorable_option_is_refused(mischief, train, here, options, one_sentence):
     mischief(options=options)
     done = train()
     assert done.code == 6
@@ -293,7 +293,7 @@ def test_a_damaged_environment_file_is_an_error(run_copy, cli, change):
          "    register('²', 'a:B')", "use up to 50 lower-case letters, digits and hyphens"),
     ],
 )  # fmt: skip
-def test_a_plugin_without_effect_costs_a_warning(plugin, cli, code, told):
+def test_a_plugin_without_effect_is_a_warning(plugin, cli, code, told):
     plugin("vaeflow-idle", code)
     done = cli("list")
     assert done.code == 0
@@ -309,7 +309,7 @@ def test_the_second_plugin_of_one_module_fails(plugin, cli):
     assert "its module of_both is already that of vaeflow-a:main: remove one" in line
 
 
-def test_a_check_of_nothing_is_no_success(plugin, cli, here):
+def test_a_check_that_checks_nothing_fails(plugin, cli, here):
     (here / "watch.py").write_text(
         "from vaeflow import hookimpl\n@hookimpl\ndef vaeflow_train_end(): pass"
     )

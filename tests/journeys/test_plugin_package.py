@@ -1,4 +1,4 @@
-"""A plugin is a pip package: to install its wheel is all that it takes."""
+"""The plugins of the repository: after pip has installed a wheel, its parts work by name."""
 
 import json
 import tomllib
@@ -36,7 +36,7 @@ def wheels(wheel):
 
 
 @pytest.fixture(scope="module")
-def without(environment):
+def bare(environment):
     return environment()
 
 
@@ -59,25 +59,25 @@ def runs(installed, tmp_path_factory):
     return paths
 
 
-def test_every_package_is_here():
+def test_every_plugin_of_the_repository_is_tested():
     assert {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")} == set(PACKAGES)
 
 
 @packages
-def test_the_wheel_holds_the_plugin_and_asks_for_little(wheels, name):
+def test_the_wheel_holds_the_plugin_and_few_requirements(wheels, name):
     with ZipFile(wheels[name]) as archive:
         names = archive.namelist()
         (told,) = (path for path in names if path.endswith(".dist-info/METADATA"))
         about = message_from_bytes(archive.read(told))
     assert {path.split("/")[0].split("-")[0] for path in names} == {name.replace("-", "_")}
     assert any(path.endswith("LICENSE") for path in names)
-    needs = about.get_all("Requires-Dist")  # no torch: vaeflow knows which it works with
+    needs = about.get_all("Requires-Dist")  # no torch: vaeflow requires it
     assert {text.partition("<")[0].partition(">")[0] for text in needs} == PACKAGES[name][0]
 
 
 @packages
-def test_the_plugin_is_unknown_before_it_is_installed(without, name):
-    listed = without.vaeflow("list", "posterior")
+def test_a_plugin_is_unknown_before_its_installation(bare, name):
+    listed = bare.vaeflow("list", "posterior")
     assert "identity" in listed
     assert PACKAGES[name][1] not in listed
 
@@ -102,7 +102,7 @@ def test_help_shows_types_defaults_and_meaning(installed, name):
 
 
 @packages
-def test_a_run_records_who_brought_its_parts(runs, name):
+def test_a_run_records_the_distribution_of_its_parts(runs, name):
     _, part, options, _ = PACKAGES[name]
     project = tomllib.loads((PLUGINS / name / "pyproject.toml").read_text())["project"]
     config = tomllib.loads((runs[name] / "config.toml").read_text())
@@ -116,11 +116,9 @@ def test_a_run_records_who_brought_its_parts(runs, name):
 
 
 @packages
-def test_a_run_loads_with_its_plugin_and_names_a_missing_one(
-    runs, installed, without, tmp_path, name
-):
+def test_a_run_loads_with_its_plugin_or_names_it(runs, installed, bare, tmp_path, name):
     words = ("sample", runs[name], "-n", "1", "--out", tmp_path / "sample.npz")
-    refused = without.run("vaeflow", *words)
+    refused = bare.run("vaeflow", *words)
     assert refused.returncode == 6
     assert f"pip install {name}" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -129,7 +127,7 @@ def test_a_run_loads_with_its_plugin_and_names_a_missing_one(
 
 
 @packages
-def test_it_passes_its_checks_where_it_is_installed(installed, name):
+def test_the_installed_plugin_passes_its_checks(installed, name):
     part = f"{name}/{PACKAGES[name][1]}"
     told = installed.vaeflow("plugins", "check", part)
     assert "✓ log_q_matches_the_jacobian" in told
@@ -137,7 +135,7 @@ def test_it_passes_its_checks_where_it_is_installed(installed, name):
 
 
 @packages
-def test_it_trains_on_mnist(installed, mnist, tmp_path, name):
+def test_the_installed_plugin_trains_on_mnist(installed, mnist, tmp_path, name):
     _, part, options, _ = PACKAGES[name]
     chosen = " ".join(f"--posterior.{key} {value}" for key, value in options.items())
     data = f"--dataset mnist --data-root {mnist} --batch-size 200 --lr 0.003"
@@ -145,5 +143,5 @@ def test_it_trains_on_mnist(installed, mnist, tmp_path, name):
     words = f"train --posterior {part} {chosen} {data} {QUICK} {nets} --run-dir"
     installed.vaeflow(*words.split(), tmp_path / "run")
     (record,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    # Seen once. The mean of each pixel alone would leave it at -206 nats.
+    # After one epoch. The mean of each pixel alone gives -206 nats.
     assert json.loads(record)["validation/elbo"] > -206

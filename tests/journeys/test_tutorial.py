@@ -17,7 +17,7 @@ def blocks(language):
 
 @pytest.fixture
 def shell(environment, wheel, tmp_path):
-    """Run a command line as the page writes it, except that nothing is downloaded."""
+    """Run a command line of the page, without downloads."""
     made = environment()
     at = [tmp_path]
 
@@ -39,9 +39,9 @@ def shell(environment, wheel, tmp_path):
     return run
 
 
-def test_from_new_to_a_passing_check_and_a_training_run(shell):
+def test_the_page_leads_to_a_passing_check_and_a_run(shell):
     write, check, train = ([line for line in text.splitlines() if line] for text in blocks("sh"))
-    for line in write:  # as the scaffold wrote it
+    for line in write:  # the scaffold's package
         shell(line)
     package, made = shell.at[0], shell.environment
     part = package / "vaeflow_cubic" / "posterior.py"
@@ -50,7 +50,7 @@ def test_from_new_to_a_passing_check_and_a_training_run(shell):
     assert mistake != code
     assert "sinh" in part.read_text("utf-8")
     part.write_text(code, encoding="utf-8")
-    (package / "tests" / "test_posterior.py").unlink()  # of the part that was replaced
+    (package / "tests" / "test_posterior.py").unlink()  # it tests the replaced part
     (contract,) = (text for text in blocks("py") if "contract(" in text)
     assert contract in (package / "tests" / "test_contract.py").read_text("utf-8")
     for line in ("pip install -e '.[dev]'", "python -m pytest"):
