@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-# The same examples in every run, and no time limit, which a busy machine would miss.
+# The same examples in every run, and no time limit, since a busy machine would exceed it.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("fixed")
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: a training that it stops says so, to a terminal."""
+"""Signals that stop a training: the answer to Ctrl-C at a terminal."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_paths_do_not_depend_on_the_working_directory(resolve, here):
     assert config.dataset.options["path"] == here / "x.npy"
     config = resolve({"dataset": {"name": "file", "path": "x.npy"}, "data_root": "data"})
     assert config.data_root == here / "data"
-    assert config.dataset.options["path"] == Path("x.npy")  # found below the root, wherever it is
+    assert config.dataset.options["path"] == Path("x.npy")  # relative to the root
 
 
 @pytest.mark.parametrize(

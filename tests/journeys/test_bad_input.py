@@ -109,7 +109,7 @@ def place(tmp_path_factory, trained) -> Path:
 TRAIN = "train --encoder.hidden 8 --decoder.hidden 8 --epochs 1 --no-tensorboard "
 FILE = TRAIN + "--dataset file --dataset.path "
 
-# Command line, exit code, and what the message must contain.
+# Command line, exit code, and parts of the message.
 USAGE: list[tuple[str, int, list[str]]] = [
     ("trian", 2, ["trian: unknown command", "'train'", "there are train, resume"]),
     ("--frobnicate", 2, ["--frobnicate"]),

@@ -21,7 +21,7 @@ dependencies = ["{needs}"]
 {entry} = "{module}"
 """
 
-# A posterior whose parts a case may replace.
+# A posterior; each faulty plugin changes some of its code.
 PART = """
 import torch
 from vaeflow import hookimpl

@@ -31,7 +31,7 @@ SMALL = {
     "components": 2,
     "levels": 4,
     "samples": K,
-    "activation": "elu",  # a few rectifiers may all be off
+    "activation": "elu",  # so few units of ReLU may all be 0
 }
 
 PLUGINS = load_plugins(quiet=True)
@@ -122,7 +122,7 @@ def test_every_combination_takes_a_step_on_tables(parts, objective):
 @pytest.mark.parametrize("decoder", NAMES["decoder"])
 @pytest.mark.parametrize("encoder", NAMES["encoder"])
 def test_every_combination_takes_a_step_on_images(parts, encoder, decoder):
-    """All objectives share a step, as each passes through the same parts."""
+    """All objectives share one step, since each passes through the same parts."""
     # DReG changes the gradient in z, so it comes last.
     objectives = [
         parts("objective", name) for name in sorted(NAMES["objective"], key="dreg".__eq__)

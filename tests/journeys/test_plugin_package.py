@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-# distribution -> its requirements, one part and its options, and a text of its help.
+# distribution -> requirements, one part, its options, and a line of its help.
 PACKAGES = {
     "vaeflow-sylvester": (
         {"vaeflow"},

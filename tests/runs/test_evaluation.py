@@ -122,7 +122,7 @@ def test_each_choice_of_options_has_its_own_file(run, plugins):
         {"samples": 2, "weights": "last"},
         {"samples": 2, "split": "validation"},
         {"samples": 2, "limit": 20},
-        {"samples": 2, "limit": 250},  # all there are
+        {"samples": 2, "limit": 250},  # the whole split
     ):
         Evaluation.of(run, plugins, EvaluationOptions(**options)).run()
     assert sorted(p.name for p in (run.path / "evaluations").iterdir()) == [
@@ -150,4 +150,4 @@ def test_epoch_and_step_belong_to_the_weights(run, plugins, cli):
     best = run.checkpoint().state["progress"]["best_epoch"]
     for weights, epoch in (("best", best), ("last", 4)):
         about = Evaluation.of(run, plugins, EvaluationOptions(samples=2, weights=weights)).about
-        assert (about["epoch"], about["step"]) == (epoch, 3 * epoch)  # 24 images by tens
+        assert (about["epoch"], about["step"]) == (epoch, 3 * epoch)  # 24 images in batches of 10
