@@ -35,6 +35,11 @@ def words_of_the_shell():
         ("failed (x): --debug says where", "failed (x): the traceback says where"),
         ("--capture false", "capture=False"),
         ("a long -- dash", "a long -- dash"),
+        ("--run-dir '/tmp/my dir': it exists", 'run_dir="/tmp/my dir": it exists'),
+        ("--device cuda:0: there is none", 'device="cuda:0": there is none'),
+        ("--objective ELBO: unknown", 'objective="ELBO": unknown'),
+        ("--dequantize True needs", "dequantize=True needs"),
+        ("do `pip install --upgrade x`", "do `pip install --upgrade x`"),
     ],
 )
 def test_python_reads_flags_as_arguments(written, read):

@@ -1,5 +1,6 @@
 """The face: the functions and families that `import vaeflow` offers."""
 
+import io
 import pydoc
 import shutil
 
@@ -10,7 +11,7 @@ import torch
 import vaeflow
 from vaeflow import likelihoods, posteriors
 from vaeflow.config.settings import Config, Settings
-from vaeflow.errors import ConfigError, DataError
+from vaeflow.errors import CheckpointError, ConfigError, DataError, StorageError
 from vaeflow.runs.directory import Run
 from vaeflow.training import Observer
 
@@ -116,6 +117,9 @@ class TestBuild:
             ({"posterior": 3}, "posterior is 3, but a name"),
             ({"posterio": "planar"}, r"unknown argument 'posterio' \(did you mean 'posterior'"),
             ({"data_shape": 28}, "data_shape is 28, but the shape of one example"),
+            ({"data_shape": "784"}, "data_shape is '784', but"),
+            ({"data_shape": (2.7,)}, "data_shape is"),
+            ({"posterior": ("planar", {3: 4})}, "posterior is"),
             ({"latent": 0}, "latent: got 0"),
         ],
     )
@@ -138,7 +142,12 @@ class TestFit:
         assert repr(fitted).startswith("Fitted(completed after 3 epochs, best validation ELBO -")
 
     def test_validation_data_is_converted(self, model, x):
-        for validation in (x[:9], torch.from_numpy(x[:9]), (x[:9] > 0.5)):
+        big_endian, long = x[:9].astype(">f4"), x[:9].astype(np.longdouble)
+        reversed_rows = x[:9][::-1]
+        reversed_rows.flags.writeable = False
+        for validation in (
+            x[:9], torch.from_numpy(x[:9]), (x[:9] > 0.5), big_endian, long, reversed_rows,
+        ):  # fmt: skip
             fitted = vaeflow.fit(model, x, validation=validation, epochs=1)
             assert "validation/elbo" in fitted.records[0]
 
@@ -155,6 +164,10 @@ class TestFit:
             (np.zeros((0, *SHAPE)), "split is empty"),
             (np.full((3, *SHAPE), 7.0), "divide it by 7"),
             (np.full((3, *SHAPE), np.nan), "nan"),
+            (np.ma.masked_greater(np.zeros((3, *SHAPE)), 1), "masked array"),
+            (np.zeros((3, *SHAPE), "m8[s]"), "array of timedelta64"),
+            (torch.zeros(3, *SHAPE, device="meta"), "no ordinary tensor"),
+            (torch.zeros(3, 16).to_sparse(), "no ordinary tensor"),
         ],
     )
     def test_invalid_data_is_refused(self, model, wrong, told):
@@ -211,6 +224,55 @@ class TestFit:
         out = capsys.readouterr().out
         assert out.startswith("\r░")
         assert out.rstrip().split("\r")[-1].startswith("█" * 20 + " epoch 2/2")
+
+
+class Tee:
+    """A stream that is no file, as loggers put in place of the standard output."""
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+
+class TestSurroundings:
+    """The face leaves its caller's world as it is, and does not depend on it."""
+
+    @pytest.mark.parametrize("stream", [Tee(), None, "closed"])
+    def test_the_standard_output_may_be_anything(self, model, x, monkeypatch, stream):
+        if stream == "closed":
+            stream = io.StringIO()
+            stream.close()
+        monkeypatch.setattr("sys.stdout", stream)
+        for progress in (None,) if isinstance(stream, io.StringIO) else (None, True):
+            assert vaeflow.fit(model, x, epochs=1, progress=progress).status == "completed"
+
+    def test_loading_leaves_the_generator(self, run):
+        torch.manual_seed(0)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        vaeflow.load(run.path)
+        assert torch.equal(torch.rand(1), expected)
+
+    def test_gradients_are_on_within_a_training(self, model, x):
+        with torch.no_grad():
+            assert vaeflow.fit(model, x, epochs=1).status == "completed"
+        with torch.inference_mode(), pytest.raises(ConfigError, match="train outside of it"):
+            vaeflow.fit(model, x, epochs=1)
+
+    def test_a_run_is_found_after_a_change_of_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        made = vaeflow.train("here", epochs=1, latent=2, tensorboard=False, **SMALL)
+        monkeypatch.chdir("/")
+        assert made.summary
+        assert made.model.sample(1).shape == (1, 1, 8, 8)
+
+    @pytest.mark.parametrize("observers", [None, Observer, Observer(), [object()], [print]])
+    def test_a_wrong_observer_leaves_no_directory(self, tmp_path, observers):
+        with pytest.raises(ConfigError, match="observer"):
+            vaeflow.train(tmp_path / "run", epochs=1, observers=observers)
+        assert not (tmp_path / "run").exists()
 
 
 class TestEvaluate:
@@ -274,6 +336,30 @@ class TestTensors:
 
 
 class TestSave:
+    def test_the_outcome_is_saved_and_not_a_later_state_of_the_model(self, model, x, tmp_path):
+        first = vaeflow.fit(model, x, epochs=1)
+        vaeflow.fit(model, x, epochs=3, lr=0.1)
+        vaeflow.save(first, tmp_path / "first")
+        loaded = vaeflow.load(tmp_path / "first").state_dict()
+        assert all(torch.equal(first.best[k], v) for k, v in loaded.items())
+
+    def test_an_exchanged_part_is_refused(self, model, x, tmp_path):
+        model.decoder = vaeflow.decoders.MLP(2, SHAPE, hidden=(5, 5))
+        with pytest.raises(CheckpointError, match="of another model"):
+            vaeflow.save(vaeflow.fit(model, x, epochs=1), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    def test_a_failure_leaves_nothing(self, model, x, tmp_path, monkeypatch):
+        fitted = vaeflow.fit(model, x, epochs=1)
+
+        def refuse(*args):
+            raise StorageError("the disk is full")
+
+        monkeypatch.setattr("vaeflow.runs.save.write_file", refuse)
+        with pytest.raises(StorageError, match="the disk is full"):
+            vaeflow.save(fitted, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
     def test_a_saved_fit_loads_with_the_same_weights(self, model, x, tmp_path):
         fitted = vaeflow.fit(model, x, validation=x[:9], epochs=2)
         run = vaeflow.save(fitted, tmp_path / "mine")
@@ -285,7 +371,7 @@ class TestSave:
 
     def test_nothing_is_overwritten(self, model, x, tmp_path):
         fitted = vaeflow.fit(model, x, epochs=1)
-        with pytest.raises(ConfigError, match="it exists, and nothing is overwritten"):
+        with pytest.raises(ConfigError, match="exists, and nothing is overwritten"):
             vaeflow.save(fitted, tmp_path)
 
     def test_save_refuses_objects_without_a_name(self, model, x, tmp_path):

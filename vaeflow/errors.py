@@ -20,7 +20,12 @@ class VaeflowError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return spoken(super().__str__())
+        return spoken(self.written)
+
+    @property
+    def written(self) -> str:
+        """Return the text as it is written, with flags: what a file keeps for any reader."""
+        return super().__str__()
 
 
 class ConfigError(VaeflowError):
@@ -118,7 +123,7 @@ def spoken(text: str) -> str:
 _DEBUG = "--debug says where"
 _FLAG = re.compile(
     r"(?<![\w-])--([a-z][a-z-]*)(?:\.([A-Za-z][\w-]*))?"  # --posterior.steps
-    r"(?:[ =]([^\s;:)]*[^\s;:),.]))?"  # 8
+    r"(?:[ =]('[^']*'|[^\s;)]*[^\s;:),.]))?"  # 8, or a path in quotes
 )
 # Words that follow a flag in a sentence and are no value of it.
 WORDS_AFTER_FLAGS = frozenset(
@@ -138,10 +143,13 @@ def _argument(match: re.Match[str]) -> str:
     return f"{told}={_literal(value)}"
 
 
+_PLACEHOLDERS = ("DIR", "FILE", "K", "NAME", "PATH", "RUN", "VALUE")
+
+
 def _literal(value: str) -> str:
     """Return a flag's value as Python writes it; a placeholder such as DIR stays."""
-    if value in ("true", "false"):
+    if value.lower() in ("true", "false"):
         return value.capitalize()
-    if re.fullmatch(r"[-+\d.e]+|[A-Z]+|['\"\[({].*", value):
+    if value in _PLACEHOLDERS or re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|[\"\[({].*", value):
         return value
-    return f'"{value}"'
+    return '"{}"'.format(value.strip("'"))

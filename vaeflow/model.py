@@ -5,6 +5,7 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
@@ -100,6 +101,7 @@ class VAE(nn.Module):
 
         The draws are of torch's generator: `torch.manual_seed` repeats them.
         """
+        count = _positive("count", count)
         with evaluating(self):
             p = self.generate(self.latent_prior().sample(torch.Size((count, 1))))
             return (p.mean if mean else p.sample())[:, 0]
@@ -134,6 +136,7 @@ class VAE(nn.Module):
         Raises:
             DataError: if x is no such array.
         """
+        draws = _positive("draws", draws)
         with evaluating(self):
             return torch.cat([_mean(self.infer(rows), draws) for rows in self._rows(x)])
 
@@ -183,6 +186,16 @@ class VAE(nn.Module):
             path=path,
         )
         return terms, px
+
+
+def _positive(name: str, count: int) -> int:
+    try:
+        number = operator.index(count)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"{name} is {count!r}, but a whole number of at least 1 is expected")
+    return number
 
 
 def _mean(q: Distribution, draws: int) -> Tensor:

@@ -199,9 +199,9 @@ def test_plugins_info_shows_the_traceback_of_a_failure(install, cli, name):
 AT_USE = {
     "wrong-type": "is <class 'dict'>, but a subclass of vaeflow.parts.Posterior is expected",
     "no-method": "lacks the method forward: tell the authors of vaeflow-no-method",
-    "other-api": "version 99 of the interface of parts, but this vaeflow has version 1: pip "
+    "other-api": "version 99 of the interface of parts, but this vaeflow has version 1: `pip "
     "install --upgrade vaeflow",
-    "old-api": "version 0 of the interface of parts, but this vaeflow has version 1: pip install "
+    "old-api": "version 0 of the interface of parts, but this vaeflow has version 1: `pip install "
     "--upgrade vaeflow-old-api",
     "constructor": "has a constructor that cannot be called as Twist(latent, features, *, option",
     "extra-size": "cannot be called as Twist(latent, features, *, option=…) (missing a required",

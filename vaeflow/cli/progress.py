@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 
 import click
@@ -14,7 +13,7 @@ from vaeflow.pictures import is_image
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.prepare import Experiment
-from vaeflow.runtime.progress import terminal_bar
+from vaeflow.runtime.progress import on_terminal, terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import Bar, Lines
 
@@ -31,7 +30,7 @@ def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
     binarization = experiment.config.binarization
     click.echo(f"{sizes} train / validation / test examples, binarization {binarization}")
     click.echo(f"run directory {run.path}")
-    return [Bar() if _terminal() else Lines(click.echo)]
+    return [Bar() if on_terminal() else Lines(click.echo)]
 
 
 def watch(stop: Stop) -> Watch:
@@ -71,7 +70,3 @@ def report(outcome: Outcome, stop: Stop) -> int:
         else f"  {picture}"
     )
     return 0
-
-
-def _terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()

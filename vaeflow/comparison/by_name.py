@@ -38,6 +38,8 @@ def compare(
         CheckpointError: if a path is neither a run nor a benchmark.
         ConfigError: if the runs cannot be compared.
     """
+    if len(runs) == 1 and isinstance(runs[0], list | tuple):
+        runs = tuple(runs[0])
     if not runs:
         raise ConfigError(
             'compare: give the directories of runs, as in vaeflow.compare("runs/a", "runs/b")'

@@ -111,8 +111,6 @@ class Layers:
                 options = {key: _absolute(value) for key, value in options.items()}
             values[kind] = PartConfig(name=part.qualified, options=options)
         config = settings_from(Config, values)
-        if config.schedule == "milestones" and not config.lr_milestones:
-            raise ConfigError("--schedule milestones needs --lr-milestones, such as 50,80")
         if config.data_root is not None:
             config = config.model_copy(update={"data_root": config.data_root.absolute()})
         return Plan(config, parts, plugins)
@@ -127,7 +125,7 @@ def part_table(kind: str, given: object, source: str) -> dict[str, Any]:
     match given:
         case str():
             return {"name": given}
-        case (str() as name, Mapping() as options):
+        case (str() as name, Mapping() as options) if all(isinstance(k, str) for k in options):
             return {**options, "name": name}
     raise ConfigError(
         f"{source}: {kind} is {given!r}, but a name, or a name with its options such as "

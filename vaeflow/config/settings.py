@@ -84,6 +84,8 @@ class Settings(BaseModel):
     @classmethod
     def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
         """Take values as a command line writes them, for example "none" or "50,80"."""
+        if info.field_name == "device":
+            value = str(value)  # a torch.device
         return read(cls.model_fields[str(info.field_name)].annotation, value)
 
 
@@ -99,13 +101,13 @@ class PartConfig(BaseModel):
 class Config(Settings):
     """A run: its data, its parts and its settings."""
 
-    dataset: PartConfig = PartConfig(name="digits")
-    encoder: PartConfig = PartConfig(name="mlp")
-    posterior: PartConfig = PartConfig(name="identity")
-    prior: PartConfig = PartConfig(name="normal")
-    decoder: PartConfig = PartConfig(name="mlp")
-    likelihood: PartConfig = PartConfig(name="bernoulli")
-    objective: PartConfig = PartConfig(name="elbo")
+    dataset: PartConfig = Field(PartConfig(name="digits"), description="the data")
+    encoder: PartConfig = Field(PartConfig(name="mlp"), description="data to features")
+    posterior: PartConfig = Field(PartConfig(name="identity"), description="features to q(z|x)")
+    prior: PartConfig = Field(PartConfig(name="normal"), description="p(z)")
+    decoder: PartConfig = Field(PartConfig(name="mlp"), description="z to p(x|z)'s parameters")
+    likelihood: PartConfig = Field(PartConfig(name="bernoulli"), description="p(x|z)")
+    objective: PartConfig = Field(PartConfig(name="elbo"), description="the bound to maximize")
     latent: PositiveInt = Field(20, description="size of z")
     data_root: Path | None = Field(None, description="directory that holds the dataset's files")
     binarization: Literal["auto", "none", "dynamic", "threshold"] = Field(
@@ -151,9 +153,12 @@ def settings_from(model: type[S], values: Mapping[str, Any]) -> S:
         ConfigError: naming the first wrong one, its value and the expectation.
     """
     try:
-        return model.model_validate(dict(values))
+        settings = model.model_validate(dict(values))
     except ValidationError as error:
         raise ConfigError(explain(error, "", model)) from None
+    if settings.schedule == "milestones" and not settings.lr_milestones:
+        raise ConfigError("--schedule milestones needs --lr-milestones, such as 50,80")
+    return settings
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from vaeflow.config.settings import PartConfig
 from vaeflow.config.text import show, type_name
 from vaeflow.errors import ConfigError, did_you_mean
 
@@ -25,11 +26,10 @@ def documented(fields: Mapping[str, Any]) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         rows = [
-            f"    {name}: {field.description}  "
-            f"[{type_name(field.annotation, field.metadata)}; default: {show(field.default)}]"
+            f"    {name}: {field.description}  [{_type(field)}; default: {show(_setting(field))}]"
             for name, field in fields.items()
         ]
-        _tell(function, "Settings:", rows, {name: f.default for name, f in fields.items()})
+        _tell(function, "Settings:", rows, {name: _setting(f) for name, f in fields.items()})
         return function
 
     return decorate
@@ -96,3 +96,14 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def _type(field: Any) -> str:
+    if isinstance(field.default, PartConfig):
+        return "name, or (name, {option: value})"
+    return type_name(field.annotation, field.metadata)
+
+
+def _setting(field: Any) -> Any:
+    """Return the default of a setting; that of a part is its name."""
+    return field.default.name if isinstance(field.default, PartConfig) else field.default

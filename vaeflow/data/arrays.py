@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,15 +31,11 @@ def as_tensor(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, .
             f"{_shape(data_shape)}) is expected: {_cure(x)}"
         )
     if isinstance(x, np.ndarray):
-        if not np.issubdtype(x.dtype, np.number) and x.dtype != np.bool_:
-            raise DataError(
-                f"{name} is an array of {x.dtype}, but numbers are expected: convert it with "
-                "astype('float32')"
-            )
-        # A copy where torch cannot share the memory: negative strides, or a read-only array.
-        x = torch.from_numpy(np.array(x))
+        x = _from_numpy(name, x)
     if x.is_complex():
         raise DataError(f"{name} holds complex numbers: give their real and imaginary parts")
+    if x.layout != torch.strided or x.is_meta or x.is_quantized or x.is_nested:
+        raise DataError(f"{name} is no ordinary tensor: give a dense one, with its values")
     if tuple(x.shape[1:]) != data_shape:
         single = ": for a single example write x[None]" if tuple(x.shape) == data_shape else ""
         raise DataError(
@@ -65,3 +62,19 @@ def _cure(x: object) -> str:
     if isinstance(x, list | tuple):
         return "stack its examples, as in numpy.stack(x)"
     return "convert it first"
+
+
+def _from_numpy(name: str, x: np.ndarray[Any, Any]) -> Tensor:
+    if isinstance(x, np.ma.MaskedArray):
+        raise DataError(f"{name} is a masked array: fill it or drop its rows, as in x.filled(0)")
+    if x.dtype.kind == "c":
+        raise DataError(f"{name} holds complex numbers: give their real and imaginary parts")
+    if x.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} is an array of {x.dtype}, but numbers are expected: convert it with "
+            "astype('float32')"
+        )
+    if x.dtype.itemsize > 8:  # longer than float64, which torch lacks
+        x = x.astype(np.float64)
+    # A copy in this machine's order of bytes: torch shares no memory that is read-only or reversed.
+    return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("=")))

@@ -71,6 +71,22 @@ def binarize(x: Tensor, how: Binarization) -> Tensor:
     return torch.bernoulli(x, generator=generator)
 
 
+def checked_levels(levels: object) -> int | None:
+    """Return the number of levels that a caller gives, or None.
+
+    Raises:
+        ConfigError: if it is no number of levels.
+    """
+    if levels is None:
+        return None
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 2 <= levels <= 65536:
+        raise ConfigError(
+            f"dequantize is {levels!r}, but a whole number of levels from 2 to 65536, or None, is "
+            "expected: 256 for images of 8 bits"
+        )
+    return levels
+
+
 def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
     r"""Spread each grey level k/(levels − 1) over its share of [0, 1], :math:`(k + u)/levels`.
 

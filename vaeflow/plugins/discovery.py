@@ -91,7 +91,7 @@ class Plugin:
             "disabled": ("is disabled", "change that to use its parts"),
             "incompatible": (
                 "is incompatible",
-                f"pip install --upgrade vaeflow {self.distribution}",
+                f"`pip install --upgrade vaeflow {self.distribution}`",
             ),
         }[self.state]
         return f"{self.distribution} {self.version} {became} ({self.reason}): {cure}"

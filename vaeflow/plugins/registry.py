@@ -70,8 +70,8 @@ class Part:
             older = isinstance(loaded.api, int) and loaded.api < min(_APIS)
             raise PluginError(
                 f"{self.owner} is written for version {loaded.api!r} of the interface of parts, "
-                f"but this vaeflow has version {max(_APIS)}: pip install --upgrade "
-                f"{self.distribution if older else 'vaeflow'}"
+                f"but this vaeflow has version {max(_APIS)}: `pip install --upgrade "
+                f"{self.distribution if older else 'vaeflow'}`"
             )
         return part
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vaeflow.config.layers import Plan
@@ -14,6 +15,7 @@ from vaeflow.data.splits import Splits
 from vaeflow.errors import PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
+from vaeflow.runtime.noise import Noise
 
 
 def load_data(plan: Plan) -> Splits:
@@ -37,7 +39,15 @@ def load_data(plan: Plan) -> Splits:
 
 
 def build_model(plan: Plan, data_shape: tuple[int, ...]) -> VAE:
-    """Build the model that the plan describes, for data of one shape."""
+    """Build the model that the plan describes, for data of one shape.
+
+    Its weights are drawn from the plan's seed alone, and the caller's generator stays as it is.
+    """
+    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
+        return _build(plan, data_shape)
+
+
+def _build(plan: Plan, data_shape: tuple[int, ...]) -> VAE:
     latent = plan.config.latent
     likelihood = make(plan, "likelihood", data_shape)
     encoder = make(plan, "encoder", data_shape)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from vaeflow.config.files import read_recipe
 from vaeflow.config.layers import Layers, Plan, part_table
@@ -19,12 +18,12 @@ from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.runs.build import build_model
 from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
-from vaeflow.runs.directory import Run
+from vaeflow.runs.directory import Run, new_path
 from vaeflow.runs.experiment import Watch
 from vaeflow.runs.experiment import train as train_plan
-from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import no_bar, terminal_bar
 from vaeflow.training import Observer
+from vaeflow.training.observers import checked
 from vaeflow.training.observers.progress import shown
 
 _PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
@@ -34,7 +33,7 @@ _PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
 def train(
     run_dir: str | Path | None = None,
     *,
-    recipe: str | None = None,
+    recipe: str | Path | None = None,
     observers: Sequence[Observer] = (),
     progress: bool | None = None,
     plugins: Plugins | None = None,
@@ -61,11 +60,14 @@ def train(
     """
     layers = Layers()
     if recipe is not None:
-        layers.add(read_recipe(recipe), f"recipe {recipe}")
+        layers.add(read_recipe(str(recipe)), f"recipe {recipe}")
     layers.add(_nested(settings, "train"), "train")
-    watch = Watch(observers=lambda run, experiment: [*shown(progress), *observers])
+    watching = [*shown(progress), *checked(observers)]
     plan = layers.resolve(plugins or load_plugins())
-    return train_plan(plan, None if run_dir is None else Path(run_dir), watch).run
+    # Absolute: the run is found again after a change of the working directory.
+    path = new_path(Path("runs").absolute(), plan.config)
+    path = path if run_dir is None else Path(run_dir).absolute()
+    return train_plan(plan, path, Watch(observers=lambda run, experiment: watching)).run
 
 
 @with_options(RunDiagnosisOptions)
@@ -127,8 +129,7 @@ def build(
             )
     shape = _shape(data_shape)
     plan = _plan({**parts, "latent": latent, "seed": seed}, "build", plugins or load_plugins())
-    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
-        return build_model(plan, shape)
+    return build_model(plan, shape)
 
 
 def _plan(settings: Mapping[str, Any], source: str, plugins: Plugins) -> Plan:
@@ -147,8 +148,8 @@ def _nested(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _shape(given: Iterable[int]) -> tuple[int, ...]:
     try:
-        shape = tuple(int(size) for size in given)
-    except (TypeError, ValueError):
+        shape = () if isinstance(given, str) else tuple(operator.index(size) for size in given)
+    except TypeError:
         shape = ()
     if not shape or min(shape) < 1:
         raise ConfigError(

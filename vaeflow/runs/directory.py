@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -256,8 +257,8 @@ class Run:
 def taken(path: Path) -> ConfigError:
     """Return the error of a run directory that is there already."""
     return ConfigError(
-        f"--run-dir {path}: it exists, and nothing is overwritten; choose another, or continue it "
-        f"with `vaeflow resume {path}`"
+        f"--run-dir {shlex.quote(str(path))}: it exists, and nothing is overwritten; choose "
+        f"another, or continue it with `vaeflow resume {shlex.quote(str(path))}`"
     )
 
 

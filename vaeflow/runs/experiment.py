@@ -155,7 +155,7 @@ def _train(
     try:
         result = _fit(run, experiment, crew, stop, resuming=resuming)
     except VaeflowError as error:
-        run.set_status("failed", exit_code=error.exit_code, error=str(error))
+        run.set_status("failed", exit_code=error.exit_code, error=error.written)
         raise
     except KeyboardInterrupt:  # a second one, which does not wait for the checkpoint
         run.set_status("interrupted", exit_code=130)

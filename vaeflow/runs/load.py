@@ -10,7 +10,7 @@ from vaeflow.runs.directory import Run
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Run,
     *,
     device: str = "cpu",
     weights: str = "best",
@@ -30,4 +30,5 @@ def load(
         CheckpointError: if the directory holds no whole checkpoint.
         PluginError: if a part that it needs is not installed.
     """
-    return Run.open(Path(path)).load(device=device, weights=weights, plugins=plugins)
+    run = path if isinstance(path, Run) else Run.open(Path(path))
+    return run.load(device=device, weights=weights, plugins=plugins)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import resolve_binarization
@@ -13,7 +11,6 @@ from vaeflow.data.checks import check_values
 from vaeflow.data.splits import Splits
 from vaeflow.model import VAE
 from vaeflow.runs.build import build_model, images_of, load_data, make
-from vaeflow.runtime.noise import Noise
 from vaeflow.training import Trainer, prepare_trainer
 
 
@@ -43,9 +40,8 @@ def prepare(plan: Plan) -> Experiment:
         ConfigError, DataError, PluginError: as the parts and the data call for.
     """
     splits = load_data(plan)
-    with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
-        model = build_model(plan, splits.data_shape)
-        objective = make(plan, "objective")
+    model = build_model(plan, splits.data_shape)
+    objective = make(plan, "objective")
     wanted = plan.config.binarization
     if wanted == "auto" and plan.config.dequantize is not None:
         wanted = "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,16 +12,18 @@ import torch
 from vaeflow.config.layers import Layers
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.runs.build import build_model
 from vaeflow.runs.directory import Run
 from vaeflow.storage import write_file
+from vaeflow.training.checkpoints import check_fit
 from vaeflow.training.fit import Fitted
 
 
 def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) -> Run:
     """Write the outcome of `vaeflow.fit` as a run directory, which `vaeflow.load` reads.
 
-    The directory holds the weights, the configuration and the metrics, and not the data: it can be
-    loaded, sampled from and exported, but neither resumed nor evaluated from the shell.
+    The directory holds the weights with which the fit ended, the configuration and the metrics, and
+    not the data: it can be loaded and sampled from, but neither resumed nor evaluated in the shell.
 
     Arguments:
         fitted: the outcome of `vaeflow.fit`.
@@ -29,6 +32,7 @@ def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) ->
 
     Raises:
         ConfigError: if the directory exists, or the model cannot be described by names.
+        CheckpointError: if a part of the model was exchanged after it was built.
         StorageError: if the file system refuses.
     """
     if not isinstance(fitted, Fitted):
@@ -36,12 +40,22 @@ def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) ->
             f"save: {type(fitted).__name__} cannot be saved, but the outcome of vaeflow.fit can: "
             'write vaeflow.save(vaeflow.fit(model, x), "runs/mine")'
         )
-    run = Run.create(Path(path), _layers(fitted).resolve(plugins or load_plugins()), _facts(fitted))
-    model = {k: v.detach() for k, v in fitted.model.state_dict().items()}
-    run.store.save(fitted.progress.step, {"model": model}, {"progress": asdict(fitted.progress)})
-    lines = [json.dumps(record, allow_nan=False) + "\n" for record in fitted.records]
-    write_file(run.path / "metrics.jsonl", "".join(lines))
-    run.set_status(fitted.status, epoch=fitted.progress.epoch, step=fitted.progress.step)
+    if Path(path).exists():
+        raise ConfigError(
+            f"save: {path} exists, and nothing is overwritten: choose another directory"
+        )
+    plan = _layers(fitted).resolve(plugins or load_plugins())
+    check_fit(build_model(plan, fitted.model.data_shape), fitted.best)  # a part was exchanged?
+    progress = fitted.progress
+    lines = [json.dumps(record) + "\n" for record in fitted.records]
+    run = Run.create(Path(path).absolute(), plan, _facts(fitted))
+    try:
+        run.store.save(progress.step, {"model": fitted.best}, {"progress": asdict(progress)})
+        write_file(run.path / "metrics.jsonl", "".join(lines))
+        run.set_status(fitted.status, epoch=progress.epoch, step=progress.step)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)  # no half of a run is left
+        raise
     return run
 
 
@@ -62,8 +76,8 @@ def _layers(fitted: Fitted) -> Layers:
             "save: the objective was given as an object, and a run directory names it: give its "
             'name, as in objective=("iwae", {"samples": 5})'
         )
-    if any(p.dtype != torch.float32 for p in model.parameters()):
-        raise ConfigError("save: the weights are not float32, as a run's are: call model.float()")
+    if any(w.is_floating_point() and w.dtype != torch.float32 for w in fitted.best.values()):
+        raise ConfigError("save: the weights are not float32, as a run's are: fit model.float()")
     chosen["objective"] = fitted.objective
     layers = Layers()
     layers.add(

@@ -30,10 +30,18 @@ def no_bar(total: int, what: str, done: int = 0) -> AbstractContextManager[Advan
     return nullcontext(unseen)
 
 
+def on_terminal() -> bool:
+    """Tell whether the standard output is a terminal; it may be closed, or not a file."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
 @contextmanager
 def terminal_bar(total: int, what: str, done: int = 0) -> Iterator[Advance]:
     """Open a bar on a terminal, and none elsewhere."""
-    if not total or sys.stdout is None or not sys.stdout.isatty():
+    if not total or not on_terminal():
         yield unseen
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -32,6 +32,7 @@ class Finite:
         self.data = data
         self.lr = lr
         self.progress = progress
+        self.checkpoints = False  # whether the training writes any
         self.world = world
 
     def loss(self, loss: Tensor) -> None:
@@ -63,9 +64,9 @@ class Finite:
                 raise self._error(f"epoch {self.progress.epoch}, in {name}")
 
     def _error(self, where: str) -> NonFiniteError:
+        kept = "; checkpoints before it are kept" if self.checkpoints else ""
         low, high = self.data.min().item(), self.data.max().item()
         return NonFiniteError(
             f"the loss or a weight is not finite at {where}: lower --lr (it is {self.lr:g}), set "
-            f"--clip, or bring the data, in [{low:g}, {high:g}], nearer to unit scale; checkpoints "
-            "before it are kept"
+            f"--clip, or bring the data, in [{low:g}, {high:g}], nearer to unit scale{kept}"
         )

@@ -14,14 +14,15 @@ from vaeflow.config.layers import part_table
 from vaeflow.config.options import validate
 from vaeflow.config.settings import PartConfig, Settings, settings_from
 from vaeflow.config.signature import documented
-from vaeflow.data.binarization import Binarization, resolve_binarization
+from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 from vaeflow.plugins.loading import load_plugins
+from vaeflow.plugins.registry import KINDS
 from vaeflow.runtime.devices import cpu_threads
-from vaeflow.training.observers import Observer
+from vaeflow.training.observers import Observer, checked
 from vaeflow.training.observers.progress import shown
 from vaeflow.training.prepare import prepare_trainer
 from vaeflow.training.progress import Fit
@@ -93,13 +94,16 @@ def fit(
             "no parameter of the model is trained: model.requires_grad_(True) lets a loaded model "
             "be fitted"
         )
-    _check_observers(observers)
+    watching = [*shown(progress), *checked(observers)]
     made, chosen = _objective(objective)
+    dequantize = checked_levels(dequantize)
+    for kind in set(settings) & set(KINDS):
+        raise ConfigError(f"fit: {kind} is a part of the model: choose it in vaeflow.build")
     if binarization == "auto":
         support = model.likelihood.support
         binarization = "none" if dequantize else resolve_binarization("auto", train, support)
-    checked = settings_from(Settings, settings)
-    with cpu_threads(checked.threads):
+    how = settings_from(Settings, settings)
+    with cpu_threads(how.threads):
         trainer = prepare_trainer(
             model,
             train,
@@ -107,9 +111,9 @@ def fit(
             objective=made,
             binarization=binarization,
             dequantize=dequantize,
-            settings=checked,
+            settings=how,
         )
-        result = trainer.run([*shown(progress), *observers])
+        result = trainer.run(watching)
     model.load_state_dict(result.best)
     sizes = {"train": len(train), "validation": 0 if held_out is None else len(held_out)}
     return Fitted(
@@ -118,7 +122,7 @@ def fit(
         best=result.best,
         records=result.records,
         model=model.eval(),
-        settings=checked,
+        settings=how,
         objective=chosen,
         binarization=binarization,
         dequantize=dequantize,
@@ -135,24 +139,10 @@ def _objective(
         return given, None
     table = part_table("objective", given, "fit")
     part = load_plugins().require("objective", table.pop("name"))
-    options = validate(part.load(), table, "objective")
+    options = {key.replace("-", "_"): value for key, value in table.items()}
+    options = validate(part.load(), options, "objective")
     made: Objective = part.load()(**options)
     return made, PartConfig(name=part.qualified, options=options)
-
-
-def _check_observers(observers: object) -> None:
-    if isinstance(observers, Observer) or not isinstance(observers, Sequence):
-        raise ConfigError(
-            f"observers is a {type(observers).__name__}, but a list of observers is expected: "
-            "write observers=[…]"
-        )
-    for i, observer in enumerate(observers):
-        if not isinstance(observer, Observer):
-            told = observer.__name__ if isinstance(observer, type) else type(observer).__name__
-            raise ConfigError(
-                f"observers[{i}] is {told}, but an object of a subclass of "
-                "vaeflow.training.Observer is expected: make one, with the methods that you need"
-            )
 
 
 def _fingerprint(train: Tensor, validation: Tensor | None) -> str:

@@ -116,9 +116,11 @@ class Trainer:
         done = self.progress
         result = Fit("failed", done, self.best)
         clock = Stopwatch(done.seconds)
+        self.finite.checkpoints = store is not None
         with (
             self.world.shared_fate(),
             self.noise.owned(self.noise_states),
+            torch.enable_grad(),  # whatever the caller's mode is
             no_validation(),
             matrix_products(self.settings.precision),
         ):

@@ -61,6 +61,8 @@ def prepare_trainer(
         DataError: if the likelihood cannot score the data.
         PluginError: if a part breaks its contract, found by a first pass over two images.
     """
+    if torch.is_inference_mode_enabled():
+        raise ConfigError("torch.inference_mode() has no gradients: train outside of it")
     settings = settings or Settings()
     objective = objective or ELBO()
     ranks = world()

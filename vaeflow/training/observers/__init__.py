@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaeflow.errors import VaeflowError, one_line
+from vaeflow.errors import ConfigError, VaeflowError, one_line
 from vaeflow.model import VAE
 
 Record = Mapping[str, Any]
@@ -36,6 +36,27 @@ class Observer:
 
     def end(self, status: str) -> None:
         """Training ended: "completed", "interrupted" or "failed"."""
+
+
+def checked(observers: object) -> list[Observer]:
+    """Return the observers that a caller gives.
+
+    Raises:
+        ConfigError: if it is no list of observers.
+    """
+    if isinstance(observers, Observer) or not isinstance(observers, list | tuple):
+        raise ConfigError(
+            f"observers is a {type(observers).__name__}, but a list of observers is expected: "
+            "write observers=[…]"
+        )
+    for i, observer in enumerate(observers):
+        if not isinstance(observer, Observer):
+            told = observer.__name__ if isinstance(observer, type) else type(observer).__name__
+            raise ConfigError(
+                f"observers[{i}] is {told}, but an object of a subclass of "
+                "vaeflow.training.Observer is expected: make one, with the methods that you need"
+            )
+    return list(observers)
 
 
 class Crew:

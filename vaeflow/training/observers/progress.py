@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vaeflow.model import VAE
+from vaeflow.runtime.progress import on_terminal
 from vaeflow.training.observers import Observer, Record
 
 
@@ -32,9 +33,14 @@ def shown(wanted: bool | None) -> list[Observer]:
         return []
     if "ipykernel" in sys.modules:
         return [NotebookBar()]
-    if sys.stdout is not None and sys.stdout.isatty():
+    if on_terminal():
         return [Bar()]
-    return [Lines(lambda text: sys.stdout.write(f"{text}\n"))] if wanted else []
+    return [Lines(print_line)] if wanted and sys.stdout is not None else []
+
+
+def print_line(text: str) -> None:
+    """Write a line to the standard output of the moment."""
+    sys.stdout.write(f"{text}\n")
 
 
 class Lines(Observer):
