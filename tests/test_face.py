@@ -157,12 +157,13 @@ class TestFit:
             ([np.zeros(SHAPE)], "x is a list, but one NumPy array"),
             (torch.utils.data.DataLoader([1]), "x is a DataLoader, but one NumPy array"),
             (np.zeros((3, 16)), r"x has shape \(3, 16\), but the model takes \(N, 1, 4, 4\)"),
-            (np.zeros(SHAPE), r"for a single example write x\[None\]"),
+            (np.zeros(SHAPE), r"write x\[None\] if x is a single example, or build the model with"),
             (np.full((3, *SHAPE), "a"), "but numbers are expected"),
             (np.zeros((3, *SHAPE), complex), "complex numbers"),
             (None, "x is a NoneType"),
             (np.zeros((0, *SHAPE)), "split is empty"),
-            (np.full((3, *SHAPE), 7.0), "divide it by 7"),
+            (np.full((3, *SHAPE), 7.0), "divide it by 7 "),
+            (np.full((3, *SHAPE), 239, "uint8"), "divide it by 255 "),
             (np.full((3, *SHAPE), np.nan), "nan"),
             (np.ma.masked_greater(np.zeros((3, *SHAPE)), 1), "masked array"),
             (np.zeros((3, *SHAPE), "m8[s]"), "array of timedelta64"),
@@ -433,3 +434,23 @@ def test_invalid_options_are_named_as_arguments(run, tmp_path):
     )
     with pytest.raises(ConfigError, match=r"give samples, such as samples=5000, and"):
         vaeflow.compare(fresh)
+
+
+@pytest.mark.parametrize("function", ["train", "load", "compare", "diagnose"])
+def test_something_else_than_a_path_is_refused(function, model, x):
+    for given in (model, x):
+        with pytest.raises(ConfigError, match=r"is no run directory: give its path"):
+            getattr(vaeflow, function)(given)
+
+
+def test_an_array_in_place_of_a_name_is_not_printed(x):
+    with pytest.raises(ConfigError, match="arrays go to vaeflow") as caught:
+        vaeflow.train(dataset=x)
+    assert len(str(caught.value)) < 200
+
+
+def test_levels_of_unscaled_data_are_told_by_their_scale(model, x):
+    levels = (x * 255).round()
+    gaussian = vaeflow.build(SHAPE, latent=2, likelihood="gaussian", **SMALL)
+    with pytest.raises(DataError, match="divide the data by 255"):
+        vaeflow.fit(gaussian, levels, dequantize=256, epochs=1)

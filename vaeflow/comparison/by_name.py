@@ -10,7 +10,7 @@ from vaeflow.comparison.comparison import Comparison
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.runs.directory import Run
+from vaeflow.runs.directory import Run, path_of
 from vaeflow.runtime.progress import no_bar, terminal_bar
 
 
@@ -44,7 +44,7 @@ def compare(
         raise ConfigError(
             'compare: give the directories of runs, as in vaeflow.compare("runs/a", "runs/b")'
         )
-    paths = [run.path if isinstance(run, Run) else Path(run) for run in runs]
+    paths = [run.path if isinstance(run, Run) else path_of(run, "compare") for run in runs]
     bar = no_bar if progress is False else terminal_bar
     return compare_runs(
         paths,

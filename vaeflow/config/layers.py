@@ -127,9 +127,13 @@ def part_table(kind: str, given: object, source: str) -> dict[str, Any]:
             return {"name": given}
         case (str() as name, Mapping() as options) if all(isinstance(k, str) for k in options):
             return {**options, "name": name}
+    told = repr(given) if isinstance(given, int | float | tuple | None) else type(given).__name__
+    cure = "vaeflow.VAE composes objects of parts"
+    if kind == "dataset":
+        cure = "arrays go to vaeflow.fit"
     raise ConfigError(
-        f"{source}: {kind} is {given!r}, but a name, or a name with its options such as "
-        f'("{Config.model_fields[kind].default.name}", {{…}}), is expected'
+        f"{source}: {kind} is {told:.80}, but a name, or a name with its options such as "
+        f'("{Config.model_fields[kind].default.name}", {{…}}), is expected; {cure}'
     )
 
 

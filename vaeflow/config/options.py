@@ -125,7 +125,8 @@ def explain(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
     known = list(model.model_fields)
     if first["type"] == "extra_forbidden":
         has = f"the options {', '.join(known)}" if known else "no options"
-        return f"{flag}: unknown option{did_you_mean(name, known)}; {model.__name__} has {has}"
+        told = f"{model.__name__} has {has}" if prefix else f"there are {', '.join(known)}"
+        return f"{flag}: unknown option{did_you_mean(name, known)}; {told}"
     if first["type"] == "missing":
         meaning = model.model_fields[name].description
         return f"{flag} is required: {meaning or 'give it a value'}"

@@ -37,12 +37,18 @@ def as_tensor(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, .
     if x.layout != torch.strided or x.is_meta or x.is_quantized or x.is_nested:
         raise DataError(f"{name} is no ordinary tensor: give a dense one, with its values")
     if tuple(x.shape[1:]) != data_shape:
-        single = ": for a single example write x[None]" if tuple(x.shape) == data_shape else ""
+        single = "" if tuple(x.shape) != data_shape else _SINGLE
         raise DataError(
             f"{name} has shape {tuple(x.shape)}, but the model takes (N, {_shape(data_shape)})"
             f"{single or ': reshape it, or build the model for it'}"
         )
     return x.detach().to(dtype)
+
+
+_SINGLE = (
+    ": write x[None] if x is a single example, or build the model with x.shape[1:] if it was built "
+    "with x.shape"
+)
 
 
 def _shape(data_shape: tuple[int, ...]) -> str:

@@ -99,9 +99,13 @@ def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None)
     inside = Levels(levels).check(x)
     if not inside.all():
         where = (~inside).nonzero()[0].tolist()
+        top = levels - 1
+        cure = "give the number of levels of the data"
+        if 1 < x.max() <= top and bool((x == x.round()).all()):
+            cure = f"divide the data by {top} (--dataset.scale {top})"
         raise DataError(
-            f"--dequantize {levels} needs the values k/{levels - 1}, but example {where[0]} has "
-            f"{x[tuple(where)].item():g}: give the number of levels of the data"
+            f"--dequantize {levels} needs the values k/{top}, but example {where[0]} has "
+            f"{x[tuple(where)].item():g}: {cure}"
         )
     return _spread(x, levels, generator)
 

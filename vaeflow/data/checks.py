@@ -57,13 +57,20 @@ def _cure(x: Tensor, support: constraints.Constraint) -> str:
     if x.min() < 0 or (not grey and support is constraints.nonnegative_integer):
         return "use --likelihood gaussian"
     if not grey:
-        scale = x.max().item() if levels is None else levels - 1
+        scale = _scale(x) if levels is None else levels - 1
         return f"divide it by {scale:g} (--dataset.scale {scale:g}), or use --likelihood gaussian"
     if levels is not None and (last := _last_level(x)) is not None:
         return f"its values are k/{last}: give --likelihood.levels {last + 1}"
     if support is constraints.boolean:
         return "use --binarization dynamic, or --likelihood continuous-bernoulli"
     return "use --likelihood continuous-bernoulli"
+
+
+def _scale(x: Tensor) -> float:
+    """Return the largest value, or 255 for whole numbers that look like grey values of 8 bits."""
+    largest = x.max().item()
+    bytes_ = 100 < largest <= 255 and bool((x == x.round()).all())
+    return 255.0 if bytes_ else largest
 
 
 def _last_level(x: Tensor) -> int | None:

@@ -36,7 +36,7 @@ def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> Non
     names = [*windows[0].draws]
     shown = int(is_image(tuple(images.shape[1:])))  # a column of its own
     columns, rows = len(names) + shown, len(windows)
-    figure = Figure(figsize=(2.1 * columns + 0.3, 2.1 * rows + 0.75), layout="constrained")
+    figure = Figure(figsize=(2.1 * columns + 0.5, 2.1 * rows + 0.75), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False)
     for row, window, image in zip(cells, windows, images, strict=True):
         if shown:
@@ -49,11 +49,10 @@ def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> Non
         axes.set_xlabel("$z_1$", fontsize=8, labelpad=1)
     for axes in cells[:, shown]:
         axes.set_ylabel("$z_2$", fontsize=8, labelpad=1)
-    figure.suptitle(
-        "grey: p(z|x), lines: q, around 50, 90 and 99% of each\n"
-        "in the corner KL(q ‖ p(z|x)) in nats",
-        fontsize=9,
-    )
+    lines = ["grey: p(z|x), lines: q, around 50, 90 and 99% of each"]
+    if columns == 1:  # too narrow for the line
+        lines = ["grey: p(z|x), lines: q,", "around 50, 90 and 99%"]
+    figure.suptitle("\n".join([*lines, "in the corner KL(q ‖ p(z|x)) in nats"]), fontsize=9)
     with writing(path):
         figure.savefig(path, dpi=150)
 

@@ -18,7 +18,7 @@ from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.runs.build import build_model
 from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
-from vaeflow.runs.directory import Run, new_path
+from vaeflow.runs.directory import Run, new_path, path_of
 from vaeflow.runs.experiment import Watch
 from vaeflow.runs.experiment import train as train_plan
 from vaeflow.runtime.progress import no_bar, terminal_bar
@@ -66,7 +66,8 @@ def train(
     plan = layers.resolve(plugins or load_plugins())
     # Absolute: the run is found again after a change of the working directory.
     path = new_path(Path("runs").absolute(), plan.config)
-    path = path if run_dir is None else Path(run_dir).absolute()
+    if run_dir is not None:
+        path = path_of(run_dir, "train").absolute()
     return train_plan(plan, path, Watch(observers=lambda run, experiment: watching)).run
 
 
@@ -93,7 +94,7 @@ def diagnose(
         CheckpointError, PluginError, DataError: if the run cannot be loaded.
         NonFiniteError: if a bound is not a number.
     """
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = run if isinstance(run, Run) else Run.open(path_of(run, "diagnose"))
     chosen = options_from(RunDiagnosisOptions, options, "diagnose")
     bar = no_bar if progress is False else terminal_bar
     return diagnose_run(opened, plugins or load_plugins(), chosen, progress=bar)

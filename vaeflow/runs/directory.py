@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import platform
 import shlex
 import shutil
@@ -252,6 +253,21 @@ class Run:
     def _replace(self, name: str, text: str) -> None:
         # A run that was removed meanwhile is not made again, as a directory without config.toml.
         write_file(self.path / name, text, make_folder=False)
+
+
+def path_of(given: object, function: str) -> Path:
+    """Return the path of a run directory that Python gives.
+
+    Raises:
+        ConfigError: if it is no path.
+    """
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    raise ConfigError(
+        f"{function}: a {type(given).__name__} is no run directory: give its path, such as "
+        '"runs/mine"; a model with data of its own is trained by vaeflow.fit and scored by '
+        "vaeflow.evaluate"
+    )
 
 
 def taken(path: Path) -> ConfigError:

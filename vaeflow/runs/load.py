@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.directory import Run
+from vaeflow.runs.directory import Run, path_of
 
 
 def load(
@@ -30,5 +30,5 @@ def load(
         CheckpointError: if the directory holds no whole checkpoint.
         PluginError: if a part that it needs is not installed.
     """
-    run = path if isinstance(path, Run) else Run.open(Path(path))
+    run = path if isinstance(path, Run) else Run.open(path_of(path, "load"))
     return run.load(device=device, weights=weights, plugins=plugins)

@@ -35,7 +35,7 @@ def command(
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.load import load
 
+    model = load(run, plugins=load_plugins(selection))
     with new_file(out):
-        model = load(run, plugins=load_plugins(selection))
         torch.manual_seed(seed)
         write_values(out, samples=model.sample(count, mean=not binary))

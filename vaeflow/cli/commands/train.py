@@ -37,6 +37,7 @@ def command(
     scikit-learn's digits.
     """
     from vaeflow.config.layers import Layers
+    from vaeflow.config.settings import setting_fields
     from vaeflow.plugins.loading import load_plugins
 
     layers = Layers()
@@ -49,6 +50,9 @@ def command(
     if print_config:
         import tomli_w
 
+        for name in setting_fields():
+            if getattr(plan.config, name) is None:
+                click.echo(f"# {name} = none")
         click.echo(tomli_w.dumps(plan.config.to_toml()), nl=False)
         return 0
 

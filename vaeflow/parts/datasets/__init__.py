@@ -6,6 +6,7 @@ from vaeflow.parts.datasets.digits import Digits
 from vaeflow.parts.datasets.energies import Energies
 from vaeflow.parts.datasets.file import File
 from vaeflow.parts.datasets.freyfaces import FreyFaces
+from vaeflow.parts.datasets.given import Given
 from vaeflow.parts.datasets.images import Images
 from vaeflow.parts.datasets.mnist import KMNIST, MNIST, FashionMNIST
 from vaeflow.parts.datasets.omniglot import Omniglot
@@ -20,6 +21,7 @@ __all__ = [
     "FashionMNIST",
     "File",
     "FreyFaces",
+    "Given",
     "Images",
     "Omniglot",
 ]

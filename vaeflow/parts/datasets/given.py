@@ -14,5 +14,6 @@ class Given(Dataset):
     def load(self) -> NoReturn:
         raise DataError(
             "the run was fitted in Python to arrays that it does not hold: evaluate it there, with "
-            "vaeflow.evaluate(vaeflow.load(RUN), x)"
+            "vaeflow.evaluate(vaeflow.load(RUN), x); to resume, compare or diagnose a run, write "
+            "the arrays to a file and train with --dataset file --dataset.path FILE"
         )
