@@ -18,6 +18,7 @@ from vaeflow.parts.encoders.mlp import MLP
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.priors.normal import Normal as NormalPrior
+from vaeflow.runtime.blame import Blame
 from vaeflow.training import prepare_trainer
 
 
@@ -193,3 +194,13 @@ def test_a_part_that_returns_another_type_is_named(data, value, told):
     with pytest.raises(PluginError) as caught:
         trainer(data, posterior=Wrong(3, 4, Bomb()))
     assert told in str(caught.value)
+
+
+def test_the_cure_of_exhausted_memory_is_the_callers(data):
+    blame = Blame(trainer(data).model, None)
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with (
+        pytest.raises(ConfigError, match="ran out of memory there: rest a little$"),
+        blame.at(lambda: "there", "rest a little"),
+    ):
+        raise error

@@ -12,6 +12,8 @@ from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 
+_LESS_MEMORY = "lower --batch-size or --objective.samples, or take a smaller network"
+
 
 class Blame:
     """Turns the exception of a part into an error that names the part.
@@ -39,8 +41,12 @@ class Blame:
         return self.owners.get(self._culprit(error), "the training")
 
     @contextmanager
-    def at(self, where: Callable[[], str]) -> Iterator[None]:
+    def at(self, where: Callable[[], str], cure: str = _LESS_MEMORY) -> Iterator[None]:
         """Blame the part in whose code an exception arises; `where()` is asked only then.
+
+        Arguments:
+            where: tells at which step or in which stage.
+            cure: of exhausted memory, where another than a smaller training step helps.
 
         Raises:
             PluginError: naming the part, its distribution, and where it failed.
@@ -53,10 +59,7 @@ class Blame:
         except (Exception, SystemExit) as error:
             owner = self.named(error)
             if _out_of_memory(error):
-                raise ConfigError(
-                    f"{owner} ran out of memory {where()}: lower --batch-size or "
-                    "--objective.samples, or take a smaller network"
-                ) from error
+                raise ConfigError(f"{owner} ran out of memory {where()}: {cure}") from error
             if owner not in self.owners.values():
                 raise
             raise PluginError(
