@@ -97,7 +97,7 @@ def test_the_result_is_a_function_of_the_seed(linear_gaussian):
     [
         ({"bins": 11, "samples": 9}, "give 2 to 10"),
         ({"bins": 1}, "give 2 to 100"),
-        ({"images": 99}, "give at least 100, or fewer bins"),
+        ({"images": 99}, "99 simulated images are too few for .* 20 bins: give 100 or more"),
     ],
 )
 def test_too_many_bins_or_too_few_images_are_refused(linear_gaussian, options, words, one_sentence):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import vaeflow
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import load_plugins
@@ -41,3 +42,25 @@ def test_without_a_folder_nothing_is_written(trained, snapshot):
     found = diagnose_run(Run.open(trained), load_plugins(), RunDiagnosisOptions(**QUICK))
     assert found.written == ()
     assert snapshot(trained) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"images": 0}, "images is 0: input should be greater than or equal to 1"),
+        ({"images": -295}, "images is -295: input should be greater"),
+        ({"split": "foo"}, "split is 'foo': input should be 'train', 'validation' or 'test'"),
+        ({"weights": "Best"}, "weights is 'Best': input should be 'best' or 'last'"),
+        ({"samples": 0}, "samples is 0: input should be greater than or equal to 2"),
+        ({"temperatures": 1}, "temperatures is 1: input should be greater than or equal to 2"),
+        ({"chains": 0}, "chains is 0: input should be greater than or equal to 1"),
+        ({"simulated": 50}, "simulated is 50: input should be greater than or equal to 100"),
+        ({"skip": ["x"]}, r"skip\.0 is 'x': input should be 'ais', 'gaps', 'calibration' or 'log"),
+        ({"skip": "ais"}, "skip is 'ais': 'str' instances are not allowed"),
+        ({"seed": None}, "seed is None: input should be a valid integer"),
+    ],
+)
+def test_an_invalid_option_is_refused(trained, options, told, one_sentence):
+    with pytest.raises(ConfigError, match=f"^diagnose: {told}") as caught:
+        vaeflow.diagnose(trained, **options)
+    one_sentence(str(caught.value))

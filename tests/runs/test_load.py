@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 import vaeflow
+from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
 
@@ -63,3 +65,10 @@ def test_best_and_last_weights_differ_after_a_worse_epoch(trained):
     records = Run.open(trained).metrics
     earlier = records[0]["validation/elbo"] > records[1]["validation/elbo"]
     assert equal(best, last) is not earlier
+
+
+@pytest.mark.parametrize("name", ["foo", "Best", "", None])
+def test_other_weights_are_refused(trained, name, one_sentence):
+    with pytest.raises(ConfigError, match=r"weights is .*, but 'best' or 'last' is") as caught:
+        vaeflow.load(trained, weights=name)
+    one_sentence(str(caught.value))

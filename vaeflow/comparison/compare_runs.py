@@ -9,7 +9,9 @@ from pathlib import Path
 from vaeflow.comparison import report
 from vaeflow.comparison.compare import compare
 from vaeflow.comparison.comparison import Comparison
-from vaeflow.comparison.finished import Finished, choose_samples, find, look, not_done
+from vaeflow.comparison.finished import Finished, choose_samples, look, not_done
+from vaeflow.comparison.places import find
+from vaeflow.evaluation.options import Count, Split
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_model
 from vaeflow.runs.directory import Run
@@ -35,9 +37,9 @@ class CompareOptions:
         data_root: where the data lies, if it has moved.
     """
 
-    samples: int | None = None
+    samples: Count | None = None
     evaluate: bool = True
-    split: str = "test"
+    split: Split = "test"
     baseline: str | None = None
     anyway: bool = False
     lenient: bool = False

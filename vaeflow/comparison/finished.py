@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeflow.benchmark.engines import trouble
-from vaeflow.benchmark.grid import FILE, Grid
+from vaeflow.comparison.places import Place
 from vaeflow.config.files import read_toml
 from vaeflow.config.flat import flatten
 from vaeflow.errors import CheckpointError, ConfigError, VaeflowError
@@ -24,17 +24,6 @@ from vaeflow.runs.directory import Run
 Evaluate = Callable[[Run, int], object]
 log = logging.getLogger("vaeflow")
 _WEIGHTS = "best"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A run directory to compare; if a benchmark's grid names it, it may not exist yet."""
-
-    name: str  # without a place of this machine
-    run: Run
-    log: Path | None = None  # of the benchmark that trains it
-    benchmark: str | None = None  # its name
-    samples: int | None = None  # its K
 
 
 @dataclass(frozen=True)
@@ -78,49 +67,6 @@ class Finished:
         """Return "probabilities" or, of data without levels, "densities": the NLL is of either."""
         known = self.summary.get("bits_per_dimension") is not None
         return "probabilities" if known and not self.summary["dequantize"] else "densities"
-
-
-def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
-    """Return the runs of paths, a benchmark's as its grid lists them, and warnings of shared times.
-
-    A run is named by its directory, with as many folders above it as tell it from the others.
-
-    Raises:
-        CheckpointError: if a path is neither.
-    """
-    runs: dict[Path, tuple[Run, Path | None, str | None, int | None]] = {}
-    shared: dict[int, list[str]] = {}  # jobs -> benchmarks
-    for path in paths:
-        if (path / FILE).is_file():
-            grid, benchmark = Grid.read(path), path.resolve().name
-            for cell in grid.cells:
-                run, text = path / "runs" / cell.name, path / "logs" / f"{cell.name}.log"
-                runs.setdefault(run.resolve(), (Run(run), text, benchmark, grid.samples))
-            if grid.jobs > 1:
-                shared.setdefault(grid.jobs, []).append(benchmark)
-        elif (path / "config.toml").is_file():
-            runs.setdefault(path.resolve(), (Run(path), None, None, None))
-        else:
-            raise CheckpointError(
-                f"{path} is neither a run directory (it has no config.toml) nor that of a "
-                f"benchmark (it has no {FILE}): give what `vaeflow train` printed"
-            )
-    places = [Place(name, *runs[path]) for path, name in _names([*runs]).items()]
-    return places, [
-        Finding("machine-shared", name, severity="warning", details={"jobs": jobs})
-        for jobs, names in shared.items()
-        for name in dict.fromkeys(names)
-    ]
-
-
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Name each path by its shortest tail that no other path has."""
-    found = {}
-    for path in paths:
-        ends = (path.parts[-n:] for n in range(1, len(path.parts) + 1))
-        end = next(e for e in ends if sum(p.parts[-len(e) :] == e for p in paths) == 1)
-        found[path] = Path(*end).as_posix()
-    return found
 
 
 def trained(run: Run) -> bool:
@@ -173,7 +119,7 @@ def not_done(places: Iterable[Place]) -> Iterator[Finding]:
 
 
 def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, int]:
-    """Return K for each trained run: the largest K with which all were evaluated.
+    """Return K for each trained run, if any: the largest K with which all were evaluated.
 
     A benchmark's run that is not evaluated yet is left out, if other runs are.
 
@@ -185,11 +131,13 @@ def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False)
     """
     ready = [place for place in places if trained(place.run)]
     known = {place.run.path: _samples(place.run, split) for place in ready}
+    if not known:
+        return {}
     if split == "test" and any(known.values()):
         for place in ready:
             if place.benchmark is not None and not known[place.run.path]:
                 del known[place.run.path]
-    common = set.intersection(*known.values()) if known else set()
+    common = set.intersection(*known.values())
     if common:
         return dict.fromkeys(known, max(common))
     if anyway and all(known.values()):
@@ -264,6 +212,8 @@ def _not_trained(place: Place) -> Finding:
         return _failed(place, str(status["error"]))
     if not status:
         return _failed(place, trouble(logged)) if logged else Finding("run-not-begun", place.name)
+    if _fitted_in_python(place.run):
+        return Finding("run-fitted-in-python", place.name)
     if status["state"] == "completed":
         return Finding("run-not-evaluated", place.name)
     state = "not done, or killed" if status["state"] == "running" else status["state"]
@@ -273,6 +223,12 @@ def _not_trained(place: Place) -> Finding:
         reason = trouble(logged, otherwise=str(found))
         return found if reason == str(found) else _failed(place, reason)
     return found
+
+
+def _fitted_in_python(run: Run) -> bool:
+    """Tell whether `vaeflow.save` made the run: it holds no data to be evaluated on."""
+    name: str = read_toml(run.path / "config.toml")["dataset"]["name"]
+    return name.removeprefix("vaeflow/") == "given"
 
 
 def _not_evaluated(place: Place, samples: int) -> Finding:

@@ -17,7 +17,9 @@ from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 
+_BINS = 20
 _FEWEST = 5  # images expected in each bin, below which χ² is no χ²
+FEWEST_IMAGES = _FEWEST * _BINS
 
 
 @torch.no_grad()
@@ -76,7 +78,7 @@ def calibrate(
     *,
     images: int = 1000,
     samples: int = 99,
-    bins: int = 20,
+    bins: int = _BINS,
     batch: int = 100,
     seed: int = 0,
 ) -> Calibration:
@@ -101,12 +103,12 @@ def calibrate(
     """
     if not 2 <= bins <= samples + 1:
         raise ConfigError(
-            f"--bins {bins} does not fit {samples + 1} possible ranks: give 2 to {samples + 1}"
+            f"{bins} bins do not fit {samples + 1} possible ranks: give 2 to {samples + 1}"
         )
     if images < _FEWEST * bins:
         raise ConfigError(
-            f"--images {images} is too few for a χ² test of {bins} bins: give at least "
-            f"{_FEWEST * bins}, or fewer bins"
+            f"{images} simulated images are too few for a χ² test of {bins} bins: give "
+            f"{_FEWEST * bins} or more"
         )
     z, x = simulate(model, images, seed=seed)
     ranks: list[Tensor] = []

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, get_args
 
+from pydantic import Field
 from torch import Tensor
 
 from vaeflow.diagnosis.annealing import Annealing, annealed, annealed_backwards
-from vaeflow.diagnosis.calibration import Calibration, calibrate, simulate
+from vaeflow.diagnosis.calibration import FEWEST_IMAGES, Calibration, calibrate, simulate
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.gaps import Gaps, split_gap
 from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, Optimization, local_bounds
@@ -21,6 +23,7 @@ from vaeflow.diagnosis.measured import Bracket
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage, evaluate_images
 from vaeflow.evaluation.active_units import active_units
+from vaeflow.evaluation.options import Count, Seed, Whole
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
 from vaeflow.runtime.blame import Blame
@@ -28,8 +31,10 @@ from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import OpenBar, no_bar
 
-STAGES = ("ais", "gaps", "calibration", "log-dets")
+Stage = Literal["ais", "gaps", "calibration", "log-dets"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 _BATCH = 10  # images at a time in the long stages; a bar moves as often
+_LESS_MEMORY = "lower --chains, leave the stage out by --skip, or take --device cpu"
 
 Family = Callable[[int], Posterior]  # of a number of features
 
@@ -47,12 +52,12 @@ class DiagnosisOptions:
         local: how the local q are optimized; their seed is the diagnosis's.
     """
 
-    samples: int = 5000
-    temperatures: int = 200
-    chains: int = 8
-    simulated: int = 1000
-    skip: Sequence[str] = ()
-    seed: int = 0
+    samples: Annotated[Whole, Field(ge=2)] = 5000
+    temperatures: Annotated[Whole, Field(ge=2)] = 200
+    chains: Count = 8
+    simulated: Annotated[Whole, Field(ge=FEWEST_IMAGES)] = 1000
+    skip: Sequence[Stage] = ()
+    seed: Seed = 0
     local: Optimization = field(default_factory=lambda: Optimization(batch=_BATCH))
 
 
@@ -87,7 +92,7 @@ def diagnose(
     """
     options = options or DiagnosisOptions()
     stages = _Stages(model, x, options, progress)
-    with Blame(model, None).at(lambda: "in the diagnosis"):
+    with Blame(model, None).at(lambda: "in the diagnosis", _LESS_MEMORY):
         elbo, iwae = stages.bounds(x, "the images")
         log_px, bracket = {"IWAE": iwae}, None
         if "ais" not in options.skip:

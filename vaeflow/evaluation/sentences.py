@@ -196,6 +196,10 @@ _LEFT_OUT: Sentences = {
     "run-not-done": _not_done,
     "run-failed": "{reason}",
     "run-not-evaluated": "trained but not evaluated: `vaeflow resume` does it",
+    "run-fitted-in-python": (
+        "fitted in Python to arrays that it does not hold: compare the figures of "
+        "vaeflow.evaluate(vaeflow.load(RUN), x), or train on a data set by vaeflow.train"
+    ),
     "run-lacks-evaluation": "no evaluation with K = {samples:,}",
     "run-waits-for-evaluation": "not evaluated yet",
     "run-damaged": "its files are damaged: {reason}",

@@ -13,6 +13,7 @@ from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.files import check_new, write
 from vaeflow.diagnosis.local_bounds import GAUSSIAN
 from vaeflow.errors import ConfigError
+from vaeflow.evaluation.options import Count, Split, Weights
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_posterior, images_of, load_data
 from vaeflow.runs.directory import Run
@@ -35,9 +36,9 @@ class RunDiagnosisOptions(DiagnosisOptions):
         out: a directory for diagnosis.json and, of latent size 2, posteriors.png.
     """
 
-    images: int = 50
-    split: str = "test"
-    weights: str = "best"
+    images: Count = 50
+    split: Split = "test"
+    weights: Weights = "best"
     richer: Sequence[str] = ()
     device: str = "auto"
     data_root: Path | None = None

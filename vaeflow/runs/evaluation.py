@@ -17,6 +17,7 @@ from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
 from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, LatentCode, describe_latent_code
+from vaeflow.evaluation.options import Count, Split, Weights
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
@@ -30,6 +31,7 @@ from vaeflow.training.checkpoints import Checkpoint
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
+_LESS_MEMORY = "`vaeflow evaluate --chunk 1000` takes less memory"  # the cure in `train` too
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ class EvaluationOptions:
         again: use none of the kept figures.
     """
 
-    split: str = "test"
-    samples: int = 5000
-    weights: str = "best"
+    split: Split = "test"
+    samples: Count = 5000
+    weights: Weights = "best"
     device: str = "auto"
     data_root: Path | None = None
-    limit: int | None = None
-    chunk: int | None = None
+    limit: Count | None = None
+    chunk: Count | None = None
     again: bool = False
 
 
@@ -157,7 +159,7 @@ class Evaluation:
                 )
             if self.kept.code is None:
                 with (
-                    Blame(self.model, None).at(lambda: "in the figures of its code"),
+                    Blame(self.model, None).at(lambda: "in the figures of its code", _LESS_MEMORY),
                     progress(
                         min(total, LATENT_CODE_IMAGES), "images of the latent code", 0
                     ) as done,
@@ -239,7 +241,7 @@ def evaluate_split(
     """
     owners = {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
     parts = [] if kept is None else list(kept.parts)
-    with Blame(model, None, owners).at(lambda: "in evaluation"):
+    with Blame(model, None, owners).at(lambda: "in evaluation", _LESS_MEMORY):
         for part in evaluate_images(
             model,
             x,

@@ -11,6 +11,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
+    from vaeflow.evaluation.options import Split
     from vaeflow.runs.directory import Run
     from vaeflow.runtime.progress import OpenBar
 
@@ -39,7 +40,7 @@ def command(
     selection: Selection | None,
     runs: tuple[Path, ...],
     importance_samples: int | None,
-    split: str,
+    split: Split,
     baseline: str | None,
     anyway: bool,
     out: Path | None,

@@ -16,8 +16,10 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
+    from vaeflow.diagnosis.diagnose import Stage
     from vaeflow.diagnosis.diagnosis import Diagnosis
     from vaeflow.evaluation import Estimate
+    from vaeflow.evaluation.options import Split, Weights
     from vaeflow.runtime.progress import Advance
 
 _MAPS = 8  # of more than these the table has the sum and the largest alone
@@ -82,9 +84,9 @@ def command(
     temperatures: int,
     chains: int,
     richer: tuple[str, ...],
-    skip: tuple[str, ...],
-    split: str,
-    weights: str,
+    skip: tuple[Stage, ...],
+    split: Split,
+    weights: Weights,
     device: str,
     data_root: Path | None,
     seed: int,

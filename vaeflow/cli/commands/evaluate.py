@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
+
+if TYPE_CHECKING:
+    from vaeflow.evaluation.options import Split, Weights
 
 
 @click.command("evaluate")
@@ -32,8 +36,8 @@ def command(
     selection: Selection | None,
     run: Path,
     importance_samples: int,
-    split: str,
-    weights: str,
+    split: Split,
+    weights: Weights,
     device: str,
     data_root: Path | None,
     limit: int | None,
