@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.arrays import as_tensor
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.bounds import Bounds, evaluate
+from vaeflow.evaluation.options import Count, Levels, Seed
 from vaeflow.model import VAE
 from vaeflow.runtime.blame import Blame
-from vaeflow.runtime.progress import Advance, unseen
+from vaeflow.runtime.progress import no_bar, terminal_bar
 from vaeflow.runtime.validation import no_validation
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArrayOptions:
+    """How data is evaluated.
+
+    Attributes:
+        samples: K, the draws of q(z|x) of each example.
+        binarization: "auto" draws grey data once under a binary likelihood, and leaves other data
+            alone; "none", "dynamic" and "threshold" choose.
+        dequantize: levels of grey data, which are spread over [0, 1] for a density.
+        seed: of the draws; the same figures for the same seed.
+        chunk: rows that pass through the decoder at a time; it bounds memory and changes nothing.
+    """
+
+    samples: Count = 5000
+    binarization: Literal["auto", "none", "dynamic", "threshold"] = "auto"
+    dequantize: Levels | None = None
+    seed: Seed = 0
+    chunk: Count | None = None
+
+
+@with_options(ArrayOptions)
 def evaluate_arrays(
-    model: VAE,
-    x: object,
-    *,
-    samples: int = 5000,
-    binarization: Literal["auto"] | Binarization = "auto",
-    dequantize: int | None = None,
-    seed: int = 0,
-    chunk: int | None = None,
-    progress: Advance = unseen,
+    model: VAE, x: object, *, progress: bool | None = None, **options: Any
 ) -> Bounds:
     r"""Estimate the ELBO and the NLL of data under a model, with standard errors, in nats.
 
@@ -39,40 +56,48 @@ def evaluate_arrays(
     Arguments:
         model: the model, on the device where it is to be evaluated.
         x: data (N, *data_shape), a NumPy array or a tensor.
-        samples: K, the draws of q(z|x) of each example.
-        binarization: "auto" draws grey data once under a binary likelihood, and leaves other data
-            alone; "none", "dynamic" and "threshold" choose.
-        dequantize: levels of grey data, which are spread over [0, 1] for a density.
-        seed: of the draws; the same figures for the same seed.
-        chunk: rows that pass through the decoder at a time; it bounds memory and changes nothing.
-        progress: called as the work is done, with its share in examples.
+        progress: show progress: by default on a terminal.
 
     Returns:
         Bounds, whose `elbo`, `nll`, `kl` and other figures are means with standard errors.
 
     Raises:
-        ConfigError: if `model` is no VAE.
+        ConfigError: if `model` is no VAE of float32 or float64, or an option cannot be used.
         DataError: if the likelihood cannot score a value.
+        NonFiniteError: if a bound is not a number.
         PluginError: naming the part that fails.
     """
-    data = held_out_split("x", given(model, "x", x), model, binarization, dequantize)
-    with Blame(model, None).at(lambda: "in evaluation"), no_validation():
-        return evaluate(
+    chosen = options_from(ArrayOptions, options, "evaluate")
+    levels = chosen.dequantize
+    data = held_out_split("x", given(model, "x", x), model, chosen.binarization, levels)
+    bar = no_bar if progress is False else terminal_bar
+    with (
+        Blame(model, None).at(lambda: "in evaluation", "lower chunk, as in chunk=1000"),
+        no_validation(),
+        bar(len(data), "examples") as done,
+    ):
+        bounds = evaluate(
             model,
             data,
-            samples=samples,
-            chunk=chunk,
-            seed=seed,
-            dequantized=dequantize,
-            progress=progress,
+            samples=chosen.samples,
+            chunk=chosen.chunk,
+            seed=chosen.seed,
+            dequantized=levels,
+            progress=done,
         )
+    if not (math.isfinite(bounds.elbo.mean) and math.isfinite(bounds.nll.mean)):
+        raise NonFiniteError(
+            f"the bound is not finite (ELBO {bounds.elbo}): look for weights that are no numbers, "
+            "or for examples that the model cannot score"
+        )
+    return bounds
 
 
 def given(model: VAE, name: str, x: object) -> Tensor:
     """Return data that a caller gives as a tensor of the model's type.
 
     Raises:
-        ConfigError: if `model` is no VAE.
+        ConfigError: if `model` is no VAE, or its weights are of half precision.
         DataError: if x is no array of examples.
     """
     if not isinstance(model, VAE):
@@ -80,7 +105,13 @@ def given(model: VAE, name: str, x: object) -> Tensor:
             f"model is a {type(model).__name__}, but a vaeflow.VAE is expected: make one with "
             "vaeflow.build, or load one with vaeflow.load"
         )
-    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    dtypes = [p.dtype for p in model.parameters()]
+    if half := {torch.float16, torch.bfloat16}.intersection(dtypes):
+        raise ConfigError(
+            f"the model's weights are {half.pop()}, but float32 or float64 is expected: call "
+            "model.float()"
+        )
+    dtype = next(iter(dtypes), torch.float32)
     return as_tensor(name, x, dtype, model.data_shape)
 
 
