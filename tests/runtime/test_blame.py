@@ -200,7 +200,7 @@ def test_the_cure_of_exhausted_memory_is_the_callers(data):
     blame = Blame(trainer(data).model, None)
     error = torch.OutOfMemoryError("CUDA out of memory")
     with (
-        pytest.raises(ConfigError, match="ran out of memory there: rest a little$"),
+        pytest.raises(ConfigError, match=r"ran out of memory there: rest a little$"),
         blame.at(lambda: "there", "rest a little"),
     ):
         raise error
