@@ -60,6 +60,7 @@ def test_a_saved_fit_tells_how_its_figures_are_had(saved, samples, one_sentence)
     told = str(caught.value)
     assert told.startswith("no run is finished, saved: fitted in Python to arrays")
     assert "vaeflow.evaluate(vaeflow.load(RUN), x)" in told
+    assert told.endswith('train with dataset="file" and the dataset\'s option path=FILE')
     assert "resume" not in told
 
 

@@ -197,8 +197,9 @@ _LEFT_OUT: Sentences = {
     "run-failed": "{reason}",
     "run-not-evaluated": "trained but not evaluated: `vaeflow resume` does it",
     "run-fitted-in-python": (
-        "fitted in Python to arrays that it does not hold: compare the figures of "
-        "vaeflow.evaluate(vaeflow.load(RUN), x), or train on a data set by vaeflow.train"
+        "fitted in Python to arrays that it does not hold: compare figures of "
+        "vaeflow.evaluate(vaeflow.load(RUN), x), or write the arrays to a file and train with "
+        "--dataset file and --dataset.path FILE"
     ),
     "run-lacks-evaluation": "no evaluation with K = {samples:,}",
     "run-waits-for-evaluation": "not evaluated yet",
