@@ -16,7 +16,7 @@ from vaeflow.version import __version__
 
 if TYPE_CHECKING:
     from vaeflow.comparison.by_name import compare
-    from vaeflow.evaluation.arrays import evaluate_arrays as evaluate
+    from vaeflow.evaluation.arrays import evaluate
     from vaeflow.model import VAE
     from vaeflow.parts import (
         datasets,
@@ -64,7 +64,7 @@ _HOMES = {
     "decoders": "vaeflow.parts.decoders",
     "diagnose": "vaeflow.runs.by_name:diagnose",
     "encoders": "vaeflow.parts.encoders",
-    "evaluate": "vaeflow.evaluation.arrays:evaluate_arrays",
+    "evaluate": "vaeflow.evaluation.arrays:evaluate",
     "fit": "vaeflow.training.fit:fit",
     "hookimpl": "vaeflow.plugins.hookspecs:hookimpl",
     "likelihoods": "vaeflow.parts.likelihoods",

@@ -12,7 +12,8 @@ import torch
 import vaeflow
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, StorageError
 from vaeflow.plugins.loading import load_plugins
-from vaeflow.runs.directory import Run, new_path
+from vaeflow.runs.directory import Run
+from vaeflow.runs.paths import new_path
 
 FACTS = {"data_shape": (4, 4), "threads": 1}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
 from vaeflow.comparison.comparison import Comparison
+from vaeflow.comparison.directories import CompareOptions, compare_runs
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.runs.directory import Run, path_of
+from vaeflow.runs.directory import Run
+from vaeflow.runs.paths import path_of
 from vaeflow.runtime.progress import no_bar, terminal_bar
 
 

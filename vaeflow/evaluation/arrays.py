@@ -14,7 +14,8 @@ from vaeflow.data.arrays import as_tensor
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.errors import ConfigError, NonFiniteError
-from vaeflow.evaluation.bounds import Bounds, evaluate
+from vaeflow.evaluation.bounds import Bounds
+from vaeflow.evaluation.bounds import evaluate as evaluate_tensor
 from vaeflow.evaluation.options import Count, Levels, Seed
 from vaeflow.model import VAE
 from vaeflow.runtime.blame import Blame
@@ -43,9 +44,7 @@ class ArrayOptions:
 
 
 @with_options(ArrayOptions)
-def evaluate_arrays(
-    model: VAE, x: object, *, progress: bool | None = None, **options: Any
-) -> Bounds:
+def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: Any) -> Bounds:
     r"""Estimate the ELBO and the NLL of data under a model, with standard errors, in nats.
 
     .. math:: \mathrm{NLL} = -E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)}
@@ -76,7 +75,7 @@ def evaluate_arrays(
         no_validation(),
         bar(len(data), "examples") as done,
     ):
-        bounds = evaluate(
+        bounds = evaluate_tensor(
             model,
             data,
             samples=chosen.samples,

@@ -18,9 +18,10 @@ from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.runs.build import build_model
 from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
-from vaeflow.runs.directory import Run, new_path, path_of
+from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Watch
 from vaeflow.runs.experiment import train as train_plan
+from vaeflow.runs.paths import new_path, path_of
 from vaeflow.runtime.progress import no_bar, terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers import checked

@@ -7,15 +7,11 @@ events.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-import os
 import platform
-import shlex
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -27,12 +23,13 @@ import tomli_w
 from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
-from vaeflow.errors import CheckpointError, ConfigError, PluginError, VaeflowError
+from vaeflow.errors import CheckpointError, PluginError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS
 from vaeflow.runs.build import build_model
 from vaeflow.runs.lock import locked
+from vaeflow.runs.paths import taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
 from vaeflow.storage import write_file, writing
@@ -253,42 +250,6 @@ class Run:
     def _replace(self, name: str, text: str) -> None:
         # A run that was removed meanwhile is not made again, as a directory without config.toml.
         write_file(self.path / name, text, make_folder=False)
-
-
-def path_of(given: object, function: str) -> Path:
-    """Return the path of a run directory that Python gives.
-
-    Raises:
-        ConfigError: if it is no path.
-    """
-    if isinstance(given, str | os.PathLike):
-        return Path(given)
-    raise ConfigError(
-        f"{function}: a {type(given).__name__} is no run directory: give its path, such as "
-        '"runs/mine"; a model with data of its own is trained by vaeflow.fit and scored by '
-        "vaeflow.evaluate"
-    )
-
-
-def taken(path: Path) -> ConfigError:
-    """Return the error of a run directory that is there already."""
-    return ConfigError(
-        f"--run-dir {shlex.quote(str(path))}: it exists, and nothing is overwritten; choose "
-        f"another, or continue it with `vaeflow resume {shlex.quote(str(path))}`"
-    )
-
-
-def new_path(parent: Path, config: Config) -> Path:
-    """Return a path like parent/20261122-153000-planar-digits-s0 that does not exist yet."""
-    name = _name(config)
-    names = (f"{name}-{i}" if i > 1 else name for i in itertools.count(1))
-    return next(path for n in names if not (path := parent / n).exists())
-
-
-def _name(config: Config) -> str:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    posterior, dataset = (part.name.split("/")[-1] for part in (config.posterior, config.dataset))
-    return f"{stamp}-{posterior}-{dataset}-s{config.seed}"
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from vaeflow.errors import ConfigError, DataError, VaeflowError
 from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import images_of
-from vaeflow.runs.directory import Run, new_path, taken
+from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import evaluate_split
+from vaeflow.runs.paths import new_path, taken
 from vaeflow.runs.prepare import Experiment, prepare
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import cpu_threads

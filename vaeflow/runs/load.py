@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.directory import Run, path_of
+from vaeflow.runs.directory import Run
+from vaeflow.runs.paths import path_of
 
 
 def load(

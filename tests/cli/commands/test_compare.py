@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
+from vaeflow.comparison.directories import CompareOptions, compare_runs
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runtime.progress import no_bar

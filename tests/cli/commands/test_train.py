@@ -236,7 +236,7 @@ def test_figures_of_a_single_image_are_valid_json(cli, tiny, here):
 
 
 def test_runs_of_one_second_get_separate_directories(train, here, monkeypatch):
-    monkeypatch.setattr("vaeflow.runs.directory.time.strftime", lambda form: "20261122-153000")
+    monkeypatch.setattr("vaeflow.runs.paths.time.strftime", lambda form: "20261122-153000")
     for _ in range(3):
         done = train()
         assert done.code == 0, done.err

@@ -89,7 +89,7 @@ def command(
     from vaeflow.benchmark.directory import Benchmark, check_comparable
     from vaeflow.cli.comparison import print_comparison
     from vaeflow.cli.signals import Stop
-    from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
+    from vaeflow.comparison.directories import CompareOptions, compare_runs
     from vaeflow.comparison.finished import is_evaluated
     from vaeflow.plugins.loading import load_plugins
 

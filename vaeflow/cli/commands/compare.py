@@ -53,7 +53,7 @@ def command(
     Gaussian, image by image, on the same images.
     """
     from vaeflow.cli.comparison import print_comparison
-    from vaeflow.comparison.compare_runs import CompareOptions, compare_runs
+    from vaeflow.comparison.directories import CompareOptions, compare_runs
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runtime.progress import terminal_bar
 
