@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vaeflow import load
 from vaeflow.comparison.differences import Difference, difference, over_seeds
-from vaeflow.comparison.finished import find
+from vaeflow.comparison.places import find
 from vaeflow.pictures import grid
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.build import images_of, load_data

@@ -35,7 +35,8 @@ from shared.sylvester import (
 from vaeflow.benchmark.engines import launch, trouble
 from vaeflow.benchmark.grid import FILE, Grid
 from vaeflow.cli.signals import interruptible
-from vaeflow.comparison.finished import Finished, find, look
+from vaeflow.comparison.finished import Finished, look
+from vaeflow.comparison.places import find
 from vaeflow.config.layers import Layers
 from vaeflow.config.text import show
 from vaeflow.errors import VaeflowError

@@ -15,7 +15,8 @@ from torch.distributions import Normal
 
 from vaeflow import load
 from vaeflow.comparison.differences import over_seeds
-from vaeflow.comparison.finished import Finished, Place, look
+from vaeflow.comparison.finished import Finished, look
+from vaeflow.comparison.places import Place
 from vaeflow.evaluation import Estimate
 from vaeflow.model import VAE
 from vaeflow.parts.likelihoods.continuous_bernoulli import TiltedUniform

@@ -13,7 +13,7 @@ from torch.distributions import ContinuousBernoulli, Normal
 
 from vaeflow import VAE, load
 from vaeflow.comparison.differences import difference
-from vaeflow.comparison.finished import find
+from vaeflow.comparison.places import find
 from vaeflow.data.binarization import prepare_split
 from vaeflow.parts.datasets.digits import Digits
 from vaeflow.parts.decoders.mlp import MLP as Decoder

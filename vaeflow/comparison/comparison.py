@@ -62,4 +62,5 @@ class Comparison:
         return listed(self, groups)
 
     def __str__(self) -> str:
-        return "\n".join(sentences(self.findings))
+        left_out = [f"{finding.subject} is left out: {finding}." for finding in self.unfinished]
+        return "\n".join([*sentences(self.findings), *left_out])

@@ -147,7 +147,7 @@ def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False)
         usual = next((place.samples for place in ready if place.samples is not None), 5000)
         raise ConfigError(
             f"{lacking} has no evaluation on the {split} data: give -k, such as -k {usual}, and "
-            "what is missing is evaluated"
+            "the missing evaluations are made"
         )
     one = next(iter(known))
     other = next(path for path in known if known[path] != known[one])
@@ -155,8 +155,8 @@ def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False)
     cheapest = max(having, key=lambda k: (having[k], k))
     raise ConfigError(
         f"the runs were evaluated with different K, {_list(known[one])} in {one} and "
-        f"{_list(known[other])} in {other}: give -k, such as -k {cheapest}, which "
-        f"{len(known) - having[cheapest]} of {len(known)} runs lack and get"
+        f"{_list(known[other])} in {other}: give -k, such as -k {cheapest}, with "
+        f"which {len(known) - having[cheapest]} of {len(known)} runs will be evaluated"
     )
 
 

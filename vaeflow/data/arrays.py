@@ -66,7 +66,7 @@ def _cure(x: object) -> str:
     if isinstance(x, Mapping):
         return "give one of its values"
     if isinstance(x, list | tuple):
-        return "stack its examples, as in numpy.stack(x)"
+        return "stack its examples, as in numpy.stack(x), without labels"
     return "convert it first"
 
 

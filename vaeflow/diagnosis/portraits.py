@@ -36,7 +36,7 @@ def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> Non
     names = [*windows[0].draws]
     shown = int(is_image(tuple(images.shape[1:])))  # a column of its own
     columns, rows = len(names) + shown, len(windows)
-    figure = Figure(figsize=(2.1 * columns + 0.5, 2.1 * rows + 0.75), layout="constrained")
+    figure = Figure(figsize=(2.1 * columns + 0.3, 2.1 * rows + 0.75), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False)
     for row, window, image in zip(cells, windows, images, strict=True):
         if shown:

@@ -33,7 +33,8 @@ class ArrayOptions:
             alone; "none", "dynamic" and "threshold" choose.
         dequantize: levels of grey data, which are spread over [0, 1] for a density.
         seed: of the draws; the same figures for the same seed.
-        chunk: rows that pass through the decoder at a time; it bounds memory and changes nothing.
+        chunk: rows that pass through the decoder at a time; it bounds memory, and changes the
+            figures by rounding alone.
     """
 
     samples: Count = 5000
