@@ -69,7 +69,8 @@ def train(
     path = new_path(Path("runs").absolute(), plan.config)
     if run_dir is not None:
         path = path_of(run_dir, "train").absolute()
-    return train_plan(plan, path, Watch(observers=lambda run, experiment: watching)).run
+    bar = no_bar if progress is False else terminal_bar
+    return train_plan(plan, path, Watch(observers=lambda run, experiment: watching, bar=bar)).run
 
 
 @with_options(RunDiagnosisOptions)
