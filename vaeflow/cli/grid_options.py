@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 class GridCommand(PartsCommand):
     """Takes parts several times, and seeds in place of a seed."""
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._several: list[click.Parameter] = []
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters of a training, changed so."""
-        if not hasattr(self, "_several"):
+        if not self._several:
             params = [p for p in super().get_params(ctx) if p.name != "seed"]
             self._several = [_several(p) if p.name in KINDS else p for p in params]
         return self._several

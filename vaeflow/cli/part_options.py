@@ -22,9 +22,13 @@ _DOTTED = re.compile(rf"--({'|'.join(KINDS)})\.([A-Za-z][\w-]*)(?:=(.*))?", re.D
 class PartsCommand(click.Command):
     """Adds one flag per setting, one per kind of part, and `--KIND.OPTION VALUE`."""
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._all: list[click.Parameter] = []  # made when they are asked for first
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters, and the configuration's."""
-        if not hasattr(self, "_all"):
+        if not self._all:
             self._all = [*_kind_options(), *_setting_options(), *super().get_params(ctx)]
         return self._all
 
