@@ -184,7 +184,7 @@ def test_a_run_without_evaluation_becomes_a_row(cli, copy):
     assert "there is no such posterior or group" in done.err
     for name in ("identity-s0", "planar-s0"):
         Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
-    assert "give -k, such as -k 5, and what is missing" in cli("compare", copy).err
+    assert "give -k, such as -k 5, and the missing evaluations" in cli("compare", copy).err
 
 
 def test_a_benchmark_killed_at_its_start_begins_again(cli, commands, tmp_path):
