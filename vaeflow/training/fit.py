@@ -45,7 +45,8 @@ class Fitted(Fit):
         best = "no validation data"
         if done.best_elbo is not None:
             best = f"best validation ELBO {done.best_elbo:.2f} in epoch {done.best_epoch}"
-        return f"Fitted({self.status} after {done.epoch} epochs, {best}, {done.seconds:.1f} s)"
+        epochs = "1 epoch" if done.epoch == 1 else f"{done.epoch} epochs"
+        return f"Fitted({self.status} after {epochs}, {best}, {done.seconds:.1f} s)"
 
 
 @documented(Settings.model_fields)
