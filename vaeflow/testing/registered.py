@@ -27,11 +27,13 @@ class Check:
     Called with the class of a part, or with functools.partial of it, a check raises AssertionError
     where the part lacks the property and `NotApplicable` where the property does not apply. The
     verdict is the same in every run: the check seeds torch's generators, and leaves them and the
-    warnings as it found them.
+    warnings as it found them. A core check tests what the kind is about, such as a density: a part
+    of which no core check could be run has not been checked.
     """
 
     kind: str
     function: Function
+    core: bool = False
 
     @property
     def name(self) -> str:
@@ -58,12 +60,12 @@ class Check:
             self.function(part)
 
 
-def register(*kinds: str) -> Callable[[Function], Function]:
-    """Register a function as a check of the given kinds of part."""
+def register(*kinds: str, core: bool = False) -> Callable[[Function], Function]:
+    """Register a function as a check, which may be a core check, of the given kinds of part."""
 
     def add(function: Function) -> Function:
         for kind in kinds:
-            REGISTER.setdefault(kind, []).append(Check(kind, function))
+            REGISTER.setdefault(kind, []).append(Check(kind, function, core))
         return function
 
     return add

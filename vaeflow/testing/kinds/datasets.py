@@ -39,7 +39,7 @@ def _load(part: MakePart) -> Splits:
     return splits
 
 
-@register("dataset")
+@register("dataset", core=True)
 def loads_three_splits(part: MakePart) -> None:
     """Training, validation and test data: float32, of one shape, none empty, all finite."""
     splits = _load(part)

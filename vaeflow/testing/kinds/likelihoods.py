@@ -52,7 +52,7 @@ def emits_the_shape_it_promises(part: MakePart) -> None:
         assert module.support.check(x).all(), "a draw lies outside the support"
 
 
-@register("likelihood")
+@register("likelihood", core=True)
 def is_normalized(part: MakePart) -> None:
     """p(x|z) of a single value sums or integrates to 1 over its support."""
     for seed in range(3):

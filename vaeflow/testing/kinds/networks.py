@@ -56,7 +56,7 @@ def _inputs(size: tuple[Any, ...], batch: int = 3, seed: int = 0) -> Tensor:
     return torch.rand(batch, *size[0], generator=generator, dtype=torch.float64)
 
 
-@register("encoder")
+@register("encoder", core=True)
 def encodes_to_its_features(part: MakePart) -> None:
     """(B, *data_shape) becomes (B, F) for F = `features`, for batches of 0, 1 and 3."""
     for size, module in _networks(part):
@@ -65,7 +65,7 @@ def encodes_to_its_features(part: MakePart) -> None:
             assert seen == wanted, f"the features of {(batch, *size[0])} are {seen}, not {wanted}"
 
 
-@register("decoder")
+@register("decoder", core=True)
 def decodes_to_its_output_shape(part: MakePart) -> None:
     """(K, B, L) becomes (K, B, *output_shape), for batches of 0, 1 and 3."""
     for size, module in _networks(part):

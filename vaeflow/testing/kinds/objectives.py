@@ -83,7 +83,7 @@ def treats_images_independently(part: MakePart) -> None:
     )
 
 
-@register("objective")
+@register("objective", core=True)
 def is_tight_where_the_posterior_is_exact(part: MakePart) -> None:
     """With q(z|x) = p(z) and log p(x|z) the same for all z, the value at β = 1 is log p(x)."""
     objective = part()
@@ -94,7 +94,7 @@ def is_tight_where_the_posterior_is_exact(part: MakePart) -> None:
     close(_value(objective, terms), log_px, "the value against log p(x)")
 
 
-@register("objective")
+@register("objective", core=True)
 def bounds_the_evidence_from_below(part: MakePart) -> None:
     """At β = 1, in a linear Gaussian model with a wrong q, the mean value is at most log p(x)."""
     objective = part()

@@ -100,7 +100,7 @@ def returns_draws_of_the_right_shape(part: MakePart) -> None:
                     assert seen.shape == wanted, f"{what} is {tuple(seen.shape)}, not {wanted}"
 
 
-@register("posterior")
+@register("posterior", core=True)
 def log_q_matches_the_jacobian(part: MakePart) -> None:
     """log q(z) = log N(ε) − log|det ∂z/∂ε| by autograd, in float64, far from the start."""
     off: dict[int, float] = {}

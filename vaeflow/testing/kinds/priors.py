@@ -42,7 +42,7 @@ def _infer(latent: int, dtype: torch.dtype = torch.float64) -> Infer:
     return infer
 
 
-@register("prior")
+@register("prior", core=True)
 def is_a_density_over_the_latent_space(part: MakePart) -> None:
     """p has batch (), event (L,), and its density integrates to 1 in the plane."""
     for seed in range(2):
