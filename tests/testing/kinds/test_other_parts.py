@@ -17,12 +17,9 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.data.splits import Splits
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError
-from vaeflow.parts.abstract import Dataset, Decoder, Encoder, Likelihood, Objective, Prior
-from vaeflow.parts.objectives.elbo import ELBO
-from vaeflow.plugins.registry import KINDS
+from vaeflow.parts.abstract import Decoder, Encoder, Likelihood, Prior
 from vaeflow.testing import check, checks
 
 
@@ -127,23 +124,6 @@ class Logistic(Likelihood):
         )
 
 
-class IWAE(Objective):
-    def __init__(self, *, samples: int = 5):
-        super().__init__(samples=samples)
-
-    def __call__(self, terms, beta):
-        return terms.log_weight.logsumexp(0) - math.log(self.samples)
-
-
-class Noise(Dataset):
-    seed = 0
-
-    def load(self):
-        generator = torch.Generator().manual_seed(self.seed)
-        x = torch.rand(10, 4, generator=generator)
-        return Splits(x[:6], x[6:8], x[8:])
-
-
 def changed(part, **methods):
     """A part with methods of its own, each `method(right one, self, *arguments)`."""
 
@@ -227,32 +207,6 @@ class LooseSupport(constraints.Constraint):
         return torch.ones_like(value, dtype=torch.bool)
 
 
-class Lost(Objective):
-    """Its weight goes on rising after the warm-up."""
-
-    def __init__(self):
-        super().__init__(warmup=3.0)
-
-    def weight(self, epoch):
-        return epoch / 3
-
-    def __call__(self, terms, beta):
-        return ELBO()(terms, beta)
-
-
-class Seeding(Noise):
-    def load(self):
-        torch.manual_seed(0)
-        return super().load()
-
-
-def objective(value):
-    def __call__(self, terms, beta):
-        return value(terms, beta)
-
-    return type("Objective", (Objective,), {"__call__": __call__})
-
-
 BUGS = [
     ("encoder", "a leak between rows", "encodes_each_image_by_itself",
      forward(Network, lambda f, self, x: f(x) - f(x).mean(0))),
@@ -317,24 +271,6 @@ BUGS = [
     ("likelihood", "a parameter never used", "passes_gradients_to_everything",
      with_parameter(Logistic)),
     ("likelihood", "a peak too low", "peaks_where_it_says", attribute(Logistic, log_peak=-50.0)),
-    ("objective", "summed over the batch", "gives_one_number_per_image",
-     objective(lambda terms, beta: terms.log_weight.mean(0).sum())),
-    ("objective", "averaged over the batch", "treats_images_independently",
-     objective(lambda terms, beta: ELBO()(terms, beta) + 0 * beta + terms.log_pz.mean())),
-    ("objective", "no log-determinant", "is_tight_where_the_posterior_is_exact",
-     objective(lambda terms, beta: (terms.log_px + terms.log_pz - terms.log_base).mean(0))),
-    ("objective", "sign of the KL", "bounds_the_evidence_from_below",
-     objective(lambda terms, beta: (terms.log_px + terms.log_qz - terms.log_pz).mean(0))),
-    ("objective", "log K missing", "is_tight_where_the_posterior_is_exact",
-     changed(IWAE, __call__=lambda f, self, terms, beta: terms.log_weight.logsumexp(0))),
-    ("objective", "a warm-up without an end", "weight_settles_after_the_warmup", Lost),
-    ("dataset", "other values at each load", "loads_the_same_again",
-     changed(Noise, load=lambda f, self: Splits(*(x * torch.rand(()) for _, x in f())))),
-    ("dataset", "float64", "loads_three_splits",
-     changed(Noise, load=lambda f, self: Splits(*(x.double() for _, x in f())))),
-    ("dataset", "an empty split", "loads_three_splits",
-     changed(Noise, load=lambda f, self: Splits(f().train, f().validation, f().test[:0]))),
-    ("dataset", "a seed for everyone", "leaves_the_generator_alone", Seeding),
 ]  # fmt: skip
 
 
@@ -349,7 +285,7 @@ def test_the_named_check_catches_the_bug(kind, name, part):
         one(part)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "posterior"])
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "prior", "likelihood"])
 def test_every_check_catches_a_bug(kind):
     assert {name for k, _, name, _ in BUGS if k == kind} == {one.name for one in checks(kind)}
 
@@ -359,7 +295,7 @@ def test_every_check_catches_a_bug(kind):
     [
         ("encoder", Network), ("encoder", Convolution), ("decoder", Generator),
         ("prior", Mixture), ("prior", Vamp), ("likelihood", Counts), ("likelihood", Pixels),
-        ("likelihood", Logistic), ("objective", IWAE), ("objective", ELBO), ("dataset", Noise),
+        ("likelihood", Logistic),
     ],
 )  # fmt: skip
 def test_the_right_parts_pass(kind, part):
