@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaeflow.diagnosis.gaps import split_gap
-from vaeflow.diagnosis.local_bounds import Optimization, local_bounds
+from vaeflow.diagnosis.local_bounds import LocalBounds, Optimization, _features, local_bounds
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.estimates import PerImage, log_weights
 from vaeflow.model import VAE
@@ -134,6 +134,42 @@ def test_the_gap_splits_into_the_losses_of_family_and_encoder(linear_gaussian):
     told = json.loads(json.dumps(gaps.as_dict()))
     assert told["closed"]["full"]["mean"] == gaps.closed["full"].values.mean().item()
     assert told["log_px_by"] in ("IWAE", "the local IWAE")
+
+
+def at_the_best_gaussian(linear_gaussian, x, batch):
+    """The bounds that a search would start from, had it found the best diagonal Gaussians."""
+    law = linear_gaussian.posterior(x)
+    log_variance = -linear_gaussian.precision.diagonal().log().expand_as(law.mean)
+    posteriors = []
+    for wanted in torch.cat([law.mean, log_variance], -1).split(batch):
+        posterior = identity(len(wanted)).double()
+        scale = _features(len(wanted), wanted)[0, 0]
+        with torch.no_grad():
+            posterior.head.weight.copy_(wanted.T / scale)
+            posterior.head.bias.zero_()
+        posteriors.append(posterior)
+    nothing = PerImage(torch.zeros(0), torch.zeros(0))
+    return LocalBounds(nothing, nothing, 0.0, True, tuple(posteriors))
+
+
+def test_the_error_of_the_family_s_share_holds_over_batches(linear_gaussian):
+    """Equal noise in all batches would err equally in all, and by √5 times the error of five."""
+    batches, batch = 5, 10
+    _, x = linear_gaussian.data(batches * batch)
+    start = at_the_best_gaussian(linear_gaussian, x, batch)
+    log_px = linear_gaussian.log_px(x)
+    exact = PerImage(log_px, torch.zeros_like(log_px))
+    scores, of_batches = [], []
+    for seed in range(60):
+        options = Optimization(steps=1, rounds=2, lr=1e-9, samples=100, batch=batch, seed=seed)
+        local = local_bounds(linear_gaussian.model(), x, identity, options, gaussian=start)
+        share = split_gap(local.elbo, local.elbo, {"exact": exact}).approximation
+        off, error = share.values - linear_gaussian.diagonal_gap, share.over_images.standard_error
+        scores.append(off.mean() / error)
+        of_batches.append(off.unflatten(0, (batches, batch)).mean(1))
+    assert 0.75 < torch.stack(scores).std() < 1.3
+    between = torch.corrcoef(torch.stack(of_batches).T)[*torch.triu_indices(5, 5, 1)]
+    assert between.mean().abs() < 0.15
 
 
 def test_differences_are_paired_and_their_errors_add_as_squares():

@@ -156,7 +156,9 @@ def _run(
     batch, chains = options.batch, options.chains
     weights: list[Tensor] = []
     rates: list[Tensor] = []
-    with Noise(options.seed, model.device).private("annealing"), frozen(model):
+    # Other noise in each direction: the width of the bracket takes its two bounds as independent.
+    way = "annealing" if z is None else "annealing backwards"
+    with Noise(options.seed, model.device).private(way), frozen(model):
         for start in range(0, len(x), batch):
             images = x[start : start + batch].to(model.device)
             path = _Path(model, images, options.leapfrog)

@@ -137,7 +137,8 @@ def local_bounds(
             posterior = make_posterior(len(images)).to(images)
             if gaussian is not None:
                 _start_at(gaussian.posteriors[i], posterior)
-            found.append(_Local(model, images, posterior, options).optimize())
+            noise = Noise(options.seed, model.device, (i,))  # equal noise errs equally everywhere
+            found.append(_Local(model, images, posterior, noise, options).optimize())
             progress(len(images))
     return LocalBounds(
         elbo=PerImage.cat([part.elbo for part in found]),
@@ -172,9 +173,11 @@ def _features(images: int, like: Tensor) -> Tensor:
 class _Local:
     """A posterior without an encoder, and its optimization for one batch of images."""
 
-    def __init__(self, model: VAE, x: Tensor, posterior: Posterior, options: Optimization) -> None:
-        self.model, self.x, self.posterior, self.options = model, x, posterior, options
-        self.noise = Noise(options.seed, x.device)
+    def __init__(
+        self, model: VAE, x: Tensor, posterior: Posterior, noise: Noise, options: Optimization
+    ) -> None:
+        self.model, self.x, self.posterior = model, x, posterior
+        self.noise, self.options = noise, options
         self.features = _features(len(x), x)
         # ∂ log q/∂z takes L + 1 passes through a flow: too long where the maps are networks.
         self.path = not any(isinstance(m, Conditioner) for m in posterior.modules())
@@ -220,8 +223,9 @@ class _Local:
     def log_weights(self, which: str = "between rounds") -> Tensor:
         """Return log w (K, B) of draws that no step has seen.
 
-        Their noise is the same after each round, which makes the rise of a round exact to less than
-        the bound itself is.
+        Their noise is the same after each round and for each family, which makes the difference
+        more exact than the bounds are. It is another for each batch of images, as the error of a
+        mean over images takes them as independent.
         """
         with torch.no_grad(), self.noise.private(f"draws of local bounds {which}"):
             q = self.posterior.eval()(self.features)
