@@ -11,6 +11,7 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     datasets,
     likelihoods,
     networks,
+    objective_numerics,
     objectives,
     packages,
     posterior_numerics,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -34,10 +33,6 @@ class ELBO(Objective):
         free: whether λ is for the latent code in "total" or for each latent "dimension", which
             needs a posterior and a prior of independent dimensions.
     """
-
-    exemptions: ClassVar[Mapping[str, str]] = {
-        "is_tight_where_the_posterior_is_exact": "free bits charge λ where the KL is less"
-    }
 
     def __init__(
         self,

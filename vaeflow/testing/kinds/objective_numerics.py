@@ -1,0 +1,185 @@
+"""Checks of an objective's gradient and of its arithmetic. Shapes: K samples, B batch, L latent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaeflow.terms import Terms
+from vaeflow.testing.kinds.objective_terms import (
+    changed,
+    gaussian,
+    made_terms,
+    objectives,
+    some_terms,
+    standard,
+    takes_flows,
+    value_of,
+)
+from vaeflow.testing.kinds.objectives import COUNTS
+from vaeflow.testing.probes import close, finite, normal
+from vaeflow.testing.registered import MakePart, register
+
+# A linear Gaussian model far from its optimum: in each row, two parameters of two dimensions.
+_GROUPS = ("q(z|x)", "p(z)", "p(x|z)")
+_MODEL = torch.tensor(
+    [
+        [[0.9, -1.1], [-0.4, 0.3]],  # q = N(m, exp v): m and v
+        [[-0.3, 0.5], [0.4, -0.2]],  # p(z) = N(m, exp v): m and v
+        [[1.3, 0.7], [-0.2, 0.1]],  # p(x|z) = N(x; wz, exp 2s): w and s
+    ],
+    dtype=torch.float64,
+)
+_WAY = torch.tensor([[1.0, 0.7], [0.8, -0.9]], dtype=torch.float64)  # the same for every group
+_X = torch.tensor([1.6, 1.2], dtype=torch.float64)
+_BATCHES, _ROWS, _STEP = 16, 512, 1e-4
+# log p(x|z) of the first draw and of the others, and the reach of z.
+_UNLIKELY = ((-1e4, -1e4, 1), (1e4, 1e4, 1), (0.0, -1e4, 1), (1e4, -1e4, 1), (0.0, 0.0, 99))
+
+
+@register("objective", core=True)
+def gradients_match_slopes(part: MakePart) -> None:
+    """In a linear Gaussian model, the mean gradient is the slope of the mean value.
+
+    The slope is a difference of two values with the same noise. A gradient may leave out terms of
+    mean 0, as the path gradient does: means over many draws are compared, within six standard
+    errors.
+    """
+    for objective, beta in zip(objectives(part, 3), (1.0, 0.6), strict=False):
+        flows = takes_flows(objective)
+        if _differ(objective, beta, _WAY.expand(3, 2, 2), flows=flows):
+            for i, group in enumerate(_GROUPS):
+                way = torch.zeros(3, 2, 2, dtype=torch.float64)
+                way[i] = _WAY
+                told = _differ(objective, beta, way, flows=flows)
+                assert not told, f"in the parameters of {group}, {told}"
+            raise AssertionError(_differ(objective, beta, _WAY.expand(3, 2, 2), flows=flows))
+
+
+def _differ(objective: Any, beta: float, way: Tensor, *, flows: bool) -> str:
+    """Return how the mean gradient along `way` (3, 2, 2) differs from the slope, or ""."""
+    pairs: list[Tensor] = []
+    for batch in range(_BATCHES):
+        pairs.append(_gradient_and_slope(objective, beta, way, batch, flow=flows and batch % 2 > 0))
+        gradient, slope = torch.stack(pairs).unbind(-1)
+        gap, size = gradient - slope, 1 + slope.abs().mean().item()
+        if batch >= 3 and gap.abs().max() <= 1e-6 * size:  # they agree draw by draw
+            return ""
+    if abs(gap.mean().item()) <= 6 * gap.std().item() / math.sqrt(_BATCHES) + 1e-6 * size:
+        return ""
+    return (
+        f"the gradient along a direction is {gradient.mean().item():.4g}, the slope of the value "
+        f"{slope.mean().item():.4g}, at K = {objective.samples} and β = {beta:g}"
+    )
+
+
+def _gradient_and_slope(
+    objective: Any, beta: float, way: Tensor, seed: int, *, flow: bool
+) -> Tensor:
+    """Return the gradient of the mean of a batch along a direction, and its slope, (2,)."""
+
+    def mean(at: Tensor) -> Tensor:
+        terms = _terms(at, objective.samples, seed, flow=flow)
+        value: Tensor = value_of(objective, terms, beta).mean()
+        return value
+
+    at = _MODEL.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(mean(at), at, allow_unused=True)
+    along = 0.0 if gradient is None else (gradient * way).sum().item()
+    with torch.no_grad():
+        rise = mean(_MODEL + _STEP * way) - mean(_MODEL - _STEP * way)
+    return torch.tensor([along, rise.item() / (2 * _STEP)], dtype=torch.float64)
+
+
+def _terms(at: Tensor, samples: int, seed: int, *, flow: bool) -> Terms:
+    """Return the terms of the linear Gaussian model at its parameters (3, 2, 2)."""
+    (loc, log_variance), prior, (weight, log_scale) = at
+
+    def log_px(z: Tensor, kl: Tensor) -> Tensor:
+        residual = (_X - weight * z) / log_scale.exp()
+        costs: Tensor = 0.5 * residual.square() + log_scale + 0.5 * math.log(2 * math.pi)
+        return -costs.sum(-1)
+
+    q = gaussian(loc.expand(_ROWS, -1), log_variance.expand(_ROWS, -1), flow=flow)
+    return made_terms(q, samples, log_px, gaussian(*prior), seed=seed)
+
+
+@register("objective")
+def is_the_same_without_gradients(part: MakePart) -> None:
+    """Under torch.no_grad, the value is the same."""
+    for objective in objectives(part, *COUNTS):
+        for flow in (False, takes_flows(objective)):
+            h = normal(6, 4).requires_grad_()
+            seen = value_of(objective, some_terms(h, objective.samples, flow=flow))
+            with torch.no_grad():
+                alone = value_of(objective, some_terms(h, objective.samples, flow=flow))
+            close(alone, seen.detach(), "without gradients, the value")
+
+
+@register("objective")
+def agrees_in_float32(part: MakePart) -> None:
+    """In float32, the value is that of float64, to 10⁻⁵ of its terms."""
+    h = normal(6, 4)
+    for objective in objectives(part, *COUNTS):
+        exact = some_terms(h, objective.samples)
+        loc, log_variance = h.float().chunk(2, -1)
+        single = changed(
+            exact, Tensor.float, gaussian(loc, log_variance), standard(2, torch.float32)
+        )
+        value = value_of(objective, single)
+        assert value.dtype == torch.float32, f"from float32, the value is {value.dtype}"
+        size = exact.log_px.abs().max().item()
+        error = (value.double() - value_of(objective, exact)).abs().max().item()
+        assert error <= 1e-5 * (1 + size), f"in float32, the value is off by {error:.3g} nats"
+
+
+@register("objective")
+def stays_finite_for_unlikely_draws(part: MakePart) -> None:
+    """In float32, value and gradient are finite for log-weights from −10⁴ to 10⁴, side by side."""
+    for objective in objectives(part, *COUNTS):
+        k = objective.samples
+        for high, low, reach in (
+            (-1e4, -1e4, 1),
+            (1e4, 1e4, 1),
+            (0, -1e4, 1),
+            (1e4, -1e4, 1),
+            (0, 0, 99),
+        ):
+            h = (reach * normal(6, 4, dtype=torch.float32).sign()).requires_grad_()
+            loc, log_variance = h[:, :2], h[:, 2:] / reach
+            far = torch.full((k, 6), low, dtype=torch.float32)
+            far[0] = high
+            terms = made_terms(
+                gaussian(loc, log_variance),
+                k,
+                lambda z, kl: far - z.square().sum(-1),  # noqa: B023
+            )
+            value = value_of(objective, terms)
+            weights = terms.log_weight
+            where = f"at log-weights from {weights.min().item():.3g} to {weights.max().item():.3g}"
+            finite(value, f"{where}, the value")
+            (gradient,) = torch.autograd.grad(value.sum(), h, allow_unused=True)
+            finite(gradient, f"{where}, the gradient")
+
+
+@register("objective")
+def repeats_its_value(part: MakePart) -> None:
+    """The same terms give the same value and the same gradient, at each of some hundred calls."""
+    objective = part()
+    h = normal(2, 4).requires_grad_()
+    terms = some_terms(h, objective.samples)
+
+    def call() -> tuple[Tensor, ...]:
+        value = value_of(objective, terms)
+        return value.detach(), *torch.autograd.grad(value.sum(), h, retain_graph=True)
+
+    first = call()
+    for i in range(2, 302):
+        for what, seen, wanted in zip(("value", "gradient"), call(), first, strict=True):
+            assert torch.equal(seen, wanted), (
+                f"call {i} with the same terms has another {what} than the first: is it made of "
+                "the terms alone, and are they left as they were?"
+            )
