@@ -1,5 +1,7 @@
 """Bounds and their companions on a linear-Gaussian model, for any chunk and seed."""
 
+import json
+
 import pytest
 import torch
 
@@ -144,6 +146,13 @@ def test_summaries_count_the_images_whose_weights_cannot_be_trusted():
     fields = {**vars(figures), "pareto_k": k}
     bounds = Bounds.of(ImageBounds(**fields), model, samples=30, dequantized=None)
     assert bounds.pareto_k == (pytest.approx(0.3), pytest.approx(2 / 7))
+    for infinite, share in ((-torch.inf, 0.0), (torch.inf, 1.0)):  # which JSON does not have
+        fields["pareto_k"] = torch.full_like(k, infinite)
+        bounds = Bounds.of(ImageBounds(**fields), model, samples=30, dequantized=None)
+        assert bounds.pareto_k == (infinite, share)
+        told = [bounds.as_dict(), *(finding.as_dict() for finding in bounds.findings)]
+        assert json.loads(json.dumps(told, allow_nan=False))[0]["pareto_k"]["median"] is None
+        assert f" {'−' * (share == 0)}∞ (median" in str(bounds.findings[0])
     fields["pareto_k"] = torch.full_like(k, torch.nan)
     bounds = Bounds.of(ImageBounds(**fields), model, samples=30, dequantized=None)
     assert bounds.as_dict()["pareto_k"] is None

@@ -37,7 +37,7 @@ class ImageBounds:
     nll: PerImage  # −log (1/K) Σ_k w_k, the IWAE bound with its sign changed
     squared_error: PerImage | None  # of the mean of p(x|z), where a likelihood has a mean
     effective_sample_size: Tensor  # (N,), float64 on the CPU
-    pareto_k: Tensor  # (N,), float64 on the CPU; NaN where K is small or all weights are equal
+    pareto_k: Tensor  # (N,), float64 on the CPU; NaN where K is small, −∞ of equal weights
 
     def __len__(self) -> int:
         return len(self.pareto_k)
@@ -70,11 +70,16 @@ class ImageBounds:
 class ParetoK(NamedTuple):
     """k̂ over images: above 0.7 an image's NLL is not to be trusted, whatever its error."""
 
-    median: float
+    median: float  # −∞ if most images have weights that are equal but for rounding
     share_above: float  # of the images, 0 to 1
 
     def __str__(self) -> str:
         return f"{self.median:.2f} (median), above {UNRELIABLE} at {self.share_above:.0%} of images"
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return plain numbers, for JSON, which has no infinity: None stands for it."""
+        median = self.median if math.isfinite(self.median) else None
+        return {"median": median, "share_above": self.share_above}
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Bounds:
     bits_per_dimension: Estimate | None  # of data with levels; a density of other data has none
     squared_error: Estimate | None  # of the mean of p(x|z), summed over the values of an image
     effective_sample_size: Estimate  # of the K weights
-    pareto_k: ParetoK | None  # None where K is too small for a tail, or all weights are equal
+    pareto_k: ParetoK | None  # None where K is too small for a tail
 
     def __repr__(self) -> str:
         return listed(self, vars(self))
@@ -122,13 +127,14 @@ class Bounds:
         """Return how far the NLL is to be trusted, where K shows it."""
         if (k := self.pareto_k) is None:
             return []
-        details = {"median": k.median, "share": k.share_above, "limit": UNRELIABLE}
+        known = k.as_dict()
+        details = {"median": known["median"], "share": k.share_above, "limit": UNRELIABLE}
         return [Finding("pareto-k", "NLL", details=details)]
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""
         k = self.pareto_k
-        return {**asdict(self), "pareto_k": None if k is None else k._asdict()}
+        return {**asdict(self), "pareto_k": None if k is None else k.as_dict()}
 
 
 def evaluate(
@@ -211,10 +217,12 @@ def _evaluate_batch(
         sample = draw(q, (min(block, samples - done),))
         log_px = torch.cat([model.generate(z).log_prob(x) for z in sample.z.split(rows)])
         pieces = torch.stack((log_px, prior.log_prob(sample.z), sample.log_prob), 1)
-        log_px, log_pz, log_qz = pieces.to(home).double().unbind(1)
+        rounding = torch.finfo(pieces.dtype).eps
+        pieces = pieces.to(home).double()
+        log_px, log_pz, log_qz = pieces.unbind(1)
         kl = log_qz - log_pz
         moments.add(torch.stack((log_px - kl, log_px, kl), 1))
-        weights.add(log_px - kl)
+        weights.add(log_px - kl, rounding * pieces.abs().sum(1))
         if not done:
             squared_error = _squared_error(model, x, sample.z[:_RECONSTRUCTIONS], rows)
         progress(len(sample.z) / samples * b)

@@ -55,24 +55,26 @@ class ImportanceWeights:
     def __init__(self, samples: int) -> None:
         self.samples = samples
         self.tail = tail_size(samples)
-        self._largest: list[Tensor] = []  # blocks that hold the tail and its threshold
+        self._largest: list[Tensor] = []  # blocks that hold the tail and its threshold, (2, k, B)
         self._waiting = 0
         self._log_sum: Tensor | None = None  # log Σw and log Σw², (2, B)
 
-    def add(self, log_weight: Tensor) -> None:
-        """Count log w (k, B)."""
+    def add(self, log_weight: Tensor, rounding: Tensor | None = None) -> None:
+        """Count log w (k, B), with the rounding of its terms, as `pareto_k` takes it."""
         sums = torch.stack((log_weight.logsumexp(0), (2 * log_weight).logsumexp(0)))
         self._log_sum = sums if self._log_sum is None else torch.logaddexp(self._log_sum, sums)
         if self.tail:
-            self._largest.append(log_weight)
+            if rounding is None:
+                rounding = torch.finfo(log_weight.dtype).eps * log_weight.abs()
+            self._largest.append(torch.stack((log_weight, rounding)))
             self._waiting += len(log_weight)
             if self._waiting > 2 * self.tail:  # sorting each block by itself would take longer
                 self._sort()
 
     def _sort(self) -> None:
-        found = torch.cat(self._largest)
-        found = found.topk(min(self.tail + 1, len(found)), dim=0).values
-        self._largest, self._waiting = [found], 0
+        found = torch.cat(self._largest, 1)
+        order = found[0].topk(min(self.tail + 1, found.shape[1]), dim=0).indices
+        self._largest, self._waiting = [found.gather(1, order.expand(2, -1, -1))], 0
 
     @property
     def effective_sample_size(self) -> Tensor:
@@ -93,9 +95,12 @@ class ImportanceWeights:
 
     @property
     def pareto_k(self) -> Tensor:
-        """Return k̂ of the largest weights (B,), float64 on the CPU, NaN where there is no tail."""
+        """Return k̂ of the largest weights (B,), float64 on the CPU; NaN if K is small for a tail.
+
+        −∞ stands for weights that are equal but for rounding; see `pareto_k`.
+        """
         if not self.tail:
             assert self._log_sum is not None, "no weights were added"
             return torch.full_like(self._log_sum[0], torch.nan).cpu()
         self._sort()
-        return pareto_k(self._largest[0]).cpu()
+        return pareto_k(*self._largest[0]).cpu()

@@ -85,11 +85,20 @@ def _not_done(v: Values) -> str:
     return f"{v['state']}{after}"
 
 
+def _pareto_k(v: Values) -> str:
+    if v["median"] is not None:
+        median = f"{v['median']:.2f} (median)"
+    else:  # of infinities, which JSON does not have
+        equal = v["share"] < 0.5
+        median = "−∞ (median: equal but for rounding)" if equal else "∞ (median)"
+    return (
+        f"Pareto-k̂ of the weights {median}; above {v['limit']}, where the NLL is not to be "
+        f"trusted, at {v['share']:.0%} of the images"
+    )
+
+
 _EVALUATION: Sentences = {
-    "pareto-k": (
-        "Pareto-k̂ of the weights {median:.2f} (median); above {limit}, where the NLL is not to be "
-        "trusted, at {share:.0%} of the images"
-    ),
+    "pareto-k": _pareto_k,
     "active-units": "active units {active_units} of {latent}, from {images:,} images",
     "information-unknown": "I(x; z) and KL(q(z)‖p) are unknown: {reason}",
     "information-limited": (
