@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from vaeflow.distributions.numerics import log_softplus, softplus
+from vaeflow.distributions.numerics import log_softplus, softplus, widest
 
 _NEWTON_STEPS = 50  # about 5 suffice, and log(w·û) more where a map throws z far
 
@@ -37,6 +37,7 @@ class PlanarMaps:
             made: tuple[Tensor, Tensor, Tensor] = _Constrained.apply(w, u)  # type: ignore[no-untyped-call]
         self.u_hat, self.log_slope, self.gram = made
         self.w = w
+        self.u = u
         self.b = b
 
     def __repr__(self) -> str:
@@ -67,8 +68,14 @@ class PlanarMaps:
         r"""Undo the maps, from the last to the first; log|det| is that of the forward maps.
 
         With z = z_T, z_t = z_T − Σ_{j>t} û_j tanh(a_j), so that each a_t is the root of
-        a_t + G_tt tanh(a_t) = w_t·z_T + b_t − Σ_{j>t} G_tj tanh(a_j).
+        a_t + G_tt tanh(a_t) = w_t·z_T + b_t − Σ_{j>t} G_tj tanh(a_j). Where 1 + w·û is small,
+        the root moves by as much as the third root of the rounding of z: it is sought in float64.
         """
+        exact = PlanarMaps(widest(self.w), widest(self.u), widest(self.b))
+        back, log_det = exact._undo(widest(z))
+        return back.to(z.dtype), log_det.to(z.dtype)
+
+    def _undo(self, z: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(z.device.type, enabled=False):
             start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
             a = start.new_empty(*start.shape[:-1], 0)
@@ -241,12 +248,23 @@ def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
         for _ in range(_NEWTON_STEPS):
             tanh = torch.tanh(a)
             slope = (tanh * tanh + (1 - tanh * tanh) * s).clamp_min(tiny)
-            moved = a - (a - tanh + s * tanh - goal) / slope
+            moved = a - (_tanh_gap(a, tanh) + s * tanh - goal) / slope
             moved = torch.where(convex, torch.minimum(a, moved), torch.maximum(a, moved))
             if torch.equal(moved, a):  # only rounding would still move it, and back
                 break
             a = moved
         a = a.copysign(target)
     tanh = torch.tanh(a)
-    residual = target - (a - tanh) - log_slope.exp() * tanh
+    residual = target - a + tanh - log_slope.exp() * tanh
     return a + (residual - residual.detach()) / slope
+
+
+def _tanh_gap(a: Tensor, tanh: Tensor) -> Tensor:
+    """Return a − tanh a for a ≥ 0, also where the two agree in all but their last digits."""
+    small = a.clamp(max=1)
+    square = small * small
+    # tanh a = a/(1 + q), by Lambert's continued fraction q = a²/(3 + a²/(5 + …)) (DLMF 4.39.1)
+    q = square / 17
+    for odd in (15, 13, 11, 9, 7, 5, 3):
+        q = square / (odd + q)
+    return torch.where(a < 1, small * q / (1 + q), a - tanh)

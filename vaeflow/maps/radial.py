@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vaeflow.distributions.numerics import softplus
+from vaeflow.distributions.numerics import softplus, widest
 
 
 class RadialMap:
@@ -27,7 +27,7 @@ class RadialMap:
     def __init__(self, centre: Tensor, a: Tensor, b: Tensor) -> None:
         # No softplus may underflow to 0, as 0/0 would follow at the centre.
         tiny = torch.finfo(centre.dtype).tiny
-        self.centre = centre
+        self.centre, self.a, self.b = centre, a, b
         self.alpha = softplus(a) + tiny
         self.s = softplus(b) + tiny
 
@@ -43,7 +43,15 @@ class RadialMap:
         return self.centre + v[..., None] * away, self._log_det(r, v, z.shape[-1])
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo the map: r is the positive root of r² + (s − R)r − αR = 0, R = ‖z − c‖."""
+        """Undo the map: r is the positive root of r² + (s − R)r − αR = 0, R = ‖z − c‖.
+
+        It is sought in float64: float32 has no numbers for R/r where the map sweeps its centre out.
+        """
+        exact = RadialMap(widest(self.centre), widest(self.a), widest(self.b))
+        back, log_det = exact._undo(widest(z))
+        return back.to(z.dtype), log_det.to(z.dtype)
+
+    def _undo(self, z: Tensor) -> tuple[Tensor, Tensor]:
         away = z - self.centre
         far = torch.linalg.vector_norm(away, dim=-1)
         half = 0.5 * (far - self.s)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaeflow.distributions.numerics import widest
+
 
 class Piece(NamedTuple):
     """Pieces of splines between knots (x, y) and (x + w, y + h), where the slopes are d0 and d1."""
@@ -67,8 +69,13 @@ class Spline:
 
         With η = (z − y)/h and m = d₀(1 − η) − d₁η, ξ = 2sη/(2sη + m + r) for
         r² = m² + 4s²η(1 − η): the root of Durkan et al. 2019, eq. 29. No rounding makes this r²
-        negative.
+        negative. Where f is flat its inverse magnifies the rounding of the knots: they are found in
+        float64.
         """
+        y, log_slope = self._undo(widest(z), widest(theta))
+        return y.to(z.dtype), log_slope.to(z.dtype)
+
+    def _undo(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         inner = z.clamp(-self.bound, self.bound)
         pieces = self._pieces(theta)
         p = _find(pieces, pieces.y, inner)

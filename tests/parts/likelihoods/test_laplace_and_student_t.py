@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -133,3 +134,44 @@ def test_any_degrees_of_freedom_with_a_mean(df):
 def test_degrees_of_freedom_below_one_are_refused():
     with pytest.raises(ConfigError, match=r"--likelihood.df: got 1, expected number > 1"):
         validate(StudentT, {"df": 1}, "likelihood")
+
+
+def mp_student(x, df, sigma):
+    """Return log p of Student's t around 0 and its derivatives in the mean and in σ."""
+    with mpmath.workdps(60):
+        x, nu, sigma = (mpmath.mpf(v) for v in (x, df, sigma))
+        y = x / sigma
+        tail = (nu + 1) * y / (nu + y * y)
+        gammas = mpmath.loggamma((nu + 1) / 2) - mpmath.loggamma(nu / 2)
+        scale = mpmath.log(sigma) + mpmath.log(mpmath.pi * nu) / 2
+        log_p = gammas - scale - (nu + 1) / 2 * mpmath.log1p(y * y / nu)
+        return tuple(map(float, (log_p, tail / sigma, (tail * y - 1) / sigma)))
+
+
+@pytest.mark.parametrize(("dtype", "rel"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("df", [1.5, 5.0, 100.0, 1e4, 1e6, 1e7, 1e12])
+def test_any_degrees_of_freedom_keep_their_digits(df, dtype, rel):
+    values = [0.0, 0.1, -1.0, 3.0, 40.0]
+    part = StudentT((len(values),), df=df, scale="pixel", sigma=0.5, floor=0.1).to(dtype)
+    mean = torch.zeros(len(values), dtype=dtype)
+    sigma = torch.full_like(mean, 0.5).requires_grad_()
+    mean.requires_grad_()
+    part.split = lambda output: (mean, sigma)
+    score = part(mean).base_dist.log_prob(torch.tensor(values, dtype=dtype))
+    seen = (score, *torch.autograd.grad(score.sum(), (mean, sigma)))
+    given = torch.tensor(values, dtype=dtype).tolist()
+    exact = zip(*(mp_student(x, df, 0.5) for x in given), strict=True)
+    for one, other in zip(seen, exact, strict=True):
+        assert one.tolist() == pytest.approx(other, rel=rel, abs=rel)
+
+
+@pytest.mark.parametrize("df", [1e4, 1e5, 1e6, 1e7, 1e12])
+def test_large_degrees_of_freedom_are_the_gaussian_at_784_values(df):
+    shape = (784,)
+    x = randn(*shape).float()
+    likelihood = StudentT(shape, df=df)
+    score = likelihood(x[None, None]).log_prob(x).item()
+    peak = 784 * mp_student(0.0, df, 1.0)[0]
+    assert score == pytest.approx(peak, rel=1e-6)
+    assert likelihood.log_peak == pytest.approx(peak, rel=1e-12)
+    assert peak == pytest.approx(-784 * math.log(2 * math.pi) / 2, abs=784 / (3 * df))

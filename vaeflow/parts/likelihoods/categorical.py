@@ -40,6 +40,8 @@ class _LevelCategorical(TorchCategorical):
 
     def __init__(self, logits: Tensor, levels: Levels) -> None:
         super().__init__(logits=logits, validate_args=False)
+        # torch's logits − logsumexp rounds to the digits of the logits, not of their differences.
+        self.logits = logits.log_softmax(-1)
         self.levels = levels
 
     @property

@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, constraints
 
+from vaeflow.distributions.numerics import polynomial
 from vaeflow.parts.abstract import Likelihood
 
 # Below it the closed forms lose digits to cancellation, and eight terms of the series leave 1e-17.
@@ -55,7 +56,7 @@ class TiltedUniform(Distribution):
         # Both branches are finite everywhere, so that neither spoils the other's gradient.
         half = eta.clamp(-_SMALL, _SMALL) / 2
         squared = half.square()
-        near = eta * (x - 0.5) - torch.log1p(squared * _series(_SINHC[1:], squared))
+        near = eta * (x - 0.5) - torch.log1p(squared * polynomial(_SINHC[1:], squared))
         large = size.clamp(min=_SMALL)
         # Counted from the edge where the density is largest, no large terms cancel.
         far = large.log() - torch.log(-torch.expm1(-large)) - size * self._from_edge(x)
@@ -66,7 +67,7 @@ class TiltedUniform(Distribution):
         """Return 1/(1 − e^−η) − 1/η = ½ + ½(coth η/2 − 2/η)."""
         half = self.eta / 2
         squared = half.clamp(-_SMALL / 2, _SMALL / 2).square()
-        near = half * _series(_SLOPE, squared) / _series(_SINHC, squared)
+        near = half * polynomial(_SLOPE, squared) / polynomial(_SINHC, squared)
         large = torch.where(half < 0, half.clamp(max=-_SMALL / 2), half.clamp(min=_SMALL / 2))
         far = 1 / large.tanh() - 1 / large
         return 0.5 + 0.5 * torch.where(half.abs() < _SMALL / 2, near, far)
@@ -81,11 +82,3 @@ class TiltedUniform(Distribution):
     def _from_edge(self, x: Tensor) -> Tensor:
         """Return the distance of x from the edge of the largest density; it is its own inverse."""
         return torch.where(self.eta > 0, 1 - x, x)
-
-
-def _series(coefficients: list[float], x: Tensor) -> Tensor:
-    """Return Σ c_k x^k."""
-    total = torch.full_like(x, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        total = total * x + c
-    return total

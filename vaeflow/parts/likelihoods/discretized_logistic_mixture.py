@@ -54,7 +54,7 @@ class DiscretizedLogisticMixture(Likelihood):
         start = torch.arange(0.5, self.components, device=output.device) / self.components
         s = F.softplus(raw + self.start) + self.floor
         values = MixtureSameFamily(
-            Categorical(logits=logits, validate_args=False),
+            Categorical(logits=logits.log_softmax(-1), validate_args=False),
             LevelLogistic(mean + start, s, self.levels),
             validate_args=False,
         )

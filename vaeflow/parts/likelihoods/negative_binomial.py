@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from vaeflow.distributions.numerics import log_softplus
+from vaeflow.distributions.numerics import log_rising, log_softplus, softplus, widest
 from vaeflow.parts.abstract import Shape
 from vaeflow.parts.likelihoods.scaled import Scale, Scaled
 
@@ -52,45 +51,25 @@ class GammaPoisson(Distribution):
     support = constraints.nonnegative_integer
 
     def __init__(self, output: Tensor, r: Tensor) -> None:
-        self.r: Tensor
-        output, self.r = torch.broadcast_tensors(output, r)
-        super().__init__(output.shape, validate_args=False)
-        self.mu, self.log_mu = F.softplus(output), log_softplus(output)
+        super().__init__(torch.broadcast_shapes(output.shape, r.shape), validate_args=False)
+        self.output, self.r = output, r
 
     @property
     def mean(self) -> Tensor:
         """Return μ."""
-        return self.mu
+        return softplus(self.output)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Score counts; the terms that grow with r are taken together, as they cancel."""
-        odds = torch.log1p(self.mu / self.r)
-        gammas = log_rising(x, self.r) - torch.lgamma(x + 1)
-        return gammas + x * (self.log_mu - odds) - self.r * odds
+        output, r, x = widest(self.output), widest(self.r), widest(x)
+        odds = torch.log1p(softplus(output) / r)
+        gammas = log_rising(x, r) - torch.lgamma(x + 1)
+        score = gammas + x * (log_softplus(output) - odds) - r * odds
+        return score.to(self.output.dtype)
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw the rate, then the count."""
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():
             gamma = torch._standard_gamma(self.r.expand(shape))
-            return torch.poisson(gamma * (self.mu / self.r))
-
-
-def log_rising(x: Tensor, r: Tensor) -> Tensor:
-    """Return log Γ(x + r) − log Γ(r) − x log r, the sum of log(1 + j/r) for j = 0 … x − 1.
-
-    For large r the two log Γ agree in all digits of a float. Stirling's series gives their
-    difference term by term (DLMF 5.11.1); the terms left out are below 1e-13.
-    """
-    edge = 30.0
-    small, large = r.clamp(max=edge), r.clamp(min=edge)
-    direct = torch.lgamma(x + small) - torch.lgamma(small) - x * small.log()
-    ratio = torch.log1p(x / large)
-    smooth = (x + large - 0.5) * ratio - x + _stirling(x + large) - _stirling(large)
-    return torch.where(r < edge, direct, smooth)
-
-
-def _stirling(r: Tensor) -> Tensor:
-    inverse = 1 / r
-    square = inverse.square()
-    return inverse * (1 / 12 - square * (1 / 360 - square / 1260))
+            return torch.poisson(gamma * (self.mean / self.r))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from math import lgamma, log, pi, prod
+from math import log, prod
 from typing import Annotated
 
+import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions import StudentT as TorchStudentT
 
+from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, log_rising
 from vaeflow.parts.abstract import Shape
 from vaeflow.parts.likelihoods.scaled import Link, Scale, Scaled
 
@@ -46,9 +48,27 @@ class StudentT(Scaled):
         super().__init__(data_shape, scale, sigma, floor, link)
         self.df = df
         if scale == "fixed":
-            constant = lgamma((df + 1) / 2) - lgamma(df / 2) - log(sigma) - log(pi * df) / 2
-            self.log_peak = prod(self.data_shape) * constant
+            self.log_peak = prod(self.data_shape) * (_log_peak(df) - log(sigma))
 
     def forward(self, output: Tensor) -> Distribution:
         mean, sigma = self.split(output)
-        return self.independent(TorchStudentT(self.df, mean, sigma, validate_args=False))
+        return self.independent(_StudentT(self.df, mean, sigma, validate_args=False))
+
+
+class _StudentT(TorchStudentT):
+    """torch's with all digits at a large ν, where log Γ((ν+1)/2) and log Γ(ν/2) cancel."""
+
+    def __init__(self, df: float, loc: Tensor, scale: Tensor, validate_args: bool) -> None:
+        super().__init__(df, loc, scale, validate_args=validate_args)
+        self.log_peak = _log_peak(df)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        away = (x - self.loc) / self.scale
+        tail = 0.5 * (self.df + 1) * torch.log1p(away.square() / self.df)
+        return self.log_peak - self.scale.log() - tail
+
+
+def _log_peak(df: float) -> float:
+    """Return the log-density at the mean for σ = 1; −½ log 2π for ν → ∞."""
+    half = torch.tensor([0.5, df / 2], dtype=torch.float64)
+    return log_rising(half[0], half[1]).item() - HALF_LOG_TWO_PI
