@@ -232,3 +232,11 @@ def test_an_unreadable_signature_names_the_part():
 
     with pytest.raises(PluginError, match=r"Broken cannot be read.*NoSuchType.*signature"):
         options_model(Broken)
+
+
+def test_a_misspelt_option_is_told_before_a_missing_one():
+    class Part:
+        def __init__(self, *, reach: float) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"--prior\.reech: unknown option \(did you mean 'reach'"):
+        validate(Part, {"reech": 1}, "prior")

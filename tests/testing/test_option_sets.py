@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import pytest
 from pydantic import NonNegativeInt, PositiveInt
 
 from vaeflow.errors import ConfigError
@@ -11,7 +10,7 @@ from vaeflow.parts.datasets.mnist import MNIST
 from vaeflow.parts.likelihoods.gaussian import Gaussian
 from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.posteriors.planar import Planar
-from vaeflow.testing import NotApplicable, check, variants
+from vaeflow.testing import variants
 
 
 def test_each_other_choice_is_tried_alone():
@@ -28,8 +27,17 @@ def test_each_other_choice_is_tried_alone():
 
 def test_a_required_option_leaves_none():
     assert variants(File) == []
-    with pytest.raises(NotApplicable, match="required"):
-        check("dataset", File)
+
+
+def test_the_options_that_are_given_stay():
+    assert variants(Gaussian, {"sigma": 2.0, "link": "sigmoid"}) == [
+        {"sigma": 2.0, "link": "sigmoid"},
+        {"sigma": 2.0, "link": "sigmoid", "scale": "shared"},
+        {"sigma": 2.0, "link": "sigmoid", "scale": "pixel"},
+        {"sigma": 2.0, "link": "sigmoid", "scale": "optimal"},
+        {"sigma": 2.0, "link": "sigmoid", "floor": 0.0075},
+    ]
+    assert variants(File, {"path": "x.npy"})[0] == {"path": "x.npy"}
 
 
 def test_options_that_the_part_refuses_are_left_out():

@@ -119,7 +119,8 @@ def validate(part: type, options: Mapping[str, Any], where: str) -> dict[str, An
 
 def explain(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
     """Turn pydantic's first complaint into one sentence with value, expectation and cure."""
-    first = error.errors()[0]
+    # A misspelt option explains the lack of a required one.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     name = str(first["loc"][0]) if first["loc"] else ""
     flag = f"--{prefix}{name}".replace("_", "-")
     known = list(model.model_fields)

@@ -34,26 +34,27 @@ _ARGUMENTS: dict[type, list[tuple[Any, ...]]] = {
 }
 
 
-def variants(part: type) -> list[Options]:
-    """Return sets of options to check a part with: {}, then each other choice that it offers.
+def variants(part: type, given: Options | None = None) -> list[Options]:
+    """Return sets of options to check a part with: `given`, then each other choice that it offers.
 
     One option changes at a time: an option that is one of a few, or true or false, takes each of
     its other values; a number of `steps` is also 0 and 1. In one last set, every number differs
-    from its default. Sets that the part refuses by ConfigError are left out. A part with a
-    required option has none.
+    from its default. The options that are given, by default none, stay as they are. Sets that the
+    part refuses by ConfigError are left out. A part with another required option has none.
     """
-    fields = options_model(part).model_fields
+    given = given or {}
+    fields = {k: v for k, v in options_model(part).model_fields.items() if k not in given}
     if any(about.is_required() for about in fields.values()):
         return []
-    found: list[Options] = [{}]
+    found: list[Options] = [given]
     for name, about in fields.items():
         counted = name == "steps" and type_name(about.annotation).startswith("integer")
         for value in (0, 1) if counted else _choices(about.annotation):
-            if value != about.default and _takes(part, {name: value}):
-                found.append({name: value})
+            if value != about.default and _takes(part, {**given, name: value}):
+                found.append({**given, name: value})
     moved = {name: _moved(about.default) for name, about in fields.items()}
-    moved = {name: v for name, v in moved.items() if v is not None and _takes(part, {name: v})}
-    return [*found, moved] if moved and _takes(part, moved) else found
+    moved = {k: v for k, v in moved.items() if v is not None and _takes(part, {**given, k: v})}
+    return [*found, {**given, **moved}] if moved and _takes(part, {**given, **moved}) else found
 
 
 def _moved(default: Any) -> int | float | None:

@@ -20,6 +20,10 @@ class NotApplicable(Exception):
     """Raised by a check that has nothing to say about a part; its text is the reason."""
 
 
+class Unavailable(NotApplicable):
+    """Raised by a check that could say something, had it the files that a data set reads."""
+
+
 @dataclass(frozen=True)
 class Check:
     """A named property that every part of a kind is held to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from vaeflow.config.options import options_model, validate
 from vaeflow.errors import ConfigError, PluginError, VaeflowError, did_you_mean
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS, Part
@@ -20,8 +21,15 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     priors,
 )
 from vaeflow.testing.option_sets import Options, variants
-from vaeflow.testing.pending import PendingCheck, Verdict, failing, pending_checks
-from vaeflow.testing.registered import REGISTER, Check, MakePart, NotApplicable
+from vaeflow.testing.pending import (
+    CORE,
+    PendingCheck,
+    Verdict,
+    core_check,
+    failing,
+    pending_checks,
+)
+from vaeflow.testing.registered import REGISTER, Check, MakePart, Unavailable
 
 
 def checks(kind: str) -> list[Check]:
@@ -29,20 +37,47 @@ def checks(kind: str) -> list[Check]:
     return list(REGISTER[kind])
 
 
-def _checks_of(part: Part, also: Mapping[str, Sequence[Options]]) -> Iterator[PendingCheck]:
+def _checks_of(
+    part: Part, given: Options, also: Sequence[Options], *, lenient: bool
+) -> Iterator[PendingCheck]:
+    """Yield the checks of a part, under each set of options."""
     subject = f"{part.kind} {part.name}"
     try:
         loaded = part.load()
-        sets = [*variants(loaded), *also.get(part.name, ())]
-    except VaeflowError as error:
+        sets = [*variants(loaded, given), *({**given, **options} for options in also)]
+    except PluginError as error:
         meaning = "The part can be imported and its options read."
         yield failing(subject, part.kind, "loads", meaning, str(error))
         return
-    yield from pending_checks(subject, part.kind, loaded, sets or [{}])
+    if sets:
+        yield from pending_checks(subject, part.kind, loaded, sets, lenient=lenient)
+        return
+    missing = _missing(loaded, given)
+    flags = " and ".join(f"--{part.kind}.{name}".replace("_", "-") for name in missing)
+    told = (
+        f"nothing could be checked without {flags} (required): add it to `vaeflow plugins check`, "
+        f"or options={{{part.kind!r}: {{{missing[0]!r}: …}}}} in Python"
+    )
+
+    def why_not() -> str:
+        if lenient and part.kind == "dataset":
+            raise Unavailable(told)
+        return told
+
+    yield core_check(subject, part.kind, why_not)
+
+
+def _missing(part: type, given: Options) -> list[str]:
+    """Return the required options that are not given."""
+    fields = options_model(part).model_fields
+    return [name for name, about in fields.items() if about.is_required() and name not in given]
 
 
 def _all_checks(
-    name: str, also: Mapping[str, Sequence[Options]] | None, plugins: Plugins
+    name: str,
+    also: Mapping[str, Sequence[Options]] | None,
+    options: Mapping[str, Options] | None,
+    plugins: Plugins,
 ) -> Iterator[PendingCheck]:
     owner, slash, one = name.partition("/")
     also = also or {}
@@ -62,22 +97,65 @@ def _all_checks(
                 f"{owner} has no part {wanted!r}{did_you_mean(wanted, known)}; "
                 f"there are {', '.join(known) or 'none'}"
             )
+    parts = [part for part in parts if not slash or part.name == one]
+    given = _given(parts, options or {}, name)
+    # A machine need not have the files of every data set; with nothing else to check, it must.
+    lenient = any(part.kind != "dataset" for part in parts)
     yield from of_package
-    for part in parts:
-        if not slash or part.name == one:
-            yield from _checks_of(part, also)
+    for part, own in zip(parts, given, strict=True):
+        yield from _checks_of(part, own, also.get(part.name, ()), lenient=lenient)
+
+
+def _given(parts: Sequence[Part], options: Mapping[str, Options], name: str) -> list[Options]:
+    """Return, for each part, those of the options of its kind that it has.
+
+    Raises:
+        ConfigError: if no part has an option.
+    """
+    given: list[Options] = [{} for _ in parts]
+    loaded = [_loaded(part) for part in parts]
+    for kind, wanted in options.items():
+        of_kind = [i for i, part in enumerate(parts) if part.kind == kind]
+        if not of_kind:
+            brings = ", ".join(sorted({part.kind for part in parts})) or "no part"
+            flag = f"--{kind}.{next(iter(wanted))}".replace("_", "-")
+            raise ConfigError(f"{flag}: {name} brings no {kind}, but {brings}; leave it out")
+        for i in of_kind:
+            known = options_model(loaded[i]).model_fields
+            given[i] = {option: value for option, value in wanted.items() if option in known}
+        taken = {option for i in of_kind for option in given[i]}
+        for option in wanted.keys() - taken:
+            validate(loaded[of_kind[0]], {option: wanted[option]}, kind)
+        for i in of_kind:
+            if not _missing(loaded[i], given[i]):
+                values = validate(loaded[i], given[i], kind)
+                given[i] = {option: values[option] for option in given[i]}
+    return given
+
+
+def _loaded(part: Part) -> type:
+    """Return the class of a part, or one without options where a check will tell why not."""
+    try:
+        loaded = part.load()
+        options_model(loaded)
+    except PluginError:
+        return object
+    return loaded
 
 
 def check(kind: str, part: MakePart) -> None:
     """Run every check of a kind on a part; with its defaults and `variants` if it is a class.
 
     Raises:
-        AssertionError: naming the first check that the part fails.
-        NotApplicable: if it is a class with a required option, so that nothing can be tried.
+        AssertionError: naming the first check that the part fails, or if no core check could be
+            run, as for a class with a required option: give functools.partial of it.
     """
     sets = variants(part) if isinstance(part, type) else [{}]
-    if not sets:
-        raise NotApplicable("an option is required: give functools.partial of the part with it")
+    if not sets and isinstance(part, type):
+        raise AssertionError(
+            f"{CORE}: option {_missing(part, {})[0]!r} is required: give functools.partial of the "
+            "part with it"
+        )
     for pending in pending_checks(kind, kind, part, sets):
         verdict, error = pending.run()
         if verdict.state == "failed":
@@ -88,6 +166,7 @@ def verdicts(
     name: str,
     *,
     also: Mapping[str, Sequence[Options]] | None = None,
+    options: Mapping[str, Options] | None = None,
     plugins: Plugins | None = None,
 ) -> Iterator[Verdict]:
     """Check all parts of a distribution, or one part, and yield the verdicts as they come.
@@ -95,18 +174,22 @@ def verdicts(
     Arguments:
         name: a distribution, "vaeflow" for the built-in parts, or one part, "distribution/part".
         also: more sets of options to try, beside `variants`, by the name of the part.
+        options: options that every set shares, by the kind of part, such as a required one.
         plugins: the plugins to look in; by default the installed ones.
 
     Raises:
-        ConfigError: if there is no such distribution or part.
+        ConfigError: if there is no such distribution, part or option, or a value is wrong.
         PluginError: if the distribution's plugin is not loaded.
     """
-    for pending in _all_checks(name, also, plugins or load_plugins(quiet=True)):
+    for pending in _all_checks(name, also, options, plugins or load_plugins(quiet=True)):
         yield pending.run()[0]
 
 
 def contract(
-    name: str, *, also: Mapping[str, Sequence[Options]] | None = None
+    name: str,
+    *,
+    also: Mapping[str, Sequence[Options]] | None = None,
+    options: Mapping[str, Options] | None = None,
 ) -> Callable[..., None]:
     """Return a pytest test of all parts of a distribution, a check at a time.
 
@@ -119,11 +202,12 @@ def contract(
     Arguments:
         name: a distribution, "vaeflow" for the built-in parts, or one part, "distribution/part".
         also: more sets of options to try, beside `variants`, by the name of the part.
+        options: options that every set shares, by the kind of part, such as a required one.
     """
     import pytest
 
     try:
-        pending = list(_all_checks(name, also, load_plugins(quiet=True)))
+        pending = list(_all_checks(name, also, options, load_plugins(quiet=True)))
     except VaeflowError as error:
         told = str(error)
 

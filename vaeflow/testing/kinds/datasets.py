@@ -14,7 +14,7 @@ import torch
 
 from vaeflow.data.splits import Splits
 from vaeflow.errors import DataError
-from vaeflow.testing.registered import MakePart, NotApplicable, register
+from vaeflow.testing.registered import MakePart, Unavailable, register
 
 
 def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
@@ -25,7 +25,7 @@ def _load(part: MakePart) -> Splits:
     """Load the dataset from the files at hand.
 
     Raises:
-        NotApplicable: if it has no files.
+        Unavailable: if it has no files.
     """
     with (
         mock.patch.object(socket, "getaddrinfo", _refuse),
@@ -34,7 +34,7 @@ def _load(part: MakePart) -> Splits:
         try:
             splits = part(None).load()
         except DataError as error:
-            raise NotApplicable(f"it has no data here: {error}") from None
+            raise Unavailable(f"it has no data here: {error}") from None
     assert isinstance(splits, Splits), f"load() returns {type(splits).__name__}, not Splits"
     return splits
 
