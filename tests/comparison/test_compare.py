@@ -16,6 +16,7 @@ from vaeflow.comparison.report.plot import draw, front
 from vaeflow.comparison.report.tables import in_common, tables
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage
+from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.findings import Finding, sentences
 from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.evaluation.stored import Stored
@@ -236,12 +237,13 @@ def test_groups_of_one_posterior_are_compared_once_one_is_named(run):
 
 
 def test_groups_that_leave_the_code_unused_are_named(run):
-    def coded(posterior, units):
+    def coded(posterior, active, undecided=0):
         found = run(posterior, 0, 0.0)
+        units = ActiveUnits(active, undecided, 3, [])
         code = LatentCode(3, 2, units, Estimate(0.0, 0.0), None, None)
         return replace(found, stored=replace(found.stored, code=code))
 
-    runs = [coded("identity", 0), coded("planar", 0), coded("iaf", 1)]
+    runs = [coded("identity", 0), coded("planar", 0), coded("iaf", 1), coded("radial", 0, 1)]
     found = compare(runs, parameters=ten)
     assert subjects(found, "unused-code") == ["identity", "planar"]
     assert by_kind(found)["unused-code"][0].details == {"active_units": 0.0}

@@ -158,6 +158,7 @@ def test_a_skipped_stage_leaves_no_measurement_and_no_finding(world):
     assert (found.bracket, found.local, found.calibration, found.log_dets) == (None, {}, None, None)
     assert [*found.as_dict()["gaps"]] == ["log_px_by", "log_px", "total"]
     assert [(f.kind, f.subject) for f in found.findings] == [
+        ("units-undecided", "the latent code"),  # of which two images tell little
         ("gap-not-split", "log p(x) − ELBO"),
         ("bounded-from-below", "IWAE"),
     ]

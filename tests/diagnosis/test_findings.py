@@ -11,7 +11,8 @@ from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.gaps import split_gap
 from vaeflow.diagnosis.local_bounds import LocalBounds
 from vaeflow.diagnosis.measured import Bracket
-from vaeflow.evaluation import PerImage
+from vaeflow.evaluation import Estimate, PerImage
+from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.findings import sentences
 
 
@@ -39,9 +40,13 @@ def made(approximation, amortization, closed=0.0, *, error=0.01, width=0.01, **c
         gaps=split_gap(elbo, best, {"IWAE": zero}, {"planar": richer}),
         calibration=None,
         log_dets=None,
-        active_units=3,
+        units=counted(3, 0),
     )
     return dataclasses.replace(plain, **changed)
+
+
+def counted(active, undecided):
+    return ActiveUnits(active, undecided, 100, [Estimate(0.1, 0.1)] * 3)
 
 
 def by_kind(diagnosis):
@@ -116,10 +121,21 @@ def test_a_flow_that_its_gaussian_beats_is_not_blamed_for_the_difference():
 
 
 def test_an_unused_code_comes_first():
-    first = made(0.01, 0.3, active_units=0).findings[0]
+    first = made(0.01, 0.3, units=counted(0, 0)).findings[0]
     assert (first.kind, first.severity) == ("unused-code", "warning")
     assert str(first).startswith("The latent code of the model is unused (0 active units)")
     assert "unused-code" not in by_kind(made(0.01, 0.3))
+
+
+def test_units_that_are_undecided_are_told():
+    """A code that may be in use is not called unused."""
+    found = by_kind(made(0.01, 0.3, units=counted(0, 2)))
+    assert "unused-code" not in found
+    assert found["units-undecided"].severity == "note"
+    assert str(found["units-undecided"]) == (
+        "Of 3 latent dimensions 0 are active and 2 undecided from 100 images: more --images tell."
+    )
+    assert "units-undecided" not in by_kind(made(0.01, 0.3))
 
 
 def test_a_doubtful_bracket_is_told_with_the_split():

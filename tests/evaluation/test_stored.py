@@ -9,11 +9,13 @@ import torch
 
 from vaeflow.errors import CheckpointError, StorageError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage
+from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.evaluation.stored import Keeper, Stored, read, write
 
 ABOUT = {"dataset": "vaeflow/digits", "images": 5, "samples": 7, "device": "cpu"}
-CODE = LatentCode(5, 3, 2, *(Estimate(m, 0.1 * m) for m in (3.0, 2.0, 1.0)))
+UNITS = ActiveUnits(2, 1, 5, [Estimate(0.5, 0.1), Estimate(0.3, 0.1), Estimate(0.01, 0.002)])
+CODE = LatentCode(5, 3, UNITS, *(Estimate(m, 0.1 * m) for m in (3.0, 2.0, 1.0)))
 
 
 def figures(n=5, squared_error=True):
@@ -34,7 +36,7 @@ def known(figures):
 
 @pytest.mark.parametrize("squared_error", [True, False])
 @pytest.mark.parametrize(
-    "code", [CODE, None, LatentCode(5, 3, 2, CODE.kl, None, None, "no scores")]
+    "code", [CODE, None, LatentCode(5, 3, UNITS, CODE.kl, None, None, "no scores")]
 )
 def test_a_written_file_is_read_back(tmp_path, squared_error, code):
     path = tmp_path / "evaluations" / "test-k7-best.safetensors"
@@ -66,7 +68,7 @@ def test_an_evaluation_is_of_one_device_and_its_figures_of_any():
     assert Stored(ABOUT, figures(3)).difference(other) == "device was cpu and is cuda"
 
 
-def damaged(path, how):
+def changed(path, how):
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + size])
@@ -76,8 +78,16 @@ def damaged(path, how):
         del header["__metadata__"]
     else:
         told = json.loads(header["__metadata__"]["vaeflow"])
-        changed = {"newer": {"format": 2}, "lacks": {"code": {"images": 1}}}[how]
-        header["__metadata__"]["vaeflow"] = json.dumps({**told, **changed})
+        first = {"images": 9, "latent": 3, "active_units": 2, "unknown": "no scores"}
+        first |= {"kl": {"mean": 1.5, "standard_error": 0.1, "monte_carlo_error": None}}
+        changes = {
+            "newer": {"format": 3},
+            "lacks": {"code": {"images": 1}},
+            "older": {
+                "format": 1, "code": {**first, "mutual_information": None, "marginal_kl": None},
+            },
+        }[how]  # fmt: skip
+        header["__metadata__"]["vaeflow"] = json.dumps({**told, **changes})
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + content[8 + size :]
@@ -89,17 +99,26 @@ def damaged(path, how):
         ("cut", "cannot be read"),
         ("foreign", "cannot be read"),
         ("lacks", "cannot be read"),
-        ("newer", "format 2, but this vaeflow reads up to 1"),
+        ("newer", "format 3, but this vaeflow reads up to 2"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, one_sentence, how, told):
     path = tmp_path / "x"
     write(path, Stored(ABOUT, figures(), CODE))
-    path.write_bytes(damaged(path, how))
+    path.write_bytes(changed(path, how))
     with pytest.raises(CheckpointError) as error:
         read(path)
     one_sentence(str(error.value))
     assert told in str(error.value)
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path):
+    path = tmp_path / "x"
+    write(path, Stored(ABOUT, figures(), CODE))
+    path.write_bytes(changed(path, "older"))
+    units = ActiveUnits(active=2, undecided=0, images=9, variances=[])
+    kl = Estimate(1.5, 0.1)
+    assert read(path).code == LatentCode(9, 3, units, kl, None, None, "no scores")
 
 
 def test_a_file_that_is_not_there(tmp_path):

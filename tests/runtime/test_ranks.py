@@ -114,7 +114,7 @@ def active(n):
         vae.posterior.head.weight.zero_()
         vae.posterior.head.weight[0] = 1.0  # the first latent's mean alone depends on x
         torch.manual_seed(0)
-        return {"units": torch.tensor(active_units(vae, images(n), world()))}
+        return {"units": torch.tensor(active_units(vae, images(n), world()).active)}
 
 
 SETTINGS = Settings(epochs=3, batch_size=8, clip=5.0, checkpoint_seconds=0, device="cpu", lr=1e-2)

@@ -55,7 +55,8 @@ def cautions(groups: Sequence[Group], versus: Mapping[str, Versus]) -> Iterator[
     """Yield warnings of unused codes, of settings that differ, and of weights not to trust."""
     for group in groups:
         active = group.mean(lambda run: run.active_units)
-        if active is not None and active.mean < _USED:
+        undecided = group.mean(lambda run: run.undecided_units)
+        if active is not None and undecided is not None and active.mean + undecided.mean < _USED:
             details = {"active_units": active.mean}
             yield Finding("unused-code", group.label, severity="warning", details=details)
     by_label = {g.label: g for g in groups}

@@ -53,6 +53,12 @@ class Finished:
         return None if code is None else float(code.active_units)
 
     @property
+    def undecided_units(self) -> float | None:
+        """Return how many more may be in use."""
+        code = self.stored.code
+        return None if code is None else float(code.units.undecided)
+
+    @property
     def bits_per_dimension(self) -> float | None:
         """Return the NLL in bits, where the run's own evaluation has them."""
         if self.summary.get("bits_per_dimension") is None:

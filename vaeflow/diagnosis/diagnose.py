@@ -22,7 +22,7 @@ from vaeflow.diagnosis.log_dets import log_dets
 from vaeflow.diagnosis.measured import Bracket
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation import Estimate, ImageBounds, PerImage, evaluate_images
-from vaeflow.evaluation.active_units import active_units
+from vaeflow.evaluation.active_units import ActiveUnits, active_units
 from vaeflow.evaluation.options import Count, Seed, Whole
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
@@ -109,7 +109,7 @@ def diagnose(
             gaps=_split(elbo, log_px, local),
             calibration=None if "calibration" in options.skip else stages.calibration(),
             log_dets=None if "log-dets" in options.skip else stages.log_dets(),
-            active_units=stages.active_units(),
+            units=stages.active_units(),
         )
 
 
@@ -186,13 +186,15 @@ class _Stages:
         except ConfigError:
             return None
 
-    def active_units(self) -> int | None:
-        """Return the number of active units, or None of a single image."""
+    def active_units(self) -> ActiveUnits | None:
+        """Return the active units, or None of a single image."""
         if len(self.x) < 2:
             return None
-        device = self.model.device
-        with Noise(self.options.seed, device).private("active units"), frozen(self.model):
-            return active_units(self.model, self.x.to(device))
+        with (
+            Noise(self.options.seed, self.model.device).private("active units"),
+            frozen(self.model),
+        ):
+            return active_units(self.model, self.x)
 
 
 def _surest(bounds: Mapping[str, PerImage]) -> str:

@@ -46,7 +46,14 @@ def _sign(estimate: Estimate) -> int:
 
 
 def _unused(measured: Measured) -> Iterator[Finding]:
-    if measured.active_units == 0:
+    """Yield a warning if no latent dimension is active, a note if some may be."""
+    units = measured.units
+    if units is None:
+        return
+    if units.undecided:
+        details = units.counts(len(units.variances))
+        yield Finding("units-undecided", "the latent code", details=details)
+    elif units.active == 0:
         details = {"active_units": 0}
         yield Finding("unused-code", "the model", severity="warning", details=details)
 

@@ -13,6 +13,7 @@ from vaeflow.diagnosis.calibration import Calibration
 from vaeflow.diagnosis.gaps import Gaps
 from vaeflow.diagnosis.local_bounds import LocalBounds
 from vaeflow.evaluation import Estimate, PerImage
+from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.estimates import listed
 
 
@@ -50,16 +51,21 @@ class Measured:
     gaps: Gaps
     calibration: Calibration | None
     log_dets: list[tuple[str, Estimate]] | None  # by map, in order of application
-    active_units: int | None  # of the latent dimensions; a single image shows none
+    units: ActiveUnits | None  # of the latent dimensions; a single image shows none
 
     def __repr__(self) -> str:
         gaps = self.gaps.listing() if self.local else {"total": self.gaps.total.over_images}
         first = {"images": len(self.elbo.values), "samples": self.samples}
         last = {
             "width": None if self.bracket is None else self.bracket.width.over_images,
-            "active_units": self.active_units,
+            "units": self.units,
         }
         return listed(self, {**first, "elbo": self.elbo.over_images, **gaps, **last})
+
+    @property
+    def active_units(self) -> int | None:
+        """Return how many latent dimensions are active, if more than one image shows it."""
+        return None if self.units is None else self.units.active
 
     @property
     def own(self) -> str | None:
@@ -72,6 +78,7 @@ class Measured:
             "images": len(self.elbo.values),
             "samples": self.samples,
             "active_units": self.active_units,
+            "units": None if self.units is None else asdict(self.units),
             "elbo": self.elbo.as_dict(),
             "log_px": {name: bound.as_dict() for name, bound in self.log_px.items()},
             "simulated": None if self.bracket is None else self.bracket.as_dict(),

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaeflow.distributions.draw import draw
-from vaeflow.evaluation.active_units import active_units
+from vaeflow.evaluation.active_units import ActiveUnits, active_units, evenly_spaced
 from vaeflow.evaluation.estimates import Estimate, listed
 from vaeflow.evaluation.findings import Finding
 from vaeflow.model import VAE
@@ -33,7 +33,7 @@ class LatentCode:
 
     images: int
     latent: int
-    active_units: int  # of the latent dimensions
+    units: ActiveUnits  # of the latent dimensions, from all images where they are needed
     kl: Estimate  # E_x KL(q(z|x) ‖ p) of these images, the sum of the next two
     mutual_information: Estimate | None  # I(x; z), a bound from below; log N is its largest value
     marginal_kl: Estimate | None  # KL(q(z) ‖ p), a bound from above
@@ -43,9 +43,14 @@ class LatentCode:
         return listed(self, vars(self))
 
     @property
+    def active_units(self) -> int:
+        """Return how many of the latent dimensions are active."""
+        return self.units.active
+
+    @property
     def findings(self) -> list[Finding]:
         """Return the number of active units, and the limits of the other estimates."""
-        units = {"active_units": self.active_units, "latent": self.latent, "images": self.images}
+        units = self.units.counts(self.latent)
         found = [Finding("active-units", "latent code", severity="result", details=units)]
         if self.unknown is not None:
             reason = {"reason": self.unknown}
@@ -57,7 +62,7 @@ class LatentCode:
 
     def as_dict(self) -> dict[str, object]:
         """Return plain numbers, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "active_units": self.active_units}
 
 
 @torch.no_grad()
@@ -80,25 +85,35 @@ def describe_latent_code(
     None, and `unknown` says why, where the posterior scores only its own draws or would take over
     five minutes.
 
-    Active units are counted by `active_units`.
+    Active units are counted by `active_units`, of all images where they are needed.
 
     `progress` is called with the number of images done.
     """
-    n = min(images, len(x))
-    x = x[torch.linspace(0, len(x) - 1, n).round().long()].to(model.device)
-    with Noise(seed, model.device).private("code"), frozen(model):
-        units = active_units(model, x)
-        q = model.infer(x)
+    noise = Noise(seed, model.device)
+    some = evenly_spaced(x, min(images, len(x))).to(model.device)
+    with noise.private("code"), frozen(model):
+        q = model.infer(some)
         sample = draw(q, (1,))
         own = sample.log_prob[0].cpu().double()  # log q(z_i|x_i)
         log_pz = model.latent_prior().log_prob(sample.z[0]).cpu().double()
-        kl = Estimate.of(own - log_pz)
+        information, marginal_kl, unknown = None, None, None
         try:
             log_qz = _log_aggregate(q, sample.z[0], own, progress)
         except _Unknown as error:
-            return LatentCode(n, model.posterior.latent, units, kl, None, None, str(error))
-    information, marginal_kl = Estimate.of(own - log_qz), Estimate.of(log_qz - log_pz)
-    return LatentCode(n, model.posterior.latent, units, kl, information, marginal_kl)
+            unknown = str(error)
+        else:
+            information, marginal_kl = Estimate.of(own - log_qz), Estimate.of(log_qz - log_pz)
+    with noise.private("active units"), frozen(model):
+        units = active_units(model, x)
+    return LatentCode(
+        images=len(some),
+        latent=model.posterior.latent,
+        units=units,
+        kl=Estimate.of(own - log_pz),
+        mutual_information=information,
+        marginal_kl=marginal_kl,
+        unknown=unknown,
+    )
 
 
 class _Unknown(Exception):

@@ -97,9 +97,19 @@ def _pareto_k(v: Values) -> str:
     )
 
 
+def _active_units(v: Values) -> str:
+    known = f"active units {v['active_units']} of {v['latent']}"
+    if not v["undecided_units"]:
+        return f"{known}, from {v['images']:,} images"
+    return (
+        f"{known}, and {v['undecided_units']} undecided from {v['images']:,} images: more images "
+        "would tell"
+    )
+
+
 _EVALUATION: Sentences = {
     "pareto-k": _pareto_k,
-    "active-units": "active units {active_units} of {latent}, from {images:,} images",
+    "active-units": _active_units,
     "information-unknown": "I(x; z) and KL(q(z)‖p) are unknown: {reason}",
     "information-limited": (
         "I(x; z) and KL(q(z)‖p) are of {images:,} images, of which I(x; z) cannot tell more than "
@@ -108,6 +118,10 @@ _EVALUATION: Sentences = {
 }
 
 _DIAGNOSIS: Sentences = {
+    "units-undecided": (
+        "Of {latent} latent dimensions {active_units} are active and {undecided_units} undecided "
+        "from {images:,} images: more --images tell."
+    ),
     "gap-not-distinguishable": (
         "The {value} nats between log p(x) and the ELBO are not distinguishable from 0: there is "
         "no gap to split."

@@ -20,12 +20,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaeflow.errors import CheckpointError, StorageError
+from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.bounds import ImageBounds
 from vaeflow.evaluation.estimates import Estimate, PerImage
 from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.storage import write_file
 
-FORMAT = 1
+FORMAT = 2
 _SECONDS = 10.0  # between two writes
 _HEADER = "vaeflow"
 _BOUNDS = ("elbo", "log_px", "kl", "nll", "squared_error")
@@ -125,7 +126,16 @@ def _code(found: dict[str, Any] | None) -> LatentCode | None:
     if found is None:
         return None
     estimates = {n: None if found[n] is None else Estimate(**found[n]) for n in _ESTIMATES}
-    return LatentCode(**{**found, **estimates})
+    rest = {n: found[n] for n in ("images", "latent", "unknown")}
+    return LatentCode(**{**rest, **estimates, "units": _units(found)})
+
+
+def _units(code: dict[str, Any]) -> ActiveUnits:
+    found = code.get("units")
+    if found is None:  # format 1 counts every unit, be it clear of the threshold or not
+        return ActiveUnits(code["active_units"], 0, code["images"], [])
+    variances = [Estimate(**one) for one in found["variances"]]
+    return ActiveUnits(**{**found, "variances": variances})
 
 
 class Keeper:

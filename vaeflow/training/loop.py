@@ -38,6 +38,8 @@ from vaeflow.training.splits import TrainingData
 from vaeflow.training.step import TERMS, Step
 from vaeflow.training.validation import validate
 
+_UNIT_DRAWS = 100_000  # of z for the active units of an epoch, at most
+
 
 @dataclass(eq=False, repr=False)
 class Trainer:
@@ -220,9 +222,9 @@ class Trainer:
         ):
             terms = validate(self.model, x, self.world)
             self.finite.terms(terms.values(), f"epoch {epoch}, on the validation data")
-            units = active_units(self.model, x, self.world)
+            units = active_units(self.model, x, self.world, most=_UNIT_DRAWS)
         record = record_terms("validation", terms, self.model.likelihood.log_peak)
-        return {**record, "active_units": units}
+        return {**record, "active_units": units.active, "undecided_units": units.undecided}
 
     def _remember(self, elbo: float) -> None:
         """Keep a copy of the weights if the validation ELBO is the best so far.

@@ -22,6 +22,7 @@ SETTINGS = {
     "grad_norm": "optimizer/grad_norm",
     "images_per_second": "speed/images_per_second",
     "active_units": "latent/active_units",
+    "undecided_units": "latent/undecided_units",
 }
 TAGS = {f"{split}/{term}": f"{term}/{split}" for split in ("train", "validation") for term in TERMS}
 
@@ -125,7 +126,7 @@ def test_metrics_are_complete_and_consistent(trained):
         assert (r["beta"], r["lr"]) == (1, 1e-3)
         assert r["grad_norm"] > 0
         assert r["images_per_second"] > 0
-        assert 0 <= r["active_units"] <= 3
+        assert 0 <= r["active_units"] <= r["active_units"] + r["undecided_units"] <= 3
 
 
 @pytest.fixture(scope="module")

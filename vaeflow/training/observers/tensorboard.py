@@ -81,6 +81,7 @@ _TAGS = {
     "grad_norm": "optimizer/grad_norm",
     "images_per_second": "speed/images_per_second",
     "active_units": "latent/active_units",
+    "undecided_units": "latent/undecided_units",
 }
 _LAYOUT = {
     "bound": {
