@@ -25,7 +25,7 @@ from shared.rescoring import CLIP, LARGEST, Scored, estimate, measure
 from torch import Tensor
 
 from vaeflow import load
-from vaeflow.comparison.differences import Difference, difference, over_seeds
+from vaeflow.comparison.differences import Difference, over_seeds
 from vaeflow.comparison.places import find
 from vaeflow.pictures import grid
 from vaeflow.plugins.loading import load_plugins
@@ -74,9 +74,9 @@ DIGITS = 10  # in a row of the picture
 
 def differences(found: Mapping[str, Scored]) -> dict[str, dict[str, Difference]]:
     """Return name -> score above cross-entropy, of the other models of its network."""
-    base = found[CROSS_ENTROPY].figures
+    base = found[CROSS_ENTROPY]
     return {
-        name: {score: difference(scored.figures[score], base[score]) for score in SCORES}
+        name: {score: scored.against(base, score) for score in SCORES}
         for name, scored in found.items()
         if name not in (CROSS_ENTROPY, SIGMOIDS)
     }
@@ -118,7 +118,7 @@ def best(found: Mapping[str, Scored], score: str) -> str:
     """Return the best model in a figure, and the next one if it cannot be told from it."""
     names = sorted(found, key=lambda name: found[name].mean(score).mean)
     first, second = names[:2] if score == "squared_error" else names[:-3:-1]
-    d = difference(found[first].figures[score], found[second].figures[score])
+    d = found[first].against(found[second], score)
     also = "" if d.clear else f" (not clearly ahead of {second})"
     return f"**{first}**, {found[first].mean(score):.2f}{also}"
 
@@ -211,10 +211,11 @@ def report(found: Mapping[str, Scored], how: str) -> None:
     base, versus = found[CROSS_ENTROPY], differences(found)
     seeds = len(base.runs)
     error = f"over {seeds} seeds" if seeds > 1 else "over images, of one seed"
+    some = versus[CONTINUOUS]["gaussian"]
     text = (
         f"# Grey pixels: Bernoulli, continuous Bernoulli or Gaussian?\n\n{how}\n\n"
         f"Nats per image over {base.figures['elbo'].shape[1]:,} test images, ± standard error "
-        f"{error}. That of a difference covers {versus[CONTINUOUS]['gaussian'].covers}.\n\n"
+        f"{error}. A difference is {some.pairing}; its error covers {some.covers}.\n\n"
         f"{answer(found)}\n![Reconstructions and samples]({name}.png)\n\n"
         "*Means of p(x|z), z drawn from q(z|x) on the left and from the prior on the right.*\n\n"
         f"{tables(found)}"

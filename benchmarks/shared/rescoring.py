@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaeflow import load
-from vaeflow.comparison.differences import over_seeds
+from vaeflow.comparison.differences import Difference, difference, over_seeds
 from vaeflow.comparison.finished import Finished, look
+from vaeflow.comparison.pairing import Pairing
 from vaeflow.comparison.places import Place
 from vaeflow.evaluation import Estimate
 from vaeflow.model import VAE
@@ -99,6 +100,11 @@ class Scored:
     def mean(self, name: str) -> Estimate:
         """Return the mean of a figure ± its error."""
         return estimate(self.figures[name])
+
+    def against(self, other: Scored, name: str) -> Difference:
+        """Return the difference in a figure from another model's, paired by seed."""
+        seeds = (tuple(run.seed for run in scored.runs) for scored in (self, other))
+        return difference(self.figures[name], other.figures[name], Pairing(*seeds))
 
     @property
     def active_units(self) -> Estimate:

@@ -13,6 +13,7 @@ from torch.distributions import ContinuousBernoulli, Normal
 
 from vaeflow import VAE, load
 from vaeflow.comparison.differences import difference
+from vaeflow.comparison.pairing import Pairing
 from vaeflow.comparison.places import find
 from vaeflow.data.binarization import prepare_split
 from vaeflow.parts.datasets.digits import Digits
@@ -188,7 +189,8 @@ def test_the_report_agrees_with_the_figures(script, found, tmp_path, monkeypatch
             mean, error = sum(seeds) / 2, abs(seeds[0] - seeds[1]) / 2
             assert f"{mean:.2f} ± {error:.2f}" in text
     base, other = (found[n].figures["gaussian"] for n in (script.CROSS_ENTROPY, script.CONTINUOUS))
-    d = difference(other, base)
+    d = difference(other, base, Pairing((0, 1), (0, 1)))
+    assert "A difference is paired by seed (2 shared seeds); its error covers other seeds" in text
     assert models[script.CONTINUOUS]["over_cross_entropy"]["gaussian"]["mean"] == d.mean
     sentence = re.search(rf"^- \*\*{script.CONTINUOUS}\*\* rather than .*$", text, re.M)[0]
     assert f"{script.in_words(d)} as a Gaussian" in sentence

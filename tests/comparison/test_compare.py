@@ -5,6 +5,8 @@ import json
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from statistics import stdev
 
 import pytest
 import torch
@@ -103,7 +105,8 @@ def test_differences_are_paired_and_a_finding_each(six):
     found = compare(six, parameters=ten)
     nll = found.versus["planar"].nll
     assert nll.mean == pytest.approx(-1.9)
-    assert nll.standard_error == pytest.approx((1 / 3 + 0.01 / 3) ** 0.5)
+    assert nll.standard_error == pytest.approx(0.9 / 3**0.5)  # of -1, -1.9 and -2.8
+    assert nll.degrees_of_freedom == pytest.approx(2)
     assert [*found.versus] == ["planar"]
     assert found.versus["planar"].elbo.mean == pytest.approx(1.9)
     assert not nll.clear, "with three seeds so far apart"
@@ -119,12 +122,14 @@ def test_differences_are_paired_and_a_finding_each(six):
                 "low": nll.low,
                 "high": nll.high,
                 "covers": "other seeds and other test images",
+                "pairing": "paired by seed (3 shared seeds)",
             },
         )
     ]
     assert str(found.results[0]) == (
-        "planar cannot be told apart from identity in NLL: the difference is -1.90 ± 0.58 nats "
-        f"(95 % interval {nll.low:.2f} to +{nll.high:.2f}, over other seeds and other test images)."
+        "planar cannot be told apart from identity in NLL, paired by seed (3 shared seeds): the "
+        f"difference is -1.90 ± 0.52 nats, 95 % interval {nll.low:.2f} to +{nll.high:.2f}, over "
+        "other seeds and other test images."
     )
 
 
@@ -144,16 +149,21 @@ def test_a_clear_difference_reads_as_its_size_without_a_sign(run):
     lower, higher = compare(runs, parameters=ten).results
     assert lower.kind == higher.kind == "nll-differs"
     assert (lower.estimate, higher.estimate) == pytest.approx((-1.02, 0.98))
-    assert str(lower).startswith(
-        "planar lowers the NLL by 1.02 ± 0.01 nats against identity (95 % "
+    assert str(lower) == (
+        "planar lowers the NLL by 1.02 ± 0.01 nats against identity, paired by seed (3 shared "
+        "seeds): 95 % interval 0.97 to 1.07, over other seeds and other test images."
     )
-    assert "interval 1.00 to 1.04" in str(lower)
     assert str(higher).startswith("radial raises the NLL by 0.98 ± 0.01 nats")
 
 
 def test_of_one_seed_the_interval_is_of_images(run):
     found = compare([run("identity", 0, 1.0), run("planar", 0, 0.0)], parameters=ten)
     assert found.results[0].details["covers"] == "other test images, not other seeds"
+    assert "against identity, of a single run each: 95 % interval" in str(found.results[0])
+    assert (
+        "The differences of planar are of a single run each; their 95 % intervals cover other test "
+        "images, not other seeds, which may move them by more: two seeds of each group tell."
+    ) in sentences(found.remarks)
     assert subjects(found, "errors-over-images") == ["all groups"]
     assert "errors-over-seeds" not in by_kind(found)
     assert found.groups[0].bound("nll").standard_error == pytest.approx(
@@ -171,6 +181,35 @@ def test_intervals_and_errors_of_two_kinds_are_told_apart(run):
     }
     assert subjects(found, "errors-over-seeds") == [""]
     assert subjects(found, "errors-over-images") == ["iaf"]
+
+
+def test_runs_without_a_partner_are_left_out_of_the_difference_and_named(run):
+    """What a seed does to both is 10 times what planar changes."""
+    runs = [run("identity", s, 10.0 * s) for s in range(5)]
+    runs += [run("planar", s, 10.0 * s - 1 + 0.01 * s) for s in (1, 3, 4)]
+    runs += [run("radial", s, 10.0 * s - 1 + 0.02 * s) for s in (1, 3, 4)]
+    found = compare(runs, parameters=ten)
+    nll = found.versus["planar"].nll
+    assert nll.mean == pytest.approx(-1 + 0.08 / 3)
+    assert nll.standard_error == pytest.approx(0.01 * stdev((1, 3, 4)) / 3**0.5)
+    told = "paired by seed (3 shared seeds, 2 runs without a partner left out)"
+    assert found.results[0].details["pairing"] == told
+    assert subjects(found, "runs-without-partner") == ["planar", "radial"]
+    assert (
+        "identity-0, identity-2 have no partner of their seed: the difference of planar, radial "
+        "from identity leaves them out, the other tables do not."
+    ) in sentences(found.remarks)
+    assert found.groups[0].bound("nll").mean == pytest.approx(30.0 + 20.0), "of all five"
+
+
+def test_groups_of_other_seeds_are_not_paired(run):
+    runs = [run("identity", s, 1.0 + s) for s in range(3)]
+    runs += [run("planar", s, 0.1 * s) for s in range(2, 7)]
+    found = compare(runs, parameters=ten)
+    assert found.versus["planar"].nll.mean == pytest.approx(0.4 - 2.0)
+    told = "The differences of planar are not paired by seed (5 runs against 3, only 1 shared seed)"
+    assert any(said.startswith(told) for said in sentences(found.remarks))
+    assert "runs-without-partner" not in by_kind(found)
 
 
 def test_labels_name_the_settings_in_which_groups_differ(run):
@@ -364,6 +403,12 @@ def test_all_files_hold_all_tables(written):
     header, *rows = (out / "report.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["identity", "planar"]
     assert float(rows[1].split(",")[header.split(",").index("nll")]) == pytest.approx(30.1)
+    told = "paired by seed (3 shared seeds)"
+    assert found["groups"][1]["pairing"] == told
+    assert rows[1].split(",")[header.split(",").index("pairing")] == told
+    assert told in text
+    assert told in page
+    assert "| planar | identity | 3 paired |" in text
 
 
 def test_the_page_needs_no_other_file(written):
@@ -403,6 +448,17 @@ def test_single_runs_list_the_facts_in_which_they_differ(run):
 def test_the_plot_is_drawn_again_from_the_numbers(written):
     out = written[1]
     assert draw(json.loads((out / "report.json").read_text())) == (out / "report.png").read_bytes()
+
+
+def test_a_report_of_an_earlier_version_is_drawn_and_renewed(tmp_path):
+    stored = Path(__file__).parents[2] / "benchmarks" / "results" / "elbo_digits.json"
+    report = json.loads(stored.read_text("utf-8"))["report"]
+    for group in report["groups"]:
+        group.pop("pairing", None)  # as before runs were paired by seed
+    assert draw(report)
+    (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
+    runs = [tmp_path / path for path in report["of"]]
+    assert check_free(tmp_path, runs) == sorted(report["of"])
 
 
 def points(count):

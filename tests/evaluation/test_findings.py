@@ -38,13 +38,15 @@ def test_a_single_image_lends_the_error_of_its_draws():
 
 def test_findings_that_differ_in_their_subject_alone_share_a_sentence():
     other = Finding("errors-over-seeds")
-    one, two = (Finding("interval-covers", s, details={"covers": "images"}) for s in "ab")
-    three = Finding("interval-covers", "c", details={"covers": "seeds"})
+    one, two = (Finding("errors-over-images", s) for s in "ab")
+    three = Finding("images-differ", "c", details={"baseline": "d"})
     assert sentences([one, other, two, three]) == [
-        "The 95 % intervals of a, b cover images.",
+        "± is the standard error over images, not over seeds, for a, b: one seed each.",
         "± is the standard error over seeds.",
-        "The 95 % intervals of c cover seeds.",
+        "c and d are of other images: no difference.",
     ]
+    four = Finding("images-differ", "c", details={"baseline": "e"})
+    assert len(sentences([three, four])) == 2
 
 
 def test_every_kind_is_found_somewhere_and_has_a_sentence():

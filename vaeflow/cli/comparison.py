@@ -15,7 +15,7 @@ def print_comparison(comparison: Comparison) -> None:
     """Print all tables, the remarks, the results, and the files of the report."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=120)
+        console = Console(width=160)  # of a file or a pipe
     for table in tables(comparison):
         shown = Table(title=table.title, title_justify="left")
         for i, heading in enumerate(table.headings):

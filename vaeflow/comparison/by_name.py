@@ -25,7 +25,7 @@ def compare(
     """Compare trained runs: does a richer posterior help, and how much?
 
     Runs that differ in their seed alone are one group. Every group is compared with the diagonal
-    Gaussian, example by example, on the same examples.
+    Gaussian, example by example, on the same examples, and seed by seed where both have the seeds.
 
     Arguments:
         runs: run directories, or directories of benchmarks.

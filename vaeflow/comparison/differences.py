@@ -5,20 +5,24 @@ Shapes: S seeds, N images. Values are in nats per image, or in any other unit.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import chi2
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from vaeflow.comparison.pairing import Pairing
 from vaeflow.evaluation import Estimate
 
 LEVEL = 0.95
+# Of the degrees of freedom; see `degrees_of_freedom`.
+_BELOW = 1 / 8
+_CORRECTION = 3 / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """A mean difference and its interval.
 
@@ -32,13 +36,14 @@ class Difference:
     low: float
     high: float
     degrees_of_freedom: float
-    of_seeds: float | None  # the part of the error that other seeds would change, on these images
+    of_seeds: float | None = None  # the part of the error that other seeds would change
     of_images: float  # the part that other images would change
+    pairing: Pairing
 
     @property
     def clear(self) -> bool:
         """Return whether 0 lies outside the interval."""
-        return not self.low <= 0 <= self.high
+        return self.low > 0 or self.high < 0
 
     @property
     def covers(self) -> str:
@@ -48,32 +53,85 @@ class Difference:
         return "other seeds and other test images"
 
 
-def difference(one: Tensor, other: Tensor, level: float = LEVEL) -> Difference:
-    r"""Return the mean of `one` (S, N) minus that of `other` (S', N) over seeds and images.
+def difference(
+    one: Tensor, other: Tensor, pairing: Pairing | None = None, level: float = LEVEL
+) -> Difference:
+    """Return the mean of `one` (S, N) minus that of `other` (S', N) over seeds and images.
 
-    An image's difference d_n is the difference of its means over seeds, so that the differences
-    between images drop out. The variance of the mean is a sum of
+    Arguments:
+        one: a value for each run and image.
+        other: values of other runs on the same images.
+        pairing: the seeds of both, which tell the pairs; by default no two runs share a seed.
+        level: of the interval.
+    """
+    if pairing is None:
+        seeds = range(len(one) + len(other))
+        pairing = Pairing(tuple(seeds[: len(one)]), tuple(seeds[len(one) :]))
+    found = intervals(pairing.samples(one.double(), other.double()), level)
+    return Difference(**{name: value.item() for name, value in found.items()}, pairing=pairing)
 
-    .. math:: V_\text{seeds} = \frac{s^2}{S} + \frac{s'^2}{S'}, \qquad
-        V_\text{images} = \max\Bigl(0, \frac1N \bigl(\operatorname{var}_n d_n
-        - \frac{r^2}{S} - \frac{r'^2}{S'}\bigr)\Bigr),
+
+def intervals(samples: Sequence[Tensor], level: float = LEVEL) -> dict[str, Tensor]:
+    r"""Return the numbers of a `Difference`, each (*), of independent samples (*, S, N).
+
+    The difference is the sum of the samples' means. An image's difference d_n is the sum of the
+    samples' means over seeds, so that what the images do to both groups drops out. The variance of
+    the mean is a sum of
+
+    .. math:: V_\text{seeds} = \sum_\text{samples} \frac{s^2}{S}, \qquad
+        V_\text{images} = \max\Bigl(0, \frac1N \Bigl(\operatorname{var}_n d_n
+        - \sum_\text{samples} \frac{r^2}{S}\Bigr)\Bigr),
 
     s² the variance of the seeds' means and r² the mean square of the residuals that neither seed
     nor image explains, which V_seeds counts already: seeds and images are crossed random effects
-    (Roe & Metz 1997). The degrees of freedom follow Satterthwaite (1946). Seeds are taken as
-    independent trainings; their numbers may differ.
+    (Roe & Metz 1997). If a sample is of a single seed, V_seeds is unknown and left out, and
+    V_images is var_n d_n / N.
     """
-    one, other = one.double(), other.double()
-    images = one.shape[1]
-    paired = one.mean(0) - other.mean(0)  # (N,)
-    mean, over_images = paired.mean().item(), paired.var().item() / images
-    if min(len(one), len(other)) < 2:
-        return _interval(mean, [(over_images, images - 1)], None, over_images, level)
-    parts = [(x.mean(1).var().item() / len(x), len(x) - 1) for x in (one, other)]
-    seeds = sum(variance for variance, _ in parts)
-    unexplained = sum(_residual(x) / len(x) for x in (one, other)) / images
-    chosen = max(0.0, over_images - unexplained)
-    return _interval(mean, [*parts, (chosen, images - 1)], seeds, chosen, level)
+    images = samples[0].shape[-1]
+    paired = torch.stack([x.mean(-2) for x in samples]).sum(0)  # (*, N)
+    mean, over_images = paired.mean(-1), paired.var(-1) / images
+    variances, degrees, parts = [over_images], [images - 1], {}
+    if min(x.shape[-2] for x in samples) > 1:
+        unexplained = torch.stack([_residual(x) / x.shape[-2] for x in samples]).sum(0) / images
+        over_seeds = [x.mean(-1).var(-1) / x.shape[-2] for x in samples]
+        variances = [*over_seeds, (over_images - unexplained).clamp(min=0)]
+        degrees = [*(x.shape[-2] - 1 for x in samples), images - 1]
+        parts["of_seeds"] = torch.stack(over_seeds).sum(0).sqrt()
+    freedom = degrees_of_freedom(torch.stack(variances), degrees)
+    error = torch.stack(variances).sum(0).sqrt()
+    half = torch.as_tensor(student_t.ppf((1 + level) / 2, freedom.numpy())) * error
+    return parts | {
+        "mean": mean,
+        "standard_error": error,
+        "low": mean - half,
+        "high": mean + half,
+        "degrees_of_freedom": freedom,
+        "of_images": variances[-1].sqrt(),
+    }
+
+
+def degrees_of_freedom(variances: Tensor, degrees: Sequence[int]) -> Tensor:
+    r"""Return the degrees of freedom (*) of a sum of independent variances (P, *).
+
+    .. math:: \nu = \frac{(\sum_i u_i)^2}{\sum_i u_i^2 / (\nu_i + a)} - a, \qquad
+        u_i = V_i\,\frac{\nu_i}{\chi^2_{\nu_i}(1/8)}, \qquad a = 3/2
+
+    With a = 0 and u_i = V_i it is Satterthwaite's (1946), with a = 2 and u_i = V_i Welch's (1947).
+    Both take the estimates for the variances. That of two seeds is mostly far too small, its share
+    in the sum then seems small too, and 95 % intervals of 2 seeds against 10 cover 90 %. So the
+    shares are those of the upper 7/8 limits u_i. Two equal variances of one degree each have the
+    opposite fault, coverage 0.977 by Satterthwaite, and a reduces it.
+
+    The constants were chosen by simulation. Where seeds make nearly all of the error, 95 %
+    intervals of 2 to 10 seeds, paired or not, cover 0.95 to 0.96; where one group's variance over
+    seeds is 4 times the other's, 0.94 to 0.97. No choice is as near everywhere. Where images add a
+    third of the variance or more, two seeds are cautious, up to 0.986, and three up to 0.97. Where
+    one group's variance is 100 times the other's, two unpaired seeds each cover 0.91.
+    """
+    own = torch.tensor(degrees, dtype=variances.dtype).reshape(-1, *[1] * (variances.ndim - 1))
+    upper = variances * own / torch.as_tensor(chi2.ppf(_BELOW, own.numpy()))
+    found = upper.sum(0).square() / (upper.square() / (own + _CORRECTION)).sum(0) - _CORRECTION
+    return torch.where(upper.sum(0) > 0, found, float(max(degrees)))
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
@@ -81,31 +139,9 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate.of(torch.tensor(values, dtype=torch.float64))
 
 
-def _residual(x: Tensor) -> float:
-    """Return the mean square of x (S, N) without the means of its rows and columns."""
-    rest = x - x.mean(0) - x.mean(1, keepdim=True) + x.mean()
-    return rest.square().sum().item() / ((len(x) - 1) * max(x.shape[1] - 1, 1))
-
-
-def _interval(
-    mean: float,
-    parts: Sequence[tuple[float, int]],
-    seeds: float | None,
-    images: float,
-    level: float,
-) -> Difference:
-    """Return mean ± t·√V, V the sum of variances with their degrees of freedom."""
-    variance = sum(v for v, _ in parts)
-    spread = sum(v * v / df for v, df in parts if v)
-    degrees = variance * variance / spread if spread else float(max(df for _, df in parts))
-    error = math.sqrt(variance)
-    half = float(student_t.ppf((1 + level) / 2, degrees)) * error
-    return Difference(
-        mean=mean,
-        standard_error=error,
-        low=mean - half,
-        high=mean + half,
-        degrees_of_freedom=degrees,
-        of_seeds=None if seeds is None else math.sqrt(seeds),
-        of_images=math.sqrt(images),
-    )
+def _residual(x: Tensor) -> Tensor:
+    """Return the mean square of x (*, S, N) without the means of its rows and columns."""
+    rows, columns = x.mean(-2, keepdim=True), x.mean(-1, keepdim=True)
+    rest = x - rows - columns + rows.mean(-1, keepdim=True)
+    seeds, images = x.shape[-2:]
+    return rest.square().sum((-2, -1)) / ((seeds - 1) * max(images - 1, 1))

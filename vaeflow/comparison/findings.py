@@ -29,6 +29,7 @@ def results(versus: Mapping[str, Versus]) -> Iterator[Finding]:
                 "low": nll.low,
                 "high": nll.high,
                 "covers": nll.covers,
+                "pairing": str(nll.pairing),
             },
         )
 
@@ -48,7 +49,16 @@ def readings(groups: Sequence[Group], versus: Mapping[str, Versus]) -> Iterator[
     if versus:
         yield Finding("differences-paired")
     for label, against in versus.items():
-        yield Finding("interval-covers", label, details={"covers": against.nll.covers})
+        details = {
+            "covers": against.nll.covers,
+            "pairing": str(against.pairing),
+            "of_seeds": against.nll.of_seeds is not None,
+        }
+        yield Finding("interval-covers", label, details=details)
+    for label, against in versus.items():
+        if against.left_out:
+            found = {"baseline": against.baseline, "runs": [*against.left_out]}
+            yield Finding("runs-without-partner", label, details=found)
 
 
 def cautions(groups: Sequence[Group], versus: Mapping[str, Versus]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaeflow.comparison.differences import Difference, difference, over_seeds
 from vaeflow.comparison.finished import Finished
 from vaeflow.comparison.labels import labels, short
+from vaeflow.comparison.pairing import Pairing
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.evaluation import Estimate
 from vaeflow.evaluation.findings import Finding
@@ -44,6 +45,11 @@ class Group:
         return short(str(self.config["posterior.name"]))
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of its runs."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
     def about(self) -> Mapping[str, Any]:
         """Return the data, split and K of its first run's evaluation."""
         return self.runs[0].stored.about
@@ -72,12 +78,23 @@ class Versus:
     baseline: str
     nll: Difference
     elbo: Difference
+    left_out: tuple[str, ...]  # the runs of either group without a partner of their seed
+
+    @property
+    def pairing(self) -> Pairing:
+        """Return how the runs of both groups are paired."""
+        return self.nll.pairing
 
     @classmethod
     def of(cls, group: Group, baseline: Group) -> Versus:
         """Return the paired differences of two groups on the same images."""
-        nll, elbo = (difference(group.values(n), baseline.values(n)) for n in ("nll", "elbo"))
-        return cls(baseline.label, nll, elbo)
+        pairing = Pairing(group.seeds, baseline.seeds)
+        nll, elbo = (
+            difference(group.values(n), baseline.values(n), pairing) for n in ("nll", "elbo")
+        )
+        runs = (*group.runs, *baseline.runs)
+        alone = tuple(run.name for run in runs if run.seed in pairing.left_out)
+        return cls(baseline.label, nll, elbo, alone)
 
 
 def group_runs(

@@ -63,8 +63,8 @@ def _nll_differs(v: Values) -> str:
     if size.mean < 0:
         verb, size, low, high = "lowers", -size, -high, -low
     return (
-        f"{v['subject']} {verb} the NLL by {size:.2f} nats against {v['baseline']} (95 % interval "
-        f"{low:.2f} to {high:.2f}, over {v['covers']})."
+        f"{v['subject']} {verb} the NLL by {size:.2f} nats against {v['baseline']}, "
+        f"{v['pairing']}: 95 % interval {low:.2f} to {high:.2f}, over {v['covers']}."
     )
 
 
@@ -77,6 +77,22 @@ def _settings_differ(v: Values) -> str:
     return (
         f"The posterior is not the only difference between {v['subject']} and the baseline: they "
         f"differ in {', '.join(v['settings'])} too."
+    )
+
+
+def _interval_covers(v: Values) -> str:
+    doubt = "" if v["of_seeds"] else ", which may move them by more: two seeds of each group tell"
+    return (
+        f"The differences of {v['subject']} are {v['pairing']}; their 95 % intervals cover "
+        f"{v['covers']}{doubt}."
+    )
+
+
+def _without_partner(v: Values) -> str:
+    has, its, it = ("has", "its", "it") if len(v["runs"]) == 1 else ("have", "their", "them")
+    return (
+        f"{', '.join(v['runs'])} {has} no partner of {its} seed: the difference of {v['subject']} "
+        f"from {v['baseline']} leaves {it} out, the other tables do not."
     )
 
 
@@ -170,8 +186,8 @@ _DIAGNOSIS: Sentences = {
 _COMPARISON: Sentences = {
     "nll-differs": _nll_differs,
     "nll-not-distinguishable": (
-        "{subject} cannot be told apart from {baseline} in NLL: the difference is {value:+.2f} "
-        "nats (95 % interval {low:+.2f} to {high:+.2f}, over {covers})."
+        "{subject} cannot be told apart from {baseline} in NLL, {pairing}: the difference is "
+        "{value:+.2f} nats, 95 % interval {low:+.2f} to {high:+.2f}, over {covers}."
     ),
     "evaluated-on": (
         "{images:,} images of the {split} data of {subject}, binarization {binarization}; the NLL "
@@ -182,10 +198,11 @@ _COMPARISON: Sentences = {
         "± is the standard error over images, not over seeds, for {subject}: one seed each."
     ),
     "differences-paired": (
-        "Differences are taken image by image, of means over seeds; the last column tells the "
-        "parts of the NLL's ± apart."
+        "Differences are taken image by image, and seed by seed where seeds are shared; the last "
+        "column tells the parts of the NLL's ± apart."
     ),
-    "interval-covers": "The 95 % intervals of {subject} cover {covers}.",
+    "interval-covers": _interval_covers,
+    "runs-without-partner": _without_partner,
     "settings-differ": _settings_differ,
     "weights-not-trusted": (
         "Pareto-k̂ of the importance weights is above {limit} for {share:.0%} of the images of "

@@ -50,7 +50,7 @@ def command(
     """Compare finished runs: does a richer posterior help, and how much?
 
     Runs that differ in their seed alone are one group. Every group is compared with the diagonal
-    Gaussian, image by image, on the same images.
+    Gaussian, image by image, on the same images, and seed by seed where both have the seeds.
     """
     from vaeflow.cli.comparison import print_comparison
     from vaeflow.comparison.directories import CompareOptions, compare_runs

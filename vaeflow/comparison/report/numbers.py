@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from vaeflow.comparison.comparison import Comparison
 from vaeflow.comparison.differences import Difference
 from vaeflow.comparison.finished import Finished
 from vaeflow.version import __version__
+
+_NUMBERS = [field.name for field in fields(Difference) if field.name != "pairing"]
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -51,9 +54,10 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             row[f"{name}_error"] = None if estimate is None else estimate.standard_error
         versus = comparison.versus.get(g.label)
         row["baseline"] = None if versus is None else versus.baseline
+        row["pairing"] = None if versus is None else str(versus.pairing)
         for name in ("nll", "elbo"):
             d: Difference | None = getattr(versus, name, None)
-            for key in Difference.__dataclass_fields__:
+            for key in _NUMBERS:
                 row[f"{name}_difference_{key}"] = None if d is None else getattr(d, key)
         found.append(row)
     return found

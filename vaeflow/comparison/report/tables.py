@@ -81,8 +81,12 @@ def _differences(comparison: Comparison) -> Table:
     for label, versus in comparison.versus.items():
         nll, elbo = versus.nll, versus.elbo
         parts = ["–" if nll.of_seeds is None else f"{nll.of_seeds:.2f}", f"{nll.of_images:.2f}"]
-        rows.append((label, versus.baseline, *_interval(nll), *_interval(elbo), " / ".join(parts)))
-    headings = ("posterior", "against", "NLL", "95 %", "ELBO", "95 %", "± of seeds / images")
+        names = (label, versus.baseline, versus.pairing.brief)
+        rows.append((*names, *_interval(nll), *_interval(elbo), " / ".join(parts)))
+    headings = (
+        *("posterior", "against", "seeds", "NLL", "95 %", "ELBO", "95 %"),
+        "± of seeds / images",
+    )
     return Table("Paired differences, in nats per image", headings, tuple(rows))
 
 
