@@ -30,7 +30,7 @@ from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.priors.normal import Normal
 from vaeflow.parts.priors.vamp import Vamp
 from vaeflow.runtime.ranks import Ranks, World, world
-from vaeflow.testing.probes import GivenNoise
+from vaeflow.testing.noise import GivenNoise
 from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.validation import validate

@@ -6,9 +6,10 @@ check("posterior", Skew)                     # all checks of a kind, raising on 
 checks("posterior")                          # the checks themselves, with their meanings
 """
 
+from vaeflow.testing.noise import GivenNoise
 from vaeflow.testing.option_sets import variants
 from vaeflow.testing.pending import Verdict
-from vaeflow.testing.probes import GivenNoise, far_from_start
+from vaeflow.testing.probes import far_from_start
 from vaeflow.testing.registered import Check, NotApplicable
 from vaeflow.testing.running import check, checks, contract, verdicts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
@@ -55,6 +56,65 @@ def variants(part: type, given: Options | None = None) -> list[Options]:
     moved = {name: _moved(about.default) for name, about in fields.items()}
     moved = {k: v for k, v in moved.items() if v is not None and _takes(part, {**given, k: v})}
     return [*found, {**given, **moved}] if moved and _takes(part, {**given, **moved}) else found
+
+
+_NUMBERS = (0, 1, 2, 3, 4, 8, 16)  # that a whole number is tried as, beside the default
+
+
+def combinations(part: type, given: Options) -> list[Options]:
+    """Return sets of options in which each two values of two options meet, `given` in all of them.
+
+    The values are the choices of an option, a number and another one. Beside these sets, every
+    whole number is also a few others, from 0 to 16, alone. A set that the part's types refuse is
+    left out.
+    """
+    fields = {k: v for k, v in options_model(part).model_fields.items() if k not in given}
+    levels: dict[str, list[Any]] = {}
+    alone: list[Options] = []
+    for name, about in fields.items():
+        default = about.default
+        if type(default) is int:
+            alone += [{name: n} for n in (*_NUMBERS, default + 1) if n != default]
+        others = [v for v in _choices(about.annotation) if v != default]
+        others += [_moved(default)] if type(default) in (int, float) else []
+        if others and not about.is_required():
+            levels[name] = [default, *others]
+    found = [{**given, **options} for options in [*alone, *_pairs(levels)]]
+    return [options for options in found if _valid(part, options)]
+
+
+def _pairs(levels: dict[str, list[Any]]) -> list[Options]:
+    """Return sets in which each two values of two options meet, each set as full as it can be."""
+    open_pairs = {
+        ((a, i), (b, j))
+        for a, b in itertools.combinations(levels, 2)
+        for i in range(len(levels[a]))
+        for j in range(len(levels[b]))
+    }
+    found = []
+    while open_pairs:
+        row = dict(min(open_pairs))
+        for name in levels:
+            if name not in row:
+                row[name] = max(
+                    range(len(levels[name])),
+                    key=lambda i, name=name: sum(  # type: ignore[misc]
+                        p in open_pairs
+                        for other in row.items()
+                        for p in (((name, i), other), (other, (name, i)))
+                    ),
+                )
+        open_pairs -= set(itertools.permutations(row.items(), 2))
+        found.append({name: levels[name][row[name]] for name in levels})
+    return found
+
+
+def _valid(part: type, options: Options) -> bool:
+    try:
+        validate(part, options, part.__name__)
+    except ConfigError:
+        return False
+    return True
 
 
 def _moved(default: Any) -> int | float | None:

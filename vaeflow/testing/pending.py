@@ -150,8 +150,10 @@ def pending_checks(
         )  # fmt: skip
     seen: dict[str, tuple[str, str]] = {}
     core: list[PendingCheck] = []
-    for options in sets:
+    for i, options in enumerate(sets):
         for check in REGISTER[kind]:
+            if i and check.once:
+                continue
             exemption = exemptions.get(check.name)
             pending = PendingCheck(subject, check, part, options, sets, exemption, seen)
             core += [pending] if check.core else []

@@ -32,12 +32,14 @@ class Check:
     where the part lacks the property and `NotApplicable` where the property does not apply. The
     verdict is the same in every run: the check seeds torch's generators, and leaves them and the
     warnings as it found them. A core check tests what the kind is about, such as a density: a part
-    of which no core check could be run has not been checked.
+    of which no core check could be run has not been checked. A check that runs once tries the
+    part's defaults alone, as it varies options itself or takes long.
     """
 
     kind: str
     function: Function
     core: bool = False
+    once: bool = False
 
     @property
     def name(self) -> str:
@@ -64,12 +66,12 @@ class Check:
             self.function(part)
 
 
-def register(*kinds: str, core: bool = False) -> Callable[[Function], Function]:
-    """Register a function as a check, which may be a core check, of the given kinds of part."""
+def register(*kinds: str, core: bool = False, once: bool = False) -> Callable[[Function], Function]:
+    """Register a function as a check of the given kinds of part; see `Check` for its marks."""
 
     def add(function: Function) -> Function:
         for kind in kinds:
-            REGISTER.setdefault(kind, []).append(Check(kind, function, core))
+            REGISTER.setdefault(kind, []).append(Check(kind, function, core, once))
         return function
 
     return add

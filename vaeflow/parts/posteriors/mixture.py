@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -32,28 +30,6 @@ class Mixture(Posterior):
             "none" shares them.
         init: how the weights of the Gaussian's linear head are drawn.
     """
-
-    # The laws of z and log q as functions of one normal per latent dimension.
-    exemptions: ClassVar[dict[str, str]] = dict.fromkeys(
-        (
-            "log_q_matches_the_jacobian",
-            "keeps_its_orientation",
-            "covers_the_plane_once",
-            "weights_average_to_one",
-            "treats_images_independently",
-            "scores_each_draw_by_itself",
-            "gradients_match_finite_differences",
-            "stays_finite_when_saturated",
-            "log_q_matches_the_jacobian_under_autocast",
-            "agrees_in_float32",
-            "is_the_same_in_training",
-            "survives_saving_and_loading",
-            "agrees_on_cuda",
-            "scores_its_draws_from_outside",
-            "rsample_gives_its_draws",
-        ),
-        "it draws components too; its own tests hold it to this law by inverting its CDFs",
-    )
 
     def __init__(
         self,
