@@ -1,5 +1,6 @@
 """The sets of options that a part is checked with."""
 
+import itertools
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
@@ -11,6 +12,7 @@ from vaeflow.parts.likelihoods.gaussian import Gaussian
 from vaeflow.parts.objectives.elbo import ELBO
 from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.testing import variants
+from vaeflow.testing.option_sets import combinations
 
 
 def test_each_other_choice_is_tried_alone():
@@ -57,3 +59,19 @@ def test_options_that_the_part_refuses_are_left_out():
     assert variants(Part) == [
         {}, {"steps": 1}, {"loud": False}, {"loud": True}, {"steps": 3, "count": 4}
     ]  # fmt: skip
+
+
+def test_each_two_values_of_two_options_meet():
+    class Part(ELBO):
+        def __init__(
+            self, *, steps: NonNegativeInt = 2, how: Literal["a", "b", "c"] = "a", loud: bool = True
+        ) -> None:
+            super().__init__()
+
+    found = combinations(Part, {})
+    assert {s["steps"] for s in found if set(s) == {"steps"}} == {0, 1, 3, 4, 8, 16}
+    values = {"steps": (2, 3), "how": ("a", "b", "c"), "loud": (True, False)}
+    for a, b in itertools.combinations(values, 2):
+        pairs = {(s[a], s[b]) for s in found if len(s) == 3}
+        assert pairs == set(itertools.product(values[a], values[b]))
+    assert all(s["how"] == "b" for s in combinations(Part, {"how": "b"}))

@@ -16,8 +16,14 @@ SLOW = {
         for family in ("NSF", "BPF", "NAF", "UNAF", "CNF")
     },
     # Thousands of solutions of an ODE; its Jacobian and its cover of the plane are checked.
-    ("posterior", "CNF"): ("weights_average_to_one",),
-}
+    ("posterior", "CNF"): (
+        "weights_average_to_one", "log_q_matches_at_every_size", "is_the_same_at_every_call",
+        "log_q_matches_for_options_together", "is_the_same_for_any_number",
+        "keeps_its_digits_where_it_contracts",
+    ),
+    # A quadrature for each dimension, with a gradient for each of its points.
+    ("posterior", "UNAF"): ("log_q_matches_at_every_size",),
+}  # fmt: skip
 
 
 def pairs():

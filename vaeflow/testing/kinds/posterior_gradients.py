@@ -39,7 +39,7 @@ _FAR = (1.0, 0.0, 3.0, 8.0)
 Values = Callable[[], tuple[Tensor, Tensor]]
 
 
-@register("posterior", core=True)
+@register("posterior")
 def gradients_match_finite_differences(part: MakePart) -> None:
     """At ordinary, zero and far noise, autograd's derivatives of z and log q are their slopes."""
     for seed, far in enumerate(_FAR):
@@ -71,8 +71,8 @@ def _slopes(
     values: Values, inputs: Sequence[Tensor], error: float
 ) -> list[tuple[Tensor, Tensor, float]]:
     """Return, of each value, the derivative along a direction by autograd and by a step."""
-    # The step divides the error of the part's own arithmetic: its cube root balances both.
-    step = 1e-6 if error <= 1e-9 else error ** (1 / 3)
+    # The step divides the error of the part's own arithmetic: about its cube root balances both.
+    step = 1e-6 if error <= 1e-9 else 0.1 * error ** (1 / 3)
     allowed = 1e-5 + (0.0 if error <= 1e-9 else 20 * error ** (2 / 3))
     along = [normal(*x.shape, seed=i) / (x.numel() or 1) ** 0.5 for i, x in enumerate(inputs)]
     slopes = [_along(value, inputs, along) for value in values()]
