@@ -118,7 +118,7 @@ class Trainer:
         done = self.progress
         result = Fit("failed", done, self.best)
         clock = Stopwatch(done.seconds)
-        self.finite.checkpoints = store is not None
+        self.finite.checkpoints = store is not None and done.step > 0
         with (
             self.world.shared_fate(),
             self.noise.owned(self.noise_states),
@@ -181,7 +181,7 @@ class Trainer:
                 return False
             # Filled in place: making a tensor from a number would wait for the device.
             beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))
-            self.step(batches[i], beta, measure=i == len(batches) - 1)
+            self.step(batches[i], beta)
             done.batch += 1
             done.step += 1
             pace.images += len(batches[i])
@@ -193,7 +193,8 @@ class Trainer:
         done, sums, peak = self.progress, self.eager.sums, self.model.likelihood.log_peak
         means = (self.world.sum(sums.totals) / len(self.data.train)).tolist()  # waits, once
         speed = pace.images_per_second
-        self.finite.terms(means, f"epoch {done.epoch + 1}")
+        named = dict(zip(TERMS, means, strict=True))
+        self.finite.epoch(named)
         sums.totals.zero_()
         done.epoch += 1
         done.batch = 0
@@ -203,7 +204,7 @@ class Trainer:
             "beta": self._beta(done.epoch, done.step),
             "lr": rate,
             "grad_norm": sums.grad_norm.item(),
-            **record_terms("train", dict(zip(TERMS, means, strict=True)), peak),
+            **record_terms("train", named, peak),
         }
         if self.data.validation is not None:
             record |= self._validate(self.data.validation)
@@ -221,7 +222,7 @@ class Trainer:
             self.blame.at(lambda: f"on the validation data after epoch {epoch}"),
         ):
             terms = validate(self.model, x, self.world)
-            self.finite.terms(terms.values(), f"epoch {epoch}, on the validation data")
+            self.finite.terms(terms, f"on the validation data after epoch {epoch}")
             units = active_units(self.model, x, self.world, most=_UNIT_DRAWS)
         record = record_terms("validation", terms, self.model.likelihood.log_peak)
         return {**record, "active_units": units.active, "undecided_units": units.undecided}
@@ -268,3 +269,4 @@ class Trainer:
             tensors["best"] = self.best
         if self.world.first:
             store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
+        self.finite.checkpoints = True

@@ -21,13 +21,14 @@ from vaeflow.runtime.ranks import World, world
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training.acceleration.captured import Captured, CUDAGraphs
 from vaeflow.training.acceleration.compiled import Compiled
+from vaeflow.training.acceleration.fused_adam import FusedAdam
 from vaeflow.training.finite import Finite
 from vaeflow.training.first_pass import first_pass
 from vaeflow.training.loop import Trainer
 from vaeflow.training.optimizers import make_optimizer
 from vaeflow.training.progress import Progress
 from vaeflow.training.splits import TrainingData, training_data
-from vaeflow.training.step import LossModule, Step, accept
+from vaeflow.training.step import LossModule, Step
 
 
 def prepare_trainer(
@@ -78,7 +79,7 @@ def prepare_trainer(
         few = prepare_split(few, binarization, dequantize).to(device)
         first_pass(model, objective, few, blame)
     progress = Progress()
-    finite = Finite(model, data.train, settings.lr, progress, ranks)
+    finite = Finite(model, data.train, settings, progress, ranks, blame)
     eager = _eager_step(model, objective, data, settings, finite)
     return Trainer(
         model=model,
@@ -107,6 +108,8 @@ def _eager_step(
     """Return the eager step, its model compiled if the settings ask for it."""
     ranks = finite.world
     optimizer = make_optimizer(model.parameters(), settings)
+    if finite.notes is not None and isinstance(optimizer, FusedAdam):
+        optimizer.found_inf = finite.notes.halted
     module: Callable[..., Any] = ranks.wrap(
         LossModule(model, objective, bf16=settings.precision == "bf16")
     )
@@ -119,8 +122,7 @@ def _eager_step(
         samples=objective.samples,
         redraw=data.redraw,
         clip=settings.clip,
-        # Reading a number is free on the CPU. Elsewhere it is a wait, and the epoch's sums tell.
-        check=finite.loss if data.train.device.type == "cpu" else accept,
+        check=finite.step,
         world=ranks,
     )
 

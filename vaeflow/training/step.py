@@ -1,9 +1,10 @@
-"""One training step: gather, binarize, terms, objective, backward, clip, update, accumulate."""
+"""One training step: gather, binarize, terms, objective, backward, check, clip, update, add up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class Sums:
         # Sums over an epoch need more than float32's 24 bits; MPS has no float64.
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.totals = torch.zeros(len(TERMS), dtype=dtype, device=device)
-        self.grad_norm = torch.zeros((), device=device)
+        self.grad_norm = torch.zeros((), dtype=dtype, device=device)
 
     @torch.no_grad()
     def add(self, terms: Terms, objective: Tensor, weight: float) -> None:
@@ -56,8 +57,15 @@ class Sums:
         self.totals.add_(every.sum((1, 2)), alpha=weight)
 
 
-def accept(loss: Tensor) -> None:
-    """Accept any loss."""
+class Gradient(NamedTuple):
+    """The size of a step's gradient before it is clipped."""
+
+    norms: Tensor  # (P,), of each parameter that has one
+    norm: Tensor  # (), of all
+
+
+def accept(terms: Terms, loss: Tensor, gradient: Gradient) -> None:
+    """Accept any step."""
 
 
 class Step:
@@ -70,7 +78,7 @@ class Step:
         samples: K, the draws of each image.
         redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
-        check: is shown the loss before the update, and may refuse it by raising.
+        check: is shown the step before its update, and may refuse it by raising.
         world: the ranks of the step.
     """
 
@@ -83,7 +91,7 @@ class Step:
         samples: int,
         redraw: Callable[[Tensor], Tensor] | None,
         clip: float | None,
-        check: Callable[[Tensor], None] = accept,
+        check: Callable[[Terms, Tensor, Gradient], None] = accept,
         world: World = ALONE,
     ) -> None:
         self.loss_module = loss_module
@@ -97,11 +105,10 @@ class Step:
         self.world = world
         self.sums = Sums(data.device)
 
-    def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
+    def __call__(self, index: Tensor, beta: Tensor) -> Tensor:
         """Take one step on the images `index` at KL weight `beta`; return the loss, a tensor.
 
-        Each rank takes its share of the images and returns its loss. `measure`
-        records the norm of the gradient; clipping records the norm before it in any case.
+        Each rank takes its share of the images and returns its loss.
         """
         images, weight, counts = self.world.share(index)
         x = self.data.index_select(0, images)
@@ -113,12 +120,17 @@ class Step:
             p.grad = None
         loss.backward(weight)
         loss = loss.detach()
-        self.check(loss)
+        gradient = self._measure()
+        self.check(terms, loss, gradient)
         if self.clip is not None:
-            self.sums.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        elif measure:
-            gradients = [p.grad for p in self.parameters if p.grad is not None]
-            self.sums.grad_norm = nn.utils.get_total_norm(gradients)
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, gradient.norm)
         self.optimizer.step()
         self.sums.add(terms, objective, counts / self.samples)
+        self.sums.grad_norm.copy_(gradient.norm)
         return loss
+
+    def _measure(self) -> Gradient:
+        # The operations of torch's clip_grad_norm_, which does not tell the norm of each parameter.
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        return Gradient(norms, torch.linalg.vector_norm(norms))

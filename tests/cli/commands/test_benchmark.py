@@ -264,7 +264,7 @@ def test_a_failed_run_becomes_a_row_and_the_rest_continue(cli, commands, tmp_pat
     done = cli("benchmark", *SMALL, *vary, "--out", out)
     assert done.code == 1
     assert "1 of 2 failed; the same command tries again" in done.err
-    assert "identity-lr1e30-s0 failed: the loss or a weight is not finite" in done.out
+    assert "identity-lr1e30-s0 failed: the draw z of posterior" in done.out
     report = json.loads((out / "report.json").read_text())
     assert [g["seeds"] for g in report["groups"]] == [1]
     (row,) = report["unfinished"]
@@ -276,7 +276,7 @@ def test_a_failed_run_becomes_a_row_and_the_rest_continue(cli, commands, tmp_pat
 def test_a_grid_of_failures_gives_the_reason(cli, commands, tmp_path):
     done = cli("benchmark", *SMALL, "--lr", "1e30", "--seeds", 1, "--out", tmp_path / "grid")
     assert done.code == 2
-    assert "no run is finished, identity-s0: the loss" in done.err
+    assert "no run is finished, identity-s0: the draw z of posterior" in done.err
 
 
 def test_ctrl_c_says_how_to_continue(cli, copy, monkeypatch):

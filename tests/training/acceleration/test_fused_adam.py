@@ -79,3 +79,19 @@ def test_a_rate_that_is_a_tensor_follows_its_schedule():
         assert rate.item() == pytest.approx(expected)
         advance(params, optimizer, step)
         schedule.step()
+
+
+def test_it_changes_nothing_while_it_is_told_of_infinity():
+    ours, theirs = parameters(), parameters()
+    one, other = (make_optimizer(p, Settings(lr=0.1)) for p in (ours, theirs))
+    one.found_inf = torch.zeros(())
+    for step in range(7):
+        lost = step in (0, 3, 4)  # the first step is torch's own
+        one.found_inf.fill_(float(lost))
+        advance(ours, one, step)
+        if not lost:
+            advance(theirs, other, step)
+        assert all(map(torch.equal, ours, theirs)), step
+    saved = (optimizer_tensors(x, ["a", "b", "c"]) for x in (one, other))
+    for a, b in zip(*(tensors.values() for tensors in saved), strict=True):
+        assert torch.equal(a, b)

@@ -99,10 +99,9 @@ class _Recording:
 class Captured:
     """A step, recorded once and then replayed, with the same numbers as the eager one.
 
-    The first steps are taken eagerly, as rehearsals. So is each step that differs from the
-    recorded one: an epoch's last, which may be smaller, and whose gradient is measured. A part
-    that waits for the device or makes tensors of numbers cannot be captured; all steps are then
-    taken eagerly, and a line says why.
+    The first steps are taken eagerly, as rehearsals. So is an epoch's last, where it is smaller. A
+    part that waits for the device or makes tensors of numbers cannot be captured; all steps are
+    then taken eagerly, and a line says why.
 
     Arguments:
         step: the eager step.
@@ -125,10 +124,10 @@ class Captured:
         """Return whether steps are replayed by now."""
         return self._replay is not None
 
-    def __call__(self, index: Tensor, beta: Tensor, *, measure: bool = False) -> Tensor:
+    def __call__(self, index: Tensor, beta: Tensor) -> Tensor:
         """Take one step, as `Step` does; the next one overwrites the loss."""
-        if measure or self._recorder is None or len(index) != self._size:
-            return self._step(index, beta, measure=measure)
+        if self._recorder is None or len(index) != self._size:
+            return self._step(index, beta)
         if self._replay is None:
             self._rehearsals += 1
             if self._rehearsals == 1:  # it may compile, which waits

@@ -24,10 +24,14 @@ class FusedAdam(torch.optim.Adam):
     `torch.optim.Adam.step` gathers the arguments anew in each step, which takes a twentieth of the
     step of a small network. It still takes the first step, and each step in which a parameter has
     no gradient.
+
+    Attributes:
+        found_inf: a number on the device; while it is 1, steps change nothing.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], **options: Any) -> None:
         super().__init__(parameters, **options)
+        self.found_inf: Tensor | None = None  # torch's name: its own step reads it as well
         self._gathered: _Gathered | None = None
 
     @torch.no_grad()
@@ -40,7 +44,7 @@ class FusedAdam(torch.optim.Adam):
             self._gathered = self._gather()
             return
         means, squares, steps, counts = self._gathered
-        counts.add_(1)
+        counts.add_(1 if self.found_inf is None else 1 - self.found_inf)
         kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
         beta1, beta2 = group["betas"]
         kernel(
@@ -57,6 +61,7 @@ class FusedAdam(torch.optim.Adam):
             eps=group["eps"],
             amsgrad=False,
             maximize=False,
+            found_inf=self.found_inf,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
