@@ -51,7 +51,7 @@ class ActiveUnits:
 
 @torch.no_grad()
 def active_units(
-    model: VAE, x: Tensor, world: World = ALONE, *, most: int = 1_000_000
+    model: VAE, x: Tensor, world: World = ALONE, *, most: int = 400_000
 ) -> ActiveUnits:
     """Count the latent dimensions whose E_q[z] differs between the images x (N, *data_shape).
 
