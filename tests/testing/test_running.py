@@ -217,7 +217,7 @@ class TestNothingChecked:
         reach()
         verdict = self.only("vaeflow-reach/reach")
         assert (verdict.state, verdict.subject) == ("failed", "posterior reach")
-        assert "nothing could be checked without --posterior.reach (required)" in verdict.reason
+        assert "nothing could be checked without --posterior.reach (number)" in verdict.reason
         with pytest.raises(ConfigError, match=r"--posterior\.reach: got far, expected number"):
             self.only("vaeflow-reach/reach", options={"posterior": {"reach": "far"}})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from vaeflow.config.options import options_model, validate
+from vaeflow.config.options import describe, options_model, validate
 from vaeflow.errors import ConfigError, PluginError, VaeflowError, did_you_mean
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS, Part
@@ -56,11 +56,13 @@ def _checks_of(
     if sets:
         yield from pending_checks(subject, part.kind, loaded, sets, lenient=lenient)
         return
-    missing = _missing(loaded, given)
-    flags = " and ".join(f"--{part.kind}.{name}".replace("_", "-") for name in missing)
+    missing = [option for option in describe(loaded) if option.name in _missing(loaded, given)]
+    flags = " and ".join(
+        f"--{part.kind}.{option.name.replace('_', '-')} ({option.type})" for option in missing
+    )
     told = (
-        f"nothing could be checked without {flags} (required): add it to `vaeflow plugins check`, "
-        f"or options={{{part.kind!r}: {{{missing[0]!r}: …}}}} in Python"
+        f"nothing could be checked without {flags}: add it to `vaeflow plugins check`, or "
+        f"options={{{part.kind!r}: {{{missing[0].name!r}: …}}}} in Python"
     )
 
     def why_not() -> str:

@@ -170,6 +170,92 @@ def test_an_option_after_two_dashes_has_no_effect(cli, plugin, file):
     assert "twist" not in cli("list", "posterior", "--", "--plugin", file).out
 
 
+# vaeflow plugins check
+
+CHARGING = """
+from vaeflow import hookimpl
+from vaeflow.parts import Objective
+
+class Charging(Objective):
+    "The ELBO with a share of the KL."
+
+    def __init__(self, *, share: float, loud: bool = False):
+        super().__init__()
+        self.share = share
+
+    def __call__(self, terms, beta):
+        return (terms.log_px - beta * self.share * terms.sampled_kl()).mean(0)
+
+@hookimpl
+def vaeflow_register_objectives(register):
+    register("charging", Charging)
+"""
+
+
+@pytest.fixture
+def charging(here):
+    (here / "charging.py").write_text(CHARGING)
+    return "charging.py"
+
+
+@pytest.mark.parametrize("name", ["charging.py", "charging.py/charging", "./charging.py"])
+def test_a_file_is_checked_with_the_options_that_it_needs(cli, plugin, charging, name):
+    done = cli("plugins", "check", name, "--objective.share", "1")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "objective charging"
+    assert lines[1] == "  tried 2 sets of options: share=1 and the defaults; loud true"
+    assert lines[-1].endswith("verdicts: " + lines[-2].strip())
+    assert "runs_a_core_check" not in done.out
+
+
+def test_without_the_option_nothing_is_checked_and_the_check_fails(cli, plugin, charging):
+    done = cli("plugins", "check", charging)
+    assert done.code == 6
+    assert "nothing could be checked without --objective.share (number): add it" in done.out
+
+
+def test_a_fault_is_told_once_with_the_options_that_show_it(cli, plugin, charging):
+    done = cli("plugins", "check", charging, "--objective.share=0.5", "--plugin", charging)
+    assert done.code == 6
+    failures = [line for line in done.out.splitlines() if "is_tight" in line]
+    assert len(failures) == 1
+    assert failures[0].startswith(
+        "  ✗ is_tight_where_the_posterior_is_exact with share=0.5: with q"
+    )
+    assert "    and with share=0.5, loud=true" in done.out
+    every = cli("plugins", "check", charging, "--objective.share=0.5", "-v").out
+    assert every.count("✗ is_tight_where_the_posterior_is_exact with share=0.5") == 2
+    assert "  ✓ moves_with_log_px" in every
+
+
+def test_the_verdicts_are_printed_as_json(cli, plugin, charging):
+    done = cli("plugins", "check", charging, "--objective.share", "1", "--json")
+    found = json.loads(done.out)
+    assert {v["subject"] for v in found} == {"objective charging"}
+    assert all(v["seconds"] >= 0 for v in found)
+    assert {v["state"] for v in found} <= {"passed", "not applicable"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("charging.py", "--objective.share", "much"), 2, "--objective.share: got much, expected"),
+        (("charging.py", "--objective.shore", "1"), 2, "unknown option (did you mean 'share'?)"),
+        (("charging.py", "--prior.size", "1"), 2, "brings no prior, but objective"),
+        (("charging.py/charge",), 2, "charging.py has no part 'charge' (did you mean 'charging'"),
+        (("charged.py",), 2, "charged.py cannot be read (No such file or directory)"),
+        (("charging.py", "--objective.share"), 2, "needs a value"),
+    ],
+)
+def test_a_check_of_wrong_words_is_refused(cli, plugin, charging, words, code, told, one_sentence):
+    done = cli("plugins", "check", *words)
+    assert done.code == code
+    assert told in done.err
+    if done.err.startswith("Error"):
+        one_sentence(done.err.strip())
+
+
 def test_a_check_that_checks_nothing_fails(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(tmp_path))
     done = cli("plugins", "check", "vaeflow/omniglot")
