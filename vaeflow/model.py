@@ -8,17 +8,18 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from vaeflow.data.arrays import as_tensor
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.errors import ConfigError
 from vaeflow.nn.modes import evaluating
+from vaeflow.nn.scaling import Scaling, ScalingKind
 from vaeflow.parts.abstract import Decoder, Encoder, Likelihood, Posterior, Prior
 from vaeflow.terms import DrawPath, Terms
 
@@ -28,8 +29,13 @@ _ROWS = 1000  # that pass through the networks at a time
 class VAE(nn.Module):
     """A variational autoencoder: encoder, posterior, prior, decoder and likelihood.
 
+    Arguments:
+        scaling: the scale on which encoder and decoder see data, while the likelihood scores data
+            as it is: "raw", "log1p", "standardize", or the `scaling` of another model. "auto" is
+            "log1p" under a likelihood of unbounded counts, and "raw" under all others.
+
     Raises:
-        ConfigError: if two parts disagree on a size.
+        ConfigError: if two parts disagree on a size, or there is no such scaling.
     """
 
     def __init__(
@@ -39,8 +45,10 @@ class VAE(nn.Module):
         prior: Prior,
         decoder: Decoder,
         likelihood: Likelihood,
+        scaling: Literal["auto"] | ScalingKind | Scaling = "auto",
     ) -> None:
         super().__init__()
+        scale = _scaling(scaling, likelihood)
         for what, made, by, wanted, of in (
             ("features", encoder.features, "encoder", posterior.features, "posterior"),
             ("latent size", posterior.latent, "posterior", prior.latent, "prior"),
@@ -53,6 +61,7 @@ class VAE(nn.Module):
                 "likelihood",
             ),
             ("data shape", likelihood.data_shape, "likelihood", encoder.data_shape, "encoder"),
+            ("data shape", scale.data_shape, "scaling", encoder.data_shape, "encoder"),
         ):
             if made != wanted:
                 raise ConfigError(
@@ -64,6 +73,7 @@ class VAE(nn.Module):
         self.prior = prior
         self.decoder = decoder
         self.likelihood = likelihood
+        self.scaling = scale
         # kind -> the registered name and the options, where the parts were chosen by name: with
         # them the model can be saved as a run directory.
         self.chosen: Mapping[str, Any] = {}
@@ -81,18 +91,23 @@ class VAE(nn.Module):
 
     def infer(self, x: Tensor) -> Distribution:
         """Return q(z|x), batch (B,), event (L,), for x (B, *data_shape)."""
-        q: Distribution = self.posterior(self.encoder(x))
+        return self.infer_scaled(self.scaling(x))
+
+    def infer_scaled(self, u: Tensor) -> Distribution:
+        """Return q(z|x) for data u (B, *data_shape) that is on the encoder's scale already."""
+        q: Distribution = self.posterior(self.encoder(u))
         return q
 
     def latent_prior(self) -> Distribution:
         """Return p(z), batch (), event (L,)."""
-        p: Distribution = self.prior(self.infer)
+        p: Distribution = self.prior(self.infer_scaled)
         return p
 
     def generate(self, z: Tensor) -> Distribution:
         """Return p(x|z), batch (K, B), event data_shape, for z (K, B, L)."""
         # The likelihood is scored in float32 even when the decoder ran in half precision.
-        p: Distribution = self.likelihood(at_least_float32(self.decoder(z)))
+        output = self.scaling.emit(at_least_float32(self.decoder(z)))
+        p: Distribution = self.likelihood(output)
         return p
 
     @torch.no_grad()
@@ -155,7 +170,17 @@ class VAE(nn.Module):
             ConfigError: if the likelihood or the decoder cannot.
         """
         with torch.no_grad():
-            self.decoder.start_at(self.likelihood.output_at(x.mean(0).to(self.device)))
+            output = self.likelihood.output_at(x.mean(0).to(self.device))
+            self.decoder.start_at(self.scaling.emitted_at(output))
+
+    def measure(self, x: Tensor) -> None:
+        """Take the scale of the data x (N, *data_shape), unless a training took one before."""
+        if not self.scaling.measured:
+            location = None
+            if self.scaling.emits:
+                output = self.likelihood.output_at(x.mean(0).to(self.device))
+                location = output if output.shape == self.data_shape else output[0]
+            self.scaling.measure(x, location)
 
     def terms(self, x: Tensor, q: Distribution, samples: int) -> Terms:
         """Draw K samples of q(z|x), computed before by `infer`, and score them."""
@@ -186,6 +211,20 @@ class VAE(nn.Module):
             path=path,
         )
         return terms, px
+
+
+def _scaling(kind: str | Scaling, likelihood: Likelihood) -> Scaling:
+    if isinstance(kind, Scaling):
+        return kind
+    if kind == "auto":
+        counts = likelihood.support is constraints.nonnegative_integer
+        kind = "log1p" if counts else "raw"
+    for known in get_args(ScalingKind):
+        if kind == known:
+            return Scaling(known, likelihood.data_shape, emits=likelihood.location_in_units)
+    raise ConfigError(
+        f"scaling is {kind!r}, but auto, {', '.join(get_args(ScalingKind))} are the scalings"
+    )
 
 
 def _positive(name: str, count: int) -> int:

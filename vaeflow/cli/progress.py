@@ -29,6 +29,8 @@ def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
     click.echo(f"{names}; {count:,} parameters on {experiment.model.device}")
     binarization = experiment.config.binarization
     click.echo(f"{sizes} train / validation / test examples, binarization {binarization}")
+    if told := experiment.model.scaling.told:
+        click.echo(told)
     click.echo(f"run directory {run.path}")
     return [Bar() if on_terminal() else Lines(click.echo)]
 

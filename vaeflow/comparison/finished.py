@@ -186,7 +186,7 @@ def look(
         return Finished(
             name=place.name,
             run=run,
-            config=flatten(read_toml(run.path / "config.toml")),
+            config=flatten(run.settings()),
             stored=stored,
             environment=environment,
             summary=run.summary,

@@ -118,6 +118,11 @@ class Config(Settings):
         description="levels of grey data, spread over [0, 1] by uniform noise, for bits per "
         "dimension of a density; none leaves the data alone",
     )
+    scaling: Literal["auto", "raw", "log1p", "standardize"] = Field(
+        "auto",
+        description="scale on which encoder and decoder see data, which the likelihood scores as "
+        "it is; auto is log1p under a likelihood of unbounded counts, else raw",
+    )
     start_at_mean: bool = Field(
         False, description="start the decoder's last bias at the mean of the training data"
     )

@@ -88,8 +88,9 @@ class Prior(nn.Module, Component, ABC):
     def forward(self, infer: Infer) -> Distribution:
         """Return p(z) with batch () and event (L,).
 
-        `infer` maps data (N, *data_shape) to q(z|x). Most priors ignore it; a prior made of
-        posteriors, such as the VampPrior (Tomczak & Welling 2018), calls it on its pseudo-inputs.
+        `infer` maps what the encoder sees (N, *data_shape), data unless `--scaling` changes it, to
+        q(z|x). Most priors ignore it; a prior made of posteriors, such as the VampPrior (Tomczak &
+        Welling 2018), calls it on its pseudo-inputs.
         """
 
 
@@ -127,11 +128,16 @@ class Likelihood(nn.Module, Component, ABC):
     can score. `log_peak` is the largest value of log p(x|z) in nats, where it is known and finite.
     The trainer reports the loss `log_peak − objective`: for a Gaussian of fixed scale this is the
     scaled squared error plus KL, as papers print it.
+
+    `location_in_units` tells that the location, which is all of the output or its first part, is on
+    the scale of the data: it grows with the mean, in equal measure where both are large. Where the
+    networks see the data on another scale (`--scaling`), the location is brought back to it.
     """
 
     output_shape: Shape
     support: constraints.Constraint
     log_peak: float = 0.0
+    location_in_units: bool = False
 
     def __init__(self, data_shape: Shape) -> None:
         super().__init__()

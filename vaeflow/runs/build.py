@@ -57,8 +57,10 @@ def _build(plan: Plan, data_shape: tuple[int, ...]) -> VAE:
         prior=make(plan, "prior", latent, data_shape),
         decoder=make(plan, "decoder", latent, likelihood.output_shape),
         likelihood=likelihood,
+        scaling=plan.config.scaling,
     )
-    model.chosen = {kind: plan.config.parts()[kind] for kind, _ in model.named_children()}
+    parts = plan.config.parts()
+    model.chosen = {kind: parts[kind] for kind, _ in model.named_children() if kind in parts}
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vaeflow.config.files import read_recipe
 from vaeflow.config.layers import Layers, Plan, part_table
@@ -14,6 +14,7 @@ from vaeflow.config.signature import documented, options_from, with_options
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.model import VAE
+from vaeflow.nn.scaling import ScalingKind
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.runs.build import build_model
@@ -107,6 +108,7 @@ def build(
     *,
     latent: int = 20,
     seed: int = 0,
+    scaling: Literal["auto"] | ScalingKind = "auto",
     plugins: Plugins | None = None,
     **parts: Any,
 ) -> VAE:
@@ -116,6 +118,8 @@ def build(
         data_shape: the shape of one example, such as x.shape[1:].
         latent: L, the size of z.
         seed: of the weights: the same weights as a run of this seed begins with.
+        scaling: the scale on which encoder and decoder see data, which the likelihood scores as it
+            is; "auto" is "log1p" under a likelihood of unbounded counts, else "raw".
         plugins: where the parts are looked up; by default all that the environment selects.
         parts: encoder, posterior, prior, decoder and likelihood, each a name or a name with its
             options: likelihood=("gaussian", {"scale": "shared"}).
@@ -131,7 +135,8 @@ def build(
                 f"model are {', '.join(_PARTS)}"
             )
     shape = _shape(data_shape)
-    plan = _plan({**parts, "latent": latent, "seed": seed}, "build", plugins or load_plugins())
+    given = {**parts, "latent": latent, "seed": seed, "scaling": scaling}
+    plan = _plan(given, "build", plugins or load_plugins())
     return build_model(plan, shape)
 
 

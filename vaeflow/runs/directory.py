@@ -114,6 +114,10 @@ class Run:
             )
         return cls(path)
 
+    def settings(self) -> dict[str, Any]:
+        """Read config.toml, and fill in what the vaeflow of an older run always did."""
+        return {"scaling": "raw", **read_toml(self.path / "config.toml")}
+
     def plan(self, plugins: Plugins) -> Plan:
         """Read the configuration, and find the parts that it names.
 
@@ -122,7 +126,7 @@ class Run:
             ConfigError: if the file was changed into something invalid.
             CheckpointError: if it names another part than the one that the run was made with.
         """
-        raw = read_toml(self.path / "config.toml")
+        raw = self.settings()
         owners = self.environment["parts"]
         for kind in KINDS:
             self._check_owner(kind, owners[kind], plugins)

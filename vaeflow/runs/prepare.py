@@ -46,7 +46,8 @@ def prepare(plan: Plan) -> Experiment:
     if wanted == "auto" and plan.config.dequantize is not None:
         wanted = "none"
     plan = plan.but(
-        binarization=resolve_binarization(wanted, splits.train, model.likelihood.support)
+        binarization=resolve_binarization(wanted, splits.train, model.likelihood.support),
+        scaling=model.scaling.kind,
     )
     config = plan.config
     assert config.binarization != "auto"

@@ -86,6 +86,7 @@ def _layers(fitted: Fitted) -> Layers:
             "latent": model.posterior.latent,
             "binarization": fitted.binarization,
             "dequantize": fitted.dequantize,
+            "scaling": model.scaling.kind,
             "dataset": {"name": "given"},
             **{kind: {**part.options, "name": part.name} for kind, part in chosen.items()},
         },

@@ -192,7 +192,11 @@ class Finite:
         low, high = self.data.min().item(), self.data.max().item()
         if max(-low, high) <= _UNIT:
             return []
-        return [f"bring the data, in [{low:g}, {high:g}], nearer to unit scale"]
+        networks = ", for the networks alone by --scaling standardize"
+        return [
+            f"bring the data, in [{low:g}, {high:g}], nearer to unit scale"
+            f"{networks if self.model.scaling.kind == 'raw' else ''}"
+        ]
 
     def _error(self, told: str, cures: Iterable[str]) -> NonFiniteError:
         *first, last = cures

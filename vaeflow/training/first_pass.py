@@ -47,7 +47,7 @@ class _FirstPass:
     def posterior(self, x: Tensor) -> Distribution:
         """Return q(z|x)."""
         encoder, posterior = self._model.encoder, self._model.posterior
-        h = self._call(encoder, x, Tensor)
+        h = self._call(encoder, self._model.scaling(x), Tensor)
         self._expect(encoder, "features", h.shape, (len(x), encoder.features))
         q = self._call(posterior, h, Distribution)
         self._expect(posterior, "q(z|x)'s batch shape", q.batch_shape, (len(x),))
@@ -56,7 +56,7 @@ class _FirstPass:
 
     def prior(self) -> None:
         prior = self._model.prior
-        p = self._call(prior, self._model.infer, Distribution)
+        p = self._call(prior, self._model.infer_scaled, Distribution)
         self._expect(prior, "p(z)'s event shape", p.event_shape, (self._model.posterior.latent,))
 
     def likelihood(self, q: Distribution, batch: int) -> None:
@@ -64,7 +64,7 @@ class _FirstPass:
         output = self._call(model.decoder, self._draw(q, k), Tensor)
         wanted = (k, batch, *model.decoder.output_shape)
         self._expect(model.decoder, "output", output.shape, wanted)
-        px = self._call(model.likelihood, output, Distribution)
+        px = self._call(model.likelihood, model.scaling.emit(output), Distribution)
         self._expect(model.likelihood, "p(x|z)'s batch shape", px.batch_shape, (k, batch))
         self._expect(model.likelihood, "p(x|z)'s event shape", px.event_shape, model.data_shape)
 

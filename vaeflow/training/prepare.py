@@ -44,6 +44,8 @@ def prepare_trainer(
 ) -> Trainer:
     """Check a model and its data, move both to the device, and return the model's trainer.
 
+    The model takes the scale of the training data, unless it has one from a training before.
+
     Where torch's process group exists, all its ranks train together, each with the same arguments
     and its share of each batch (`runtime.ranks`).
 
@@ -73,6 +75,7 @@ def prepare_trainer(
     few = train[:2]
     data = training_data(train, validation, model, binarization, dequantize, device)
     model.to(device)
+    model.measure(data.train)
     blame = Blame(model, objective, owners)
     noise = Noise(settings.seed, device, ranks.stream)
     with noise.private("check"), no_validation():

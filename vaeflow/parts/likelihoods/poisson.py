@@ -20,6 +20,7 @@ class Poisson(Likelihood):
     """
 
     support = constraints.nonnegative_integer
+    location_in_units = True
 
     def forward(self, output: Tensor) -> Distribution:
         return Independent(_Poisson(output), len(self.data_shape), validate_args=False)

@@ -47,6 +47,7 @@ class Scaled(Likelihood):
         self.start = start
         self.floor = floor
         self.link = link
+        self.location_in_units = link == "identity"
         if scale == "shared":
             self.raw = nn.Parameter(torch.tensor(raw_scale(start, floor)))
         elif scale == "pixel":

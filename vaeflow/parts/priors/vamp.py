@@ -28,6 +28,7 @@ class Vamp(Prior):
     Options:
         components: M, the number of pseudo-inputs.
         inputs: "unit" keeps them in [0, 1], as images are; "real" is for all other data.
+            Both are on the scale of the encoder.
     """
 
     def __init__(

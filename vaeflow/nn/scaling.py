@@ -1,0 +1,127 @@
+"""The scale on which a model's networks see data; its likelihood scores the data itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ScalingKind = Literal["raw", "log1p", "standardize"]
+
+_EDGE = 30.0  # from where on T⁻¹ is a straight line: at counts of 1e13
+_ROWS = 10_000  # that are turned into float64 at a time
+
+
+class Scaling(nn.Module):
+    r"""What the encoder sees of data x, and the location that the decoder's output d stands for.
+
+    .. math:: u = (T(x) - c) / s, \qquad o = T^{-1}(a + s\,d)
+
+    "standardize": T is the identity; c and s are the mean and the standard deviation of each value
+    in the training data. "log1p": T(x) = log(1 + x), and x itself below 0; c is the mean of each
+    value's T, and s is 1, as logarithms of counts have one scale. T⁻¹ ends in a straight line, so
+    that no step of a training overflows. "raw" changes nothing and has no state.
+
+    The location a, at d = 0, gives each value its mean in the training data. Where the likelihood's
+    location is not on the scale of the data, the decoder's output stays as it is.
+
+    Arguments:
+        kind: which of them.
+        data_shape: the shape of one example.
+        emits: whether the likelihood's location is on the scale of the data.
+    """
+
+    center: Tensor  # c, 0 until training data is measured
+    spread: Tensor  # s, 1 until then
+    start: Tensor  # a, 0 until then
+    examples: Tensor  # that were measured
+
+    def __init__(self, kind: ScalingKind, data_shape: tuple[int, ...], *, emits: bool) -> None:
+        super().__init__()
+        self.kind = kind
+        self.data_shape = data_shape
+        self.emits = emits and kind != "raw"
+        if kind != "raw":
+            self.register_buffer("center", torch.zeros(data_shape))
+            self.register_buffer("spread", torch.ones(data_shape))
+            self.register_buffer("start", torch.zeros(data_shape))
+            self.register_buffer("examples", torch.tensor(0))
+
+    def extra_repr(self) -> str:
+        """Return the kind, for `print(model)`."""
+        return self.kind
+
+    @property
+    def told(self) -> str:
+        """Return in words what the networks see, "" where that is the data."""
+        seen = {"raw": "", "log1p": "log(1 + x)", "standardize": "(x − mean)/deviation"}[self.kind]
+        if not seen:
+            return ""
+        networks = "encoder and decoder see" if self.emits else "the encoder sees"
+        return f"scaling {self.kind}: {networks} {seen}, the likelihood scores x"
+
+    @property
+    def measured(self) -> bool:
+        """Tell whether there is nothing to measure, or training data was."""
+        return self.kind == "raw" or self.examples.item() > 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return u for data x (B, *data_shape)."""
+        return x if self.kind == "raw" else (self._transform(x) - self.center) / self.spread
+
+    def emit(self, output: Tensor) -> Tensor:
+        """Return what the likelihood takes for the decoder's output (K, B, *output_shape).
+
+        Of several numbers for each value, the first is the location, and the others stay.
+        """
+        if not self.emits:
+            return output
+        if output.shape[2:] == self.data_shape:
+            return self._invert(self.start + self.spread * output)
+        location = self._invert(self.start + self.spread * output[:, :, :1])
+        return torch.cat((location, output[:, :, 1:]), 2)
+
+    def emitted_at(self, output: Tensor) -> Tensor:
+        """Return the decoder's output for which the likelihood takes `output` (*output_shape)."""
+        if not self.emits:
+            return output
+        if output.shape == self.data_shape:
+            return (self._transform(output) - self.start) / self.spread
+        location = (self._transform(output[:1]) - self.start) / self.spread
+        return torch.cat((location, output[1:]))
+
+    @torch.no_grad()
+    def measure(self, x: Tensor, location: Tensor | None) -> None:
+        """Take the scale of training data x (N, *data_shape).
+
+        Arguments:
+            location: the likelihood's, (*data_shape), for which its mean is the mean of x; None
+                where that is not on the scale of the data.
+        """
+        center = torch.stack([rows.sum(0) for rows in self._rows(x)]).sum(0) / len(x)
+        self.center.copy_(center)
+        if location is not None:
+            self.start.copy_(self._transform(location))
+        if self.kind == "standardize":
+            squares = torch.stack([(rows - center).square().sum(0) for rows in self._rows(x)])
+            constant = (x == x[0]).all(0)  # such a value has no scale
+            self.spread.copy_(torch.where(constant, 1.0, (squares.sum(0) / len(x)).sqrt()))
+        self.examples.fill_(len(x))
+
+    def _transform(self, x: Tensor) -> Tensor:
+        return torch.log1p(F.relu(x)) + x.clamp(max=0) if self.kind == "log1p" else x
+
+    def _invert(self, v: Tensor) -> Tensor:
+        if self.kind != "log1p":
+            return v
+        curve = torch.expm1(v.clamp(0, _EDGE)) + math.exp(_EDGE) * F.relu(v - _EDGE)
+        return torch.where(v < 0, v, curve)
+
+    def _rows(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield the transformed rows, in float64 where the device has it."""
+        dtype = torch.float32 if x.device.type == "mps" else torch.float64
+        return (self._transform(rows.to(dtype)) for rows in x.split(_ROWS))
