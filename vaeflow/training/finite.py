@@ -28,6 +28,7 @@ _TERMS = {
     "objective": ("objective", "the value"),
 }
 _UNIT = 10.0  # data of larger values are not of unit scale
+_SCORED = 1e8  # up to there a likelihood can score data as they are, in float32
 _CORRECT = (
     "correct a derivative of that part, or of what is computed from it, which "
     "torch.autograd.set_detect_anomaly(True) names"
@@ -192,11 +193,10 @@ class Finite:
         low, high = self.data.min().item(), self.data.max().item()
         if max(-low, high) <= _UNIT:
             return []
-        networks = ", for the networks alone by --scaling standardize"
-        return [
-            f"bring the data, in [{low:g}, {high:g}], nearer to unit scale"
-            f"{networks if self.model.scaling.kind == 'raw' else ''}"
-        ]
+        cure = f"bring the data, in [{low:g}, {high:g}], nearer to unit scale"
+        if self.model.scaling.kind == "raw" and max(-low, high) < _SCORED:
+            cure += ", for the networks alone by --scaling standardize"
+        return [cure]
 
     def _error(self, told: str, cures: Iterable[str]) -> NonFiniteError:
         *first, last = cures
