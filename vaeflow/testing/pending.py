@@ -155,7 +155,8 @@ def pending_checks(
             if i and check.once:
                 continue
             exemption = exemptions.get(check.name)
-            pending = PendingCheck(subject, check, part, options, sets, exemption, seen)
+            others = [options] if check.once else sets
+            pending = PendingCheck(subject, check, part, options, others, exemption, seen)
             core += [pending] if check.core else []
             yield pending
     yield core_check(subject, kind, lambda: _no_core(core, lenient), exemptions.get(CORE))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaeflow.config.options import options_model, validate
+from vaeflow.config.text import show
 from vaeflow.terms import Terms
 from vaeflow.testing.kinds.objective_terms import (
     changed,
@@ -19,9 +23,10 @@ from vaeflow.testing.kinds.objective_terms import (
     takes_flows,
     value_of,
 )
-from vaeflow.testing.kinds.objectives import COUNTS
-from vaeflow.testing.probes import close, finite, normal
-from vaeflow.testing.registered import MakePart, register
+from vaeflow.testing.kinds.objectives import COUNTS, tight, weighed, weighs
+from vaeflow.testing.option_sets import combinations
+from vaeflow.testing.probes import close, finite, normal, options_of
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 # A linear Gaussian model far from its optimum: in each row, two parameters of two dimensions.
 _GROUPS = ("q(z|x)", "p(z)", "p(x|z)")
@@ -48,15 +53,22 @@ def gradients_match_slopes(part: MakePart) -> None:
     mean 0, as the path gradient does: means over many draws are compared, within six standard
     errors.
     """
-    for objective, beta in zip(objectives(part, 3), (1.0, 0.6), strict=False):
-        flows = takes_flows(objective)
-        if _differ(objective, beta, _WAY.expand(3, 2, 2), flows=flows):
-            for i, group in enumerate(_GROUPS):
-                way = torch.zeros(3, 2, 2, dtype=torch.float64)
-                way[i] = _WAY
-                told = _differ(objective, beta, way, flows=flows)
-                assert not told, f"in the parameters of {group}, {told}"
-            raise AssertionError(_differ(objective, beta, _WAY.expand(3, 2, 2), flows=flows))
+    own, *_, other = [part(), *objectives(part, 3)]
+    for objective, beta in ((own, 1.0), (other, 0.6 if weighs(part, other) else 1.0)):
+        _follows(objective, beta)
+
+
+def _follows(objective: Any, beta: float) -> None:
+    """Raise AssertionError, naming the parameters, unless the mean gradient is the slope."""
+    flows, everywhere = takes_flows(objective), _WAY.expand(3, 2, 2)
+    if not (told := _differ(objective, beta, everywhere, flows=flows)):
+        return
+    for i, group in enumerate(_GROUPS):
+        way = torch.zeros(3, 2, 2, dtype=torch.float64)
+        way[i] = _WAY
+        alone = _differ(objective, beta, way, flows=flows)
+        assert not alone, f"in the parameters of {group}, {alone}"
+    raise AssertionError(told)
 
 
 def _differ(objective: Any, beta: float, way: Tensor, *, flows: bool) -> str:
@@ -183,3 +195,42 @@ def repeats_its_value(part: MakePart) -> None:
                 f"call {i} with the same terms has another {what} than the first: is it made of "
                 "the terms alone, and are they left as they were?"
             )
+
+
+@register("objective", once=True)
+def keeps_its_bound_for_options_together(part: MakePart) -> None:
+    """For all pairs of choices and numbers of the options, it is tight and weighed and has slopes.
+
+    A check that the part is exempt from is left out, and so are options with which it cannot be
+    made or called, such as draws that make no whole groups.
+    """
+    whole = options_of(part)
+    if not isinstance(whole, type):
+        raise NotApplicable("the class of the part, whose options could be varied, is not known")
+    exempt = getattr(whole, "exemptions", {})
+    defaults = {k: v.default for k, v in options_model(whole).model_fields.items()}
+    given = {k: v for k, v in getattr(part, "keywords", {}).items() if v != defaults.get(k)}
+    for options in combinations(whole, given):
+        made = partial(whole, **validate(whole, options, "objective"))
+        try:
+            value_of(objective := made(), some_terms(normal(2, 4), objective.samples))
+        except Exception:
+            continue
+        if objective.samples < 1:
+            continue
+        try:
+            _keeps_its_bound(made, exempt)
+        except AssertionError as error:
+            told = ", ".join(f"{k} = {show(v)}" for k, v in options.items())
+            raise AssertionError(f"with {told}: {error}") from None
+
+
+def _keeps_its_bound(part: MakePart, exempt: Container[str]) -> None:
+    """Run the core of the checks on an objective as it is."""
+    objective, used = part(), weighs(part, part())
+    if "is_tight_where_the_posterior_is_exact" not in exempt:
+        tight(objective, 2, 20)
+    if "weighs_the_kl_by_beta" not in exempt:
+        weighed(objective, must=used)
+    if "gradients_match_slopes" not in exempt:
+        _follows(objective, 0.6 if used else 1.0)

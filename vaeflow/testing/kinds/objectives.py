@@ -104,15 +104,20 @@ def is_tight_where_the_posterior_is_exact(part: MakePart) -> None:
     the whole code or as λ/L for each dimension; λ is what it charges where q = p.
     """
     for objective in objectives(part, 2, 50):
-        flows = takes_flows(objective)
-        for latent in (1, 2, 20, 50):
-            floor, error = charge_at_prior(objective, latent)
-            assert floor >= -error, (
-                f"with q = p, L = {latent} and log p(x|z) = log p(x) = 0, the value is {-floor:.4g}"
-            )
-            floor *= floor > error
-            for i, law in enumerate(_laws(latent)):
-                _charges_the_kl(objective, law, floor, flow=flows and i % 2 == 0)
+        tight(objective, 1, 2, 20, 50)
+
+
+def tight(objective: Any, *latents: int) -> None:
+    """Raise AssertionError unless the value is log p(x), less free bits, at exact posteriors."""
+    flows = takes_flows(objective)
+    for latent in latents:
+        floor, error = charge_at_prior(objective, latent)
+        assert floor >= -error, (
+            f"with q = p, L = {latent} and log p(x|z) = log p(x) = 0, the value is {-floor:.4g}"
+        )
+        floor *= floor > error
+        for i, law in enumerate(_laws(latent)):
+            _charges_the_kl(objective, law, floor, flow=flows and i % 2 == 0)
 
 
 def _charges_the_kl(objective: Any, law: _Law, floor: float, *, flow: bool) -> None:
@@ -178,25 +183,34 @@ def bounds_the_evidence_from_below(part: MakePart) -> None:
 @register("objective", core=True)
 def weighs_the_kl_by_beta(part: MakePart) -> None:
     """With K equal draws, the value is log p(x|z) − β·charge, with one charge for every β."""
-    for objective in objectives(part, *COUNTS):
-        drawn = some_terms(normal(5, 6), 1, flow=takes_flows(objective))
-        terms = changed(drawn, lambda x: x.expand(objective.samples, *x.shape[1:]))  # noqa: B023
-        with torch.no_grad():
-            values = {b: value_of(objective, terms, b) for b in (0.0, 0.25, 1.0, 3.0)}
-        charge = drawn.log_px[0] - values[1.0]
-        if all(torch.equal(value, values[1.0]) for value in values.values()):
-            told = "β is ignored: weigh the KL term by it"
-            if _weighs(part, objective):
-                raise AssertionError(f"{told}, or take neither beta nor warmup as an option")
-            raise NotApplicable("the weight is always 1, and β is not used")
-        for beta, value in values.items():
-            what = "at β = 0, the value against log p(x|z)" if not beta else (
-                f"at β = {beta:g}, the value against log p(x|z) − β·(what is charged at β = 1)"
-            )  # fmt: skip
-            close(value, drawn.log_px[0] - beta * charge, what)
+    used = [weighed(each, must=weighs(part, each)) for each in objectives(part, *COUNTS)]
+    if not any(used):
+        raise NotApplicable("the weight is always 1, and β is not used")
 
 
-def _weighs(part: MakePart, objective: Any) -> bool:
+def weighed(objective: Any, *, must: bool) -> bool:
+    """Raise AssertionError unless β weighs the charge alone; return False where β is ignored.
+
+    Where β must be used, that is an error too.
+    """
+    drawn = some_terms(normal(5, 6), 1, flow=takes_flows(objective))
+    terms = changed(drawn, lambda x: x.expand(objective.samples, *x.shape[1:]))
+    with torch.no_grad():
+        values = {b: value_of(objective, terms, b) for b in (0.0, 0.25, 1.0, 3.0)}
+    if all(torch.equal(value, values[1.0]) for value in values.values()):
+        told = "β is ignored: weigh the KL term by it, or take neither beta nor warmup as an option"
+        assert not must, told
+        return False
+    charge = drawn.log_px[0] - values[1.0]
+    for beta, value in values.items():
+        what = "at β = 0, the value against log p(x|z)"
+        if beta:
+            what = f"at β = {beta:g}, the value against log p(x|z) − β·(what is charged at β = 1)"
+        close(value, drawn.log_px[0] - beta * charge, what)
+    return True
+
+
+def weighs(part: MakePart, objective: Any) -> bool:
     """Tell whether the weight can be another than 1."""
     if {"beta", "warmup"} & inspect.signature(part).parameters.keys():
         return True
