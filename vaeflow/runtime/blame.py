@@ -41,12 +41,15 @@ class Blame:
         return self.owners.get(self._culprit(error), "the training")
 
     @contextmanager
-    def at(self, where: Callable[[], str], cure: str = _LESS_MEMORY) -> Iterator[None]:
+    def at(
+        self, where: Callable[[], str], cure: str = _LESS_MEMORY, suspect: object = None
+    ) -> Iterator[None]:
         """Blame the part in whose code an exception arises; `where()` is asked only then.
 
         Arguments:
             where: tells at which step or in which stage.
             cure: of exhausted memory, where another than a smaller training step helps.
+            suspect: the part to blame where the exception arises in no part's code.
 
         Raises:
             PluginError: naming the part, its distribution, and where it failed.
@@ -58,6 +61,8 @@ class Blame:
             raise
         except (Exception, SystemExit) as error:
             owner = self.named(error)
+            if suspect is not None and owner not in self.owners.values():
+                owner = self.owner(suspect)
             if _out_of_memory(error):
                 raise ConfigError(f"{owner} ran out of memory {where()}: {cure}") from error
             if owner not in self.owners.values():

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import Tensor
+from torch.distributions import Distribution, TransformedDistribution
 
-from vaeflow.distributions.draw import draw
+from vaeflow.distributions.draw import OnePass, brief, draw
 from vaeflow.errors import PluginError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 from vaeflow.runtime.blame import Blame
-
-T = TypeVar("T")
 
 
 def first_pass(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
@@ -27,90 +25,163 @@ def first_pass(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> Non
         ConfigError: if the objective does not apply to these parts.
         PluginError: naming the part, its value and the expected one.
     """
-    part_by_part = _FirstPass(model, objective, blame)
+    part_by_part = _FirstPass(model, objective, x, blame)
     with torch.no_grad(), blame.at(lambda: "on a first batch"), _buffers_kept(model):
-        q = part_by_part.posterior(x)
-        part_by_part.prior()
-        part_by_part.likelihood(q, len(x))
-        part_by_part.objective(x)
+        z = part_by_part.posterior()
+        part_by_part.prior(z)
+        part_by_part.likelihood(z)
+        part_by_part.objective()
     _check_saving(model, blame)
 
 
-class _FirstPass:
-    """Calls each part, and holds its value to type and shape."""
+def few(model: VAE, objective: Objective) -> int:
+    """Return a small number of images that is no other size, so that swapped axes are seen."""
+    others = (objective.samples, model.posterior.latent, model.posterior.features)
+    return next(n for n in (2, 3, 4, 5) if n not in others)
 
-    def __init__(self, model: VAE, objective: Objective, blame: Blame) -> None:
+
+class _Shape(NamedTuple):
+    """A shape as the contracts write it, such as "B, F", and as it is here."""
+
+    axes: str
+    sizes: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"({self.axes}) = {self.sizes}"
+
+
+class _FirstPass:
+    """Calls each part, and holds its value to type, shape and dtype."""
+
+    def __init__(self, model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
         self._model = model
         self._objective = objective
+        self._x = x
         self._blame = blame
+        self._each = _Shape("K, B", (objective.samples, len(x)))
+        self._latent = _Shape("L,", (model.posterior.latent,))
 
-    def posterior(self, x: Tensor) -> Distribution:
-        """Return q(z|x)."""
-        encoder, posterior = self._model.encoder, self._model.posterior
-        h = self._call(encoder, self._model.scaling(x), Tensor)
-        self._expect(encoder, "features", h.shape, (len(x), encoder.features))
-        q = self._call(posterior, h, Distribution)
-        self._expect(posterior, "q(z|x)'s batch shape", q.batch_shape, (len(x),))
-        self._expect(posterior, "q(z|x)'s event shape", q.event_shape, (posterior.latent,))
-        return q
+    def posterior(self) -> Tensor:
+        """Return K draws of q(z|x)."""
+        encoder, posterior, batch = self._model.encoder, self._model.posterior, len(self._x)
+        h = encoder(self._model.scaling(self._x))
+        self._tensor(encoder, "its features are", h, _Shape("B, F", (batch, encoder.features)))
+        q = posterior(h)
+        self._distribution(posterior, "q(z|x)", q, _Shape("B,", (batch,)), self._latent)
+        with self._at(posterior):
+            try:
+                return self._draw(q)
+            except NotImplementedError as error:
+                raise PluginError(
+                    f"{self._blame.owner(posterior)}: its {type(q).__name__} cannot be drawn with "
+                    f"gradients or scored ({error or 'no rsample'}): return a distribution that can"
+                ) from error
 
-    def prior(self) -> None:
+    def _draw(self, q: Distribution) -> Tensor:
+        """Draw as `draw` does, and look at each value before the next is made of it."""
+        part, (k, batch) = self._model.posterior, self._each.sizes
+        drawn, wanted = "a draw of its q(z|x) is", _Shape("K, B, L", (k, batch, part.latent))
+        in_one_pass = isinstance(q, OnePass | TransformedDistribution)
+        if not in_one_pass and not hasattr(q, "rsample_and_log_prob"):
+            z = q.rsample(torch.Size((k,)))
+            self._tensor(part, drawn, z, wanted)
+            self._density(part, "log q(z|x)", q.log_prob(z))
+            return z
+        sample = draw(q, (k,))
+        self._tensor(part, drawn, sample.z, wanted)
+        self._density(part, "log q0(z0)", sample.log_base)
+        self._density(part, "log|det|", sample.log_det)
+        return sample.z
+
+    def prior(self, z: Tensor) -> None:
         prior = self._model.prior
-        p = self._call(prior, self._model.infer_scaled, Distribution)
-        self._expect(prior, "p(z)'s event shape", p.event_shape, (self._model.posterior.latent,))
+        p = prior(self._model.infer_scaled)
+        self._distribution(prior, "p(z)", p, _Shape("", ()), self._latent)
+        with self._at(prior):
+            self._density(prior, "log p(z)", p.log_prob(z))
 
-    def likelihood(self, q: Distribution, batch: int) -> None:
-        model, k = self._model, self._objective.samples
-        output = self._call(model.decoder, self._draw(q, k), Tensor)
-        wanted = (k, batch, *model.decoder.output_shape)
-        self._expect(model.decoder, "output", output.shape, wanted)
-        px = self._call(model.likelihood, model.scaling.emit(output), Distribution)
-        self._expect(model.likelihood, "p(x|z)'s batch shape", px.batch_shape, (k, batch))
-        self._expect(model.likelihood, "p(x|z)'s event shape", px.event_shape, model.data_shape)
+    def likelihood(self, z: Tensor) -> None:
+        decoder, likelihood = self._model.decoder, self._model.likelihood
+        output = decoder(z)
+        sizes = (*self._each.sizes, *decoder.output_shape)
+        self._tensor(decoder, "its output is", output, _Shape("K, B, *output_shape", sizes))
+        px = likelihood(self._model.scaling.emit(output))
+        event = _Shape("*data_shape", self._model.data_shape)
+        self._distribution(likelihood, "p(x|z)", px, self._each, event)
+        with self._at(likelihood):
+            self._density(likelihood, "log p(x|z)", px.log_prob(self._x))
 
-    def objective(self, x: Tensor) -> None:
-        model, objective = self._model, self._objective
-        terms = model(x, objective.samples)
-        for part, name in (
-            (model.likelihood, "log_px"),
-            (model.prior, "log_pz"),
-            (model.posterior, "log_qz"),
-        ):
-            self._expect(part, name, getattr(terms, name).shape, (objective.samples, len(x)))
-        value = objective(terms, torch.ones((), device=x.device))
-        self._expect(objective, "its value, one number per image,", value.shape, (len(x),))
+    def objective(self) -> None:
+        objective, terms = self._objective, self._model(self._x, self._objective.samples)
+        with self._at(objective):
+            value = objective(terms, torch.ones((), device=self._x.device))
+        self._density(objective, "its value", value, _Shape("B,", (len(self._x),)))
         weight = objective.weight(0.0)
         if not (isinstance(weight, int | float) and weight >= 0 and math.isfinite(weight)):
             raise PluginError(
                 f"{self._blame.owner(objective)}: weight(0) is {weight!r}, but a number ≥ 0 is "
-                "expected"
+                "expected: correct it"
             )
 
-    def _draw(self, q: Distribution, samples: int) -> Tensor:
-        try:
-            return draw(q, (samples,)).z
-        except NotImplementedError as error:
-            raise PluginError(
-                f"{self._blame.owner(self._model.posterior)}: its {type(q).__name__} cannot be "
-                f"drawn with gradients or scored ({error or 'no rsample'}): return a distribution "
-                "that can"
-            ) from error
+    def _at(self, part: object) -> AbstractContextManager[None]:
+        """Blame a part for what fails in no part's own code, such as in torch's distributions."""
+        return self._blame.at(lambda: "on a first batch", suspect=part)
 
-    def _call(self, part: nn.Module, argument: object, kind: type[T]) -> T:
-        value = part(argument)
-        if not isinstance(value, kind):
-            raise PluginError(
-                f"{self._blame.owner(part)}: its forward returned {type(value).__name__}, but a "
-                f"{kind.__module__}.{kind.__name__} is expected: correct it"
-            )
-        return value
+    def _tensor(self, part: object, what: str, value: object, wanted: _Shape) -> None:
+        """Refuse what is no tensor of a shape, of the data's dtype and on its device."""
+        self._expect(part, what, value, wanted, (self._x.dtype,))
 
-    def _expect(self, part: object, what: str, seen: Sequence[int], wanted: Sequence[int]) -> None:
-        if tuple(seen) != tuple(wanted):
+    def _density(
+        self, part: object, what: str, value: object, wanted: _Shape | None = None
+    ) -> None:
+        """Refuse what holds no density for each draw, in float32 or better."""
+        dtypes = (torch.float32, torch.float64)
+        self._expect(part, f"{what} is", value, wanted or self._each, dtypes)
+
+    def _expect(
+        self,
+        part: object,
+        what: str,
+        value: object,
+        wanted: _Shape,
+        dtypes: tuple[torch.dtype, ...],
+    ) -> None:
+        fits = (
+            isinstance(value, Tensor)
+            and value.shape == wanted.sizes
+            and value.dtype in dtypes
+            and value.device == self._x.device
+        )
+        if not fits:
             raise PluginError(
-                f"{self._blame.owner(part)}: {what} has shape {tuple(seen)}, but {tuple(wanted)} "
-                "is expected: correct its forward"
+                f"{self._blame.owner(part)}: {what} {self._told(value)}, but a tensor of "
+                f"{_name(dtypes[0])} and shape {wanted} is expected: correct it"
             )
+
+    def _distribution(
+        self, part: object, what: str, value: object, batch: _Shape, event: _Shape
+    ) -> None:
+        """Refuse what is no distribution of such shapes."""
+        seen = self._told(value)
+        if isinstance(value, Distribution):
+            if (value.batch_shape, value.event_shape) == (batch.sizes, event.sizes):
+                return
+            seen = brief(value)
+        raise PluginError(
+            f"{self._blame.owner(part)}: its {what} is {seen}, but a torch distribution of batch "
+            f"{batch if batch.sizes else '()'} and event {event} is expected: correct its forward"
+        )
+
+    def _told(self, value: object) -> str:
+        """Say what a part returned."""
+        if not isinstance(value, Tensor):
+            return "None" if value is None else f"of type {type(value).__name__}"
+        place = "" if value.device == self._x.device else f" on {value.device}"
+        return f"a tensor of {_name(value.dtype)} and shape {tuple(value.shape)}{place}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from vaeflow.training.acceleration.captured import Captured, CUDAGraphs
 from vaeflow.training.acceleration.compiled import Compiled
 from vaeflow.training.acceleration.fused_adam import FusedAdam
 from vaeflow.training.finite import Finite
-from vaeflow.training.first_pass import first_pass
+from vaeflow.training.first_pass import few, first_pass
 from vaeflow.training.loop import Trainer
 from vaeflow.training.optimizers import make_optimizer
 from vaeflow.training.progress import Progress
@@ -62,7 +62,7 @@ def prepare_trainer(
     Raises:
         ConfigError: if a device or an objective cannot be had.
         DataError: if the likelihood cannot score the data.
-        PluginError: if a part breaks its contract, found by a first pass over two images.
+        PluginError: if a part breaks its contract, found by a first pass over a few images.
     """
     if torch.is_inference_mode_enabled():
         raise ConfigError("torch.inference_mode() has no gradients: train outside of it")
@@ -72,15 +72,15 @@ def prepare_trainer(
     device = _device(settings, ranks)
     if validation is None and settings.early_stopping is not None:
         raise ConfigError("early_stopping needs validation data: give some, or leave it out")
-    few = train[:2]
+    shown = train[: few(model, objective)]
     data = training_data(train, validation, model, binarization, dequantize, device)
     model.to(device)
     model.measure(data.train)
     blame = Blame(model, objective, owners)
     noise = Noise(settings.seed, device, ranks.stream)
     with noise.private("check"), no_validation():
-        few = prepare_split(few, binarization, dequantize).to(device)
-        first_pass(model, objective, few, blame)
+        shown = prepare_split(shown, binarization, dequantize).to(device)
+        first_pass(model, objective, shown, blame)
     progress = Progress()
     finite = Finite(model, data.train, settings, progress, ranks, blame)
     eager = _eager_step(model, objective, data, settings, finite)
