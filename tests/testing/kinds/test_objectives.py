@@ -192,6 +192,13 @@ def iwae(terms, beta):
     return log_mean(terms.log_px - beta * terms.sampled_kl())
 
 
+def path_of_iwae(terms, beta):
+    """The path gradient put into IWAE, which is biased there (Tucker et al. 2019)."""
+    if not terms.z.requires_grad:
+        return iwae(terms, beta)
+    return log_mean(terms.log_px + beta * (terms.log_pz - terms.log_q_of_path()))
+
+
 def one_factor(terms, beta):
     """DReG with the normalized weight once, not squared."""
     share = torch.softmax((terms.log_px - beta * terms.sampled_kl()).detach(), 0)
@@ -211,6 +218,14 @@ class Together(ELBO):
 
     def _cost(self, terms):
         return super()._cost(terms) * (0.9 if self.analytic and self.each else 1.0)
+
+
+def clipped(terms, beta):
+    """The ELBO, its gradient clipped on the way back."""
+    value = ELBO()(terms, beta)
+    if value.requires_grad:
+        value.register_hook(lambda gradient: gradient.clamp(-0.5, 0.5))
+    return value
 
 
 TIGHT = "is_tight_where_the_posterior_is_exact"
@@ -256,6 +271,10 @@ BUGS = [
     ("wrong for many draws", TIGHT, only_where(lambda t: len(t.z) > 30, lambda v: v - 0.1)),
     ("best draw", "bounds_the_evidence_from_below",
      objective(lambda t, beta: (t.log_px - beta * t.sampled_kl()).amax(0), samples=5)),
+    ("median draw", "bounds_the_evidence_from_below",
+     objective(lambda t, beta: (t.log_px - beta * t.sampled_kl()).median(0).values)),
+    ("weights that are not detached", "bounds_the_evidence_from_below",
+     objective(lambda t, beta: (torch.softmax(t.log_weight, 0) * t.log_weight).sum(0), samples=5)),
     ("β on log p(x|z)", "weighs_the_kl_by_beta",
      objective(lambda t, beta: (beta * t.log_px - t.sampled_kl()).mean(0))),
     ("β on both", "weighs_the_kl_by_beta",
@@ -265,8 +284,12 @@ BUGS = [
     ("β ignored", "weighs_the_kl_by_beta", objective(lambda t, beta: t.log_weight.mean(0))),
     ("β squared", "weighs_the_kl_by_beta",
      objective(lambda t, beta: ELBO()(t, beta.square()))),
+    ("β capped at 1", "weighs_the_kl_by_beta",
+     objective(lambda t, beta: ELBO()(t, beta.clamp(max=1)))),
+    ("wrong for hundreds of draws", "weighs_the_kl_by_beta",
+     only_where(lambda t: len(t.z) > 100, lambda v: v - 0.1)),
     ("log p(x|z) clamped", "moves_with_log_px",
-     objective(lambda t, beta: (t.log_px.clamp(min=-2000) - beta * t.sampled_kl()).mean(0))),
+     objective(lambda t, beta: (t.log_px.clamp(min=-1e7) - beta * t.sampled_kl()).mean(0))),
     ("log p(x|z) halved", "moves_with_log_px",
      objective(lambda t, beta: (0.5 * t.log_px - beta * t.sampled_kl()).mean(0))),
     ("KL detached", "gradients_match_slopes", charging(lambda t: t.sampled_kl().detach())),
@@ -284,6 +307,9 @@ BUGS = [
      objective(with_gradient_of(ELBO(), lambda t, beta: t.log_weight.mean(0)))),
     ("a gradient 1 % too large", "gradients_match_slopes",
      objective(with_gradient_of(ELBO(), lambda t, beta: 1.01 * ELBO()(t, beta)))),
+    ("a clipped gradient", "gradients_match_slopes", objective(clipped)),
+    ("IWAE with a path gradient once", "gradients_match_slopes",
+     objective(with_gradient_of(iwae, path_of_iwae), samples=5)),
     ("another value without gradients", "is_the_same_without_gradients",
      objective(lambda t, beta: ELBO()(t, beta) - 0.1 * (not t.z.requires_grad))),
     ("computed in bfloat16", "agrees_in_float32",
@@ -292,6 +318,7 @@ BUGS = [
      objective(lambda t, beta: ELBO()(t, beta).double())),
     ("weights out of the logarithm", "stays_finite_for_unlikely_draws",
      objective(lambda t, beta: (t.log_px - beta * t.sampled_kl()).exp().mean(0).log())),
+    ("NaN made 0", "hides_no_nan", objective(lambda t, beta: ELBO()(t, beta).nan_to_num())),
     ("another value at every hundredth call", "repeats_its_value",
      at_every_hundredth_call(lambda v: v - 0.1)),
     ("another gradient at every hundredth call", "repeats_its_value",

@@ -91,19 +91,18 @@ def _differ(objective: Any, beta: float, way: Tensor, *, flows: bool) -> str:
 def _gradient_and_slope(
     objective: Any, beta: float, way: Tensor, seed: int, *, flow: bool
 ) -> Tensor:
-    """Return the gradient of the mean of a batch along a direction, and its slope, (2,)."""
+    """Return the gradient per image of a batch along a direction, and its slope, (2,)."""
 
-    def mean(at: Tensor) -> Tensor:
+    def total(at: Tensor) -> Tensor:
         terms = _terms(at, objective.samples, seed, flow=flow)
-        value: Tensor = value_of(objective, terms, beta).mean()
-        return value
+        return value_of(objective, terms, beta).sum()
 
     at = _MODEL.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(mean(at), at, allow_unused=True)
+    (gradient,) = torch.autograd.grad(total(at), at, allow_unused=True)
     along = 0.0 if gradient is None else (gradient * way).sum().item()
     with torch.no_grad():
-        rise = mean(_MODEL + _STEP * way) - mean(_MODEL - _STEP * way)
-    return torch.tensor([along, rise.item() / (2 * _STEP)], dtype=torch.float64)
+        rise = total(_MODEL + _STEP * way) - total(_MODEL - _STEP * way)
+    return torch.tensor([along, rise.item() / (2 * _STEP)], dtype=torch.float64) / _ROWS
 
 
 def _terms(at: Tensor, samples: int, seed: int, *, flow: bool) -> Terms:
@@ -175,6 +174,19 @@ def stays_finite_for_unlikely_draws(part: MakePart) -> None:
             finite(value, f"{where}, the value")
             (gradient,) = torch.autograd.grad(value.sum(), h, allow_unused=True)
             finite(gradient, f"{where}, the gradient")
+
+
+@register("objective")
+def hides_no_nan(part: MakePart) -> None:
+    """Where log p(x|z) of an image is NaN or infinite, its value is so, and no other image's is."""
+    for objective in objectives(part, *COUNTS):
+        for number in (math.nan, math.inf, -math.inf):
+            terms = some_terms(normal(3, 4), objective.samples)
+            terms.log_px[:, 1] = number
+            value = value_of(objective, terms)
+            told = f"where log p(x|z) of an image is {number}"
+            assert not torch.isfinite(value[1]), f"{told}, its value is {value[1].item():.4g}"
+            finite(value[::2], f"{told}, the value of another image")
 
 
 @register("objective")
