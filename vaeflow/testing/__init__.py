@@ -2,6 +2,7 @@
 
 test_contract = contract("vaeflow-skew")     # a plugin's whole test file
 for verdict in verdicts("vaeflow-skew"): …   # as `vaeflow plugins check` prints them
+contract("vaeflow-skew", options={"posterior": {"reach": 1}})  # with an option that it requires
 check("posterior", Skew)                     # all checks of a kind, raising on the first
 checks("posterior")                          # the checks themselves, with their meanings
 """

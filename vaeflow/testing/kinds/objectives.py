@@ -181,7 +181,7 @@ def bounds_the_evidence_from_below(part: MakePart) -> None:
             )
 
 
-@register("objective", core=True)
+@register("objective")
 def weighs_the_kl_by_beta(part: MakePart) -> None:
     """With K equal draws, the value is log p(x|z) − β·charge, with one charge for every β."""
     used = [weighed(each, must=weighs(part, each)) for each in objectives(part, *COUNTS, 1000)]
