@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from vaeflow.config.options import Option, describe, options_model, summary, validate
+from vaeflow.config.options import (
+    Option,
+    describe,
+    first_sentence,
+    options_model,
+    summary,
+    validate,
+)
 from vaeflow.errors import ConfigError, PluginError
 
 
@@ -196,6 +203,25 @@ def test_description_comes_from_signature_and_docstring():
     assert [name for name, option in rows.items() if option.required] == ["path"]
     assert describe(NoOptions) == []
     assert summary(Flow) == "A flow of many maps."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("One. Two.", "One."),
+        ("One, of\n    two lines. Two.", "One, of two lines."),
+        ("One\n\nTwo.", "One"),
+        (
+            "A bound (Burda et al. 2016, eq. 8. Also 9). Two.",
+            "A bound (Burda et al. 2016, eq. 8. Also 9).",
+        ),
+        ("By eq. 8, i.e. at 0.5, that is. Two.", "By eq. 8, i.e. at 0.5, that is."),
+        ("Images, in [0, 1]. (LeCun 1998.)", "Images, in [0, 1]."),
+        ("", ""),
+    ],
+)
+def test_a_sentence_ends_at_its_end(text, sentence):
+    assert first_sentence(text) == sentence
 
 
 def test_a_summary_continues_after_et_al():

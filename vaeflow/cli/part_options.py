@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from vaeflow.cli.formulas import plain
 from vaeflow.plugins.registry import KINDS
 
 _DOTTED = re.compile(rf"--({'|'.join(KINDS)})\.([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
@@ -68,7 +69,8 @@ class PartsCommand(click.Command):
         rows = [
             (
                 f"--{kind}.{o.name.replace('_', '-')} {_metavar(o.type)}",
-                f"{o.meaning}  [{o.type}; {'required' if o.required else 'default: ' + o.default}]",
+                f"{plain(o.meaning)}  "
+                f"[{o.type}; {'required' if o.required else 'default: ' + o.default}]",
             )
             for o in describe(part.load())
         ]

@@ -22,6 +22,8 @@ from pydantic_core import PydanticUndefined
 from vaeflow.config.text import from_text, show, type_name
 from vaeflow.errors import ConfigError, PluginError, did_you_mean
 
+_ABBREVIATION = re.compile(r"\b(al|cf|e\.g|eqs?|figs?|i\.e|pp?|sec|vs)\.$", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Option:
@@ -140,10 +142,19 @@ def explain(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
 
 
 def summary(part: type) -> str:
-    """Return the first sentence of a part's docstring, as a line of plain text."""
-    text = inspect.getdoc(part) or ""
+    """Return the first sentence of a part's docstring, as a line."""
+    return first_sentence(inspect.getdoc(part) or "")
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a docstring, as a line."""
     paragraph = " ".join(text.split("\n\n")[0].split())
-    return re.split(r"(?<=[.])(?<! al[.])\s", paragraph)[0]  # "et al." ends none
+    for end in re.finditer(r"[.!?](?=\s)", paragraph):
+        before = paragraph[: end.end()]
+        within = sum(map(before.count, "([")) > sum(map(before.count, ")]"))
+        if not within and not _ABBREVIATION.search(before):
+            return before
+    return paragraph
 
 
 def _meanings(part: type) -> dict[str, str]:

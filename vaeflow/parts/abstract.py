@@ -33,11 +33,14 @@ class Component:
 
     `api` is the version of the interface that the part is written for; a part of another version is
     refused when it is loaded. `exemptions` maps a check of `vaeflow.testing` that does not apply to
-    the part to the reason why; the verdicts repeat it.
+    the part to the reason why; the verdicts repeat it. `example` is what the example of `vaeflow
+    info` must add where the part does not go with the default data or parts, such as "--likelihood
+    gaussian"; it is None where no command can use the part.
     """
 
     api: ClassVar[int] = 1
     exemptions: ClassVar[Mapping[str, str]] = {}
+    example: ClassVar[str | None] = ""
 
 
 class Encoder(nn.Module, Component, ABC):

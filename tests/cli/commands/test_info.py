@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import vaeflow
+from vaeflow.errors import VaeflowError
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS
+from vaeflow.training import Trainer
 
 PARTS = [
     (kind, part.qualified)
@@ -51,11 +54,60 @@ def test_every_option_has_a_meaning_and_a_type(cli, kind, name):
     assert cli("info", kind, name).code == 0
 
 
-@pytest.mark.parametrize(("kind", "name"), PARTS)
-def test_the_example_of_every_part_works(cli, kind, name):
-    example = cli("info", kind, name).out.splitlines()[-1].removeprefix("Example: vaeflow ")
-    done = cli(*example.split(), "--print-config")
+def example(cli, kind, name):
+    """Return the words of a part's example, after `vaeflow`."""
+    last = cli("info", kind, name).out.splitlines()[-1]
+    assert last.startswith("Example: vaeflow train "), last
+    return last.removeprefix("Example: vaeflow ").split()
+
+
+@pytest.mark.parametrize(("kind", "name"), [p for p in PARTS if p[1] != "vaeflow/given"])
+def test_the_example_of_every_part_is_understood(cli, kind, name):
+    done = cli(*example(cli, kind, name), "--print-config")
     assert done.code == 0, done.err
+
+
+LIKELIHOODS = [(kind, name) for kind, name in PARTS if kind == "likelihood"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [*LIKELIHOODS, ("dataset", "energies")])
+def test_the_data_of_an_example_can_be_scored(cli, here, kind, name, monkeypatch):
+    """All that an example does before its first step."""
+
+    class Ready(VaeflowError):
+        pass
+
+    def run(trainer, *observers, **options):
+        raise Ready
+
+    monkeypatch.setattr(Trainer, "run", run)
+    generator = np.random.default_rng(0)
+    np.save("counts.npy", generator.poisson(5.0, (50, 6)))
+    np.save("grey.npy", generator.integers(0, 256, (50, 6)) / 255)
+    words = [word.replace("PATH", "counts.npy") for word in example(cli, kind, name)]
+    line = " ".join(words).replace("--dataset mnist", "--dataset file --dataset.path grey.npy")
+    done = cli(*line.split(), "--run-dir", "run")
+    assert done.code == Ready.exit_code, done.err
+
+
+def test_a_part_that_no_command_can_use_has_no_example(cli):
+    shown = cli("info", "dataset", "given").out
+    assert "Example" not in shown
+    assert "`vaeflow.evaluate(vaeflow.load(RUN), x)`" in shown
+
+
+def test_a_formula_is_shown_as_text(cli):
+    lines = cli("info", "likelihood", "continuous-bernoulli").out.splitlines()
+    assert "    log p(x|z) = Σ_i x_i η_i − log((e^(η_i) − 1)/η_i)" in lines
+    assert "\n\n\n" not in "\n".join(lines)
+
+
+def test_lines_stay_within_the_terminal(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    shown = cli("info", "posterior", "spline").out
+    options = shown[shown.index("--posterior.steps") : shown.index("Example")].splitlines()
+    assert all(len(line) <= 70 for line in options)
+    assert "truncated-normal, default torch" in " ".join(shown.split())
 
 
 def test_the_example_gives_a_value_to_each_required_option(cli):

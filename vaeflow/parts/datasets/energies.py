@@ -25,6 +25,8 @@ class Energies(Dataset):
         size: training points; validation and test have a fifth as many each.
     """
 
+    example = "--likelihood gaussian"
+
     def __init__(
         self, root: Path | None = None, *, which: Name = "u1", size: PositiveInt = 10_000
     ) -> None:

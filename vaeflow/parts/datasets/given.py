@@ -9,7 +9,13 @@ from vaeflow.parts.abstract import Dataset
 
 
 class Given(Dataset):
-    """The arrays of `vaeflow.fit`, which a saved run names and does not hold."""
+    """The arrays of `vaeflow.fit`, which a saved run names and does not hold.
+
+    No command loads them. In Python, `vaeflow.evaluate(vaeflow.load(RUN), x)` evaluates such a run
+    on arrays.
+    """
+
+    example = None
 
     def load(self) -> NoReturn:
         raise DataError(

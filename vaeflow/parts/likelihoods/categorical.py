@@ -24,6 +24,8 @@ class Categorical(Likelihood):
         levels: L; the data are k/(L − 1), such as k/255 in 8-bit images.
     """
 
+    example = "--dataset mnist"
+
     def __init__(self, data_shape: Shape, *, levels: LevelCount = 256) -> None:
         super().__init__(data_shape)
         self.support = self.levels = Levels(levels)

@@ -33,6 +33,8 @@ class DiscretizedLogistic(Scaled):
         link: map from the decoder's output to the location μ; "sigmoid" keeps it in (0, 1).
     """
 
+    example = "--dataset mnist"
+
     def __init__(
         self,
         data_shape: Shape,

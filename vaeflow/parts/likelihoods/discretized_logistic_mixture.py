@@ -33,6 +33,8 @@ class DiscretizedLogisticMixture(Likelihood):
         floor: the smallest s that learning can reach.
     """
 
+    example = "--dataset mnist"
+
     def __init__(
         self,
         data_shape: Shape,

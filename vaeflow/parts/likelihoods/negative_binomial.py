@@ -30,6 +30,7 @@ class NegativeBinomial(Scaled):
     """
 
     support = constraints.nonnegative_integer
+    example = "--dataset file --dataset.path PATH"
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class Poisson(Likelihood):
     """
 
     support = constraints.nonnegative_integer
+    example = "--dataset file --dataset.path PATH"
     location_in_units = True
 
     def forward(self, output: Tensor) -> Distribution:

@@ -15,7 +15,7 @@ from vaeflow.terms import Terms
 class IWAE(Objective):
     r"""The importance-weighted bound of K samples (Burda et al. 2016, eq. 8).
 
-    .. math:: \log \frac1K \sum_k w_k, \quad
+    .. math:: \log\Big(\frac1K \sum_k w_k\Big), \quad
         \log w_k = \log p(x|z_k) - β\,[\log q(z_k|x) - \log p(z_k)]
 
     It rises with K towards log p(x). The signal-to-noise ratio of the gradient in the posterior's
@@ -44,7 +44,7 @@ class IWAE(Objective):
 class DReG(IWAE):
     r"""The importance-weighted bound with the doubly reparametrized gradient.
 
-    .. math:: ∇_φ = \sum_k \tilde w_k^2\, \frac{∂ \log w_k}{∂ z_k} \frac{∂ z_k}{∂ φ}, \quad
+    .. math:: ∇_φ = \sum_k \tilde w_k^2\, \frac{∂ \log w_k}{∂z_k} \frac{∂z_k}{∂φ}, \quad
         ∇_θ = \sum_k \tilde w_k\, ∇_θ \log w_k, \quad \tilde w_k = w_k / \sum_j w_j
 
     for the parameters φ of q and θ of the rest (Tucker et al. 2019, eqs. 8 and 10). With β ≠ 1 the

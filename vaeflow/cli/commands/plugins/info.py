@@ -71,10 +71,11 @@ def _about(plugin: Plugin, spelling: Any) -> dict[str, Any]:
 
 def _loaded(part: Any) -> dict[str, str]:
     """Import a part, as its use would, and return its summary or its error."""
+    from vaeflow.cli.formulas import plain
     from vaeflow.config.options import summary
     from vaeflow.errors import PluginError
 
     try:
-        return {"summary": summary(part.load()), "error": "", "traceback": ""}
+        return {"summary": plain(summary(part.load())), "error": "", "traceback": ""}
     except PluginError as error:
         return {"summary": "", "error": str(error), "traceback": traceback.format_exc()}

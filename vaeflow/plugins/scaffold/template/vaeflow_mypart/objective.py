@@ -17,7 +17,7 @@ class MyPart(Objective):
     r"""The variational Rényi bound of order α, estimated with K draws (Li & Turner 2016).
 
     .. math::
-        \frac{1}{1-α} \log \frac1K \sum_k w_k^{1-α}, \quad
+        \frac{1}{1 - α} \log\Big(\frac1K \sum_k w_k^{1-α}\Big), \quad
         \log w = \log p(x|z) - β\,[\log q(z|x) - \log p(z)]
 
     α = 1 is its limit, the ELBO; α = 0 is the importance-weighted bound (Burda et al. 2016); α < 0
