@@ -111,8 +111,9 @@ def _eager_step(
     """Return the eager step, its model compiled if the settings ask for it."""
     ranks = finite.world
     optimizer = make_optimizer(model.parameters(), settings)
-    if finite.notes is not None and isinstance(optimizer, FusedAdam):
-        optimizer.found_inf = finite.notes.halted
+    notes = finite.notes
+    if notes is not None and notes.halted.is_cuda and isinstance(optimizer, FusedAdam):
+        optimizer.found_inf = notes.halted
     module: Callable[..., Any] = ranks.wrap(
         LossModule(model, objective, bf16=settings.precision == "bf16")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from vaeflow.config.settings import Settings
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.errors import NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
 from vaeflow.parts.decoders.mlp import MLP as Decoder
@@ -19,6 +21,7 @@ from vaeflow.parts.priors.normal import Normal
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.training import prepare_trainer
 from vaeflow.training.acceleration.captured import Captured
+from vaeflow.training.finite import Notes
 
 SHAPE = (1, 4, 4)
 PARTS = load_plugins()
@@ -101,6 +104,24 @@ def test_replayed_steps_have_the_records_of_eager_steps(n):
     assert_close(outcome(captured), outcome(plain), {"rtol": 0, "atol": 0})
     assert again.rehearsals == 2
     assert again.repeats == 3 * (n // 10) - 3
+
+
+def test_a_replayed_step_is_noted_where_its_gradient_is_not_finite():
+    one = trainer()
+    notes = one.finite.notes = Notes(torch.device("cpu"))
+    one.eager.optimizer.found_inf = notes.halted
+    one.step = Captured(one.eager, 10, one.blame, Again())
+    seen = []
+
+    def spoil(gradient):
+        seen.append(None)
+        return gradient * math.nan if len(seen) == 7 else None
+
+    next(one.model.decoder.parameters()).register_hook(spoil)
+    with pytest.raises(NonFiniteError, match=r"decoder MLP in layers\.0\.weight is NaN at step 7"):
+        one.run()
+    assert one.step.recorded
+    assert all(torch.isfinite(p).all() for p in one.model.parameters())
 
 
 class Counting(Posterior):
