@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from vaeflow.errors import ConfigError, PluginError
 from vaeflow.parts.abstract import Objective
 from vaeflow.parts.datasets.file import File
 from vaeflow.parts.posteriors.identity import Identity
-from vaeflow.testing import check, checks, contract, verdicts
+from vaeflow.testing import Check, check, checks, contract, verdicts
+from vaeflow.testing.pending import pending_checks
+from vaeflow.testing.registered import REGISTER
 
 HOOKS = """
 from vaeflow import hookimpl
@@ -312,6 +315,25 @@ class TestCheck:
         first = checks("posterior")[0]
         assert first.__name__ == first.name
         first(Identity)
+
+
+def test_a_check_that_runs_once_is_judged_by_the_defaults_alone(monkeypatch):
+    def fails_for_the_whole(part):
+        assert not part().whole, "it is whole"
+
+    class Part(Objective):
+        exemptions: ClassVar = {"fails_for_the_whole": "art"}
+
+        def __init__(self, *, whole: bool = False) -> None:
+            self.whole = whole
+
+        def __call__(self, terms, beta): ...
+
+    for once, states in ((False, ["passed", "exempt"]), (True, ["failed"])):
+        one = Check("objective", fails_for_the_whole, core=True, once=once)
+        monkeypatch.setitem(REGISTER, "objective", [one])
+        pending = [*pending_checks("objective", "objective", Part, [{}, {"whole": True}])]
+        assert [one.run()[0].state for one in pending[:-1]] == states
 
 
 class TestContract:
