@@ -8,7 +8,7 @@ import torch
 from vaeflow.parts import likelihoods as built_in
 from vaeflow.parts.abstract import Likelihood
 
-VALUES = 1000
+VALUES = 500
 PARTS = [
     (getattr(built_in, name), options)
     for name, choices in {
@@ -44,7 +44,7 @@ def test_every_likelihood_is_here():
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-@pytest.mark.parametrize("size", [1e-6, 0.1, 1.0, 10.0, 1e3, 1e4])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 10.0, 1e4])
 @pytest.mark.parametrize(("cls", "options"), PARTS)
 def test_float32_agrees_with_float64(cls, options, size, offset):
     part = cls((1,), **options)
