@@ -10,7 +10,10 @@ from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS, Part
 from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registers them)
     datasets,
+    likelihood_densities,
+    likelihood_numerics,
     likelihoods,
+    network_numerics,
     networks,
     objective_numerics,
     objectives,
@@ -22,6 +25,7 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     posterior_numerics,
     posterior_offers,
     posteriors,
+    prior_numerics,
     priors,
 )
 from vaeflow.testing.option_sets import Options, variants

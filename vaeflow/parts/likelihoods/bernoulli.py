@@ -25,7 +25,7 @@ class Bernoulli(Likelihood):
     """
 
     exemptions: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("is_normalized", "is_normalized_over_pairs"),
+        ("is_normalized", "draws_follow_the_density", "mean_is_that_of_the_density"),
         "with the option grey, the score is a cross-entropy, no density",
     )
 

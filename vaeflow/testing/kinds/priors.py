@@ -1,144 +1,151 @@
-"""Checks of a prior. Shapes: K samples, B batch, L latent size."""
+"""Checks of a prior's density, draws and gradients. Shapes: N draws, L latent size."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import nn
+from torch.distributions import Distribution, constraints
 
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.parts.abstract import Infer
-from vaeflow.testing.probes import (
-    averages_to_one,
-    close,
-    far_from_start,
-    finite,
-    learns,
-    normal,
-    reloaded,
-)
+from vaeflow.testing.bridge import bridge
+from vaeflow.testing.conditionals import marginals
+from vaeflow.testing.draws import follow, follow_given_the_rest
+from vaeflow.testing.lines import Line, line_of
+from vaeflow.testing.masses import factorizes, log_mass
+from vaeflow.testing.probes import close, far_from_start, finite, normal
 from vaeflow.testing.registered import MakePart, register
+from vaeflow.testing.stein import satisfy_stein
 
 _DATA_SHAPE = (1, 4, 4)
+_SIZES = (3, 5, 10, 20, 34, 64)
+_EVERY_SIZE = (*range(1, 41), 64)
+_LOOK = 200  # draws that tell where a density has its mass
+_TELLING = 1.0  # nats: of a mass less well known nothing is told
 
 
-def _prior(
-    part: MakePart, latent: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
+def prior(
+    part: MakePart,
+    latent: int,
+    *,
+    scale: float | None = 0.5,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
 ) -> nn.Module:
-    made: nn.Module = part(latent, _DATA_SHAPE).to(dtype)
-    return far_from_start(made, 0.5, seed).eval()
+    """Return the part, its parameters far from the start by `scale`, if it is not None."""
+    made: nn.Module = part(latent, _DATA_SHAPE).to(dtype).eval()
+    return made if scale is None else far_from_start(made, scale, seed)
 
 
-def _infer(latent: int, dtype: torch.dtype = torch.float64) -> Infer:
+def infer_for(latent: int, dtype: torch.dtype = torch.float64) -> Infer:
     """Return a stand-in for q(z|x): a Gaussian whose mean and scale follow the data x."""
+    weights = normal(math.prod(_DATA_SHAPE), 2 * latent, seed=9, dtype=dtype)
 
-    def infer(x: Tensor) -> Distribution:
+    def infer(x: torch.Tensor) -> Distribution:
         assert x.shape[1:] == _DATA_SHAPE, (
             f"infer is called with {tuple(x.shape)}, not (N, {', '.join(map(str, _DATA_SHAPE))})"
         )
-        flat = x.flatten(1).to(dtype)
-        return DiagonalNormal(flat[:, :latent], -flat[:, latent : 2 * latent].abs())
+        mean, log_variance = (x.flatten(1).to(dtype) @ weights).chunk(2, -1)
+        return DiagonalNormal(mean, -0.3 * log_variance.abs())
 
     return infer
 
 
+def density(module: Any, dtype: torch.dtype = torch.float64) -> Distribution:
+    """Return p(z)."""
+    p: Distribution = module(infer_for(module.latent, dtype))
+    return p
+
+
+def _line(p: Distribution) -> Line:
+    """Return the numbers that each dimension may take: all, where p does not tell."""
+    try:
+        return line_of(p.support, p.event_shape)
+    except (NotImplementedError, AttributeError):
+        return line_of(constraints.real, p.event_shape)
+
+
 @register("prior", core=True)
+@torch.no_grad()
 def is_a_density_over_the_latent_space(part: MakePart) -> None:
-    """p has batch (), event (L,), and its density integrates to 1 in the plane."""
-    for seed in range(2):
-        p = _prior(part, 2, seed=seed)(_infer(2))
+    """p has batch (), event (L,), and integrates to 1 for L = 1, 2 and, if a product, any L."""
+    for latent, scale, seed in ((1, 0.5, 0), (2, 0.5, 0), (2, None, 0), (5, 0.5, 1)):
+        p = density(prior(part, latent, scale=scale, seed=seed))
         assert p.batch_shape == (), f"the batch shape is {tuple(p.batch_shape)}, not ()"
-        assert p.event_shape == (2,), f"the event shape is {tuple(p.event_shape)}, not (2,)"
-        for shape in ((), (5, 3), (3, 3)):
+        assert p.event_shape == (latent,), f"the event is {tuple(p.event_shape)}, not {(latent,)}"
+        for shape in ((), (5, 3), (3, 3), (4, 1, 2)):
             z = p.sample(shape)
-            assert z.shape == (*shape, 2), f"a draw is {tuple(z.shape)}, not {(*shape, 2)}"
+            assert z.shape == (*shape, latent), (
+                f"a draw is {tuple(z.shape)}, not {(*shape, latent)}"
+            )
             score = p.log_prob(z)
             assert score.shape == shape, f"a score is {tuple(score.shape)}, not {shape}"
             finite(score, "the score of a draw")
             if shape:
                 close(p.log_prob(z[1]), score[1], "the scores of one sample among others")
-        total = _integral(p, 201, peaked=False)
-        for peaked in (False, True):  # finer grids only where the coarse one does not do
-            if not abs(total - 1) < 1e-3:
-                total = _integral(p, 601, peaked=peaked)
-        assert abs(total - 1) < 1e-3, f"the density integrates to {total:.4f}, not 1"
+        if latent <= 2:
+            _has_mass_one(p)
+    if _is_product(p):
+        for latent in _EVERY_SIZE:
+            _has_mass_one(density(prior(part, latent)))
 
 
-@torch.no_grad()
-def _integral(p: Distribution, side: int, *, peaked: bool) -> float:
-    """Integrate p over the plane: within ±15, or over ±10⁴ scales of its draws, dense at them."""
-    t = torch.linspace(-1, 1, side, dtype=torch.float64)
-    if peaked:  # x = m + s·sinh 10t, of volume 10·s·cosh 10t
-        z = p.sample((1001,))
-        middle = z.median(0).values
-        scale = (z - middle).abs().median(0).values
-        axes = (middle + scale * (10 * t[:, None]).sinh()).unbind(1)
-        volumes = (10 * scale * (10 * t[:, None]).cosh()).unbind(1)
-    else:
-        axes, volumes = (15 * t,) * 2, (torch.full_like(t, 15.0),) * 2
-    density = p.log_prob(torch.cartesian_prod(*axes)).exp()
-    volume = torch.cartesian_prod(*volumes).prod(-1)
-    return (density * volume).sum().item() * (t[1] - t[0]).item() ** 2
+def _has_mass_one(p: Distribution) -> None:
+    """Raise AssertionError unless p integrates to 1: to 10⁻⁶ on a line, to 10⁻³ in the plane."""
+    (latent,) = p.event_shape
+    z, line = p.sample((5 * _LOOK,)), _line(p)
+    tolerance = 1e-6 * (1 + 0.1 * latent)
+    if not factorizes(p.log_prob, z, line):
+        tolerance = 1e-3
+    mass = log_mass(p.log_prob, z, line)
+    assert abs(mass.log) <= tolerance + mass.slack, (
+        f"in {latent} dimensions the density integrates to {math.exp(mass.log):.7g}, not 1"
+    )
 
 
-@register("prior")
-@torch.no_grad()
+@register("prior", core=True)
 def draws_follow_the_density(part: MakePart) -> None:
-    """E_p[r(z)/p(z)] = 1 for a density r narrower than p, by Monte Carlo."""
-    for seed in range(2):
-        p = _prior(part, 3, seed=seed)(_infer(3))
-        torch.manual_seed(seed)
-        z = p.sample((20_000,))
-        log_weights = [
-            DiagonalNormal(centre, (width * z.var(0)).log()).log_prob(z) - p.log_prob(z)
-            for centre in z[:4]
-            for width in (0.25, 0.05)
-        ]
-        averages_to_one(torch.stack(log_weights), "E[r/p]")
+    """In 1 to 64 dimensions, the draws, the density and its gradient fit each other."""
+    for latent in (1, 2, *_SIZES):
+        p = density(prior(part, latent))
+        with torch.no_grad():
+            z = p.sample((1000 if latent <= 10 else 500 if latent <= 20 else 200,))
+        _fit(p, z)
+    with torch.no_grad():
+        p = density(prior(part, 1, scale=2.0))  # such as components of other weights
+        _fit(p, p.sample((4000,)), fine=True)
+        module = prior(part, 5, scale=None)
+        z = density(module.train()).sample((1000,))
+    _fit(density(module.eval()), z)
+    if _is_product(density(prior(part, 5))):  # at its start, more may be
+        for latent, scale in [(n, 0.5) for n in _EVERY_SIZE] + [(5, 20.0)]:
+            p = density(prior(part, latent, scale=scale))
+            _fit(p, p.sample((1000,)), fine=scale > 1)
 
 
-@register("prior")
-def repeats_its_draws_with_the_seed(part: MakePart) -> None:
-    """The same seed gives the same draw, and each draw is another."""
-    p = _prior(part, 3)(_infer(3))
-    torch.manual_seed(5)
-    z = p.sample((2,))
-    assert not torch.equal(z[0], z[1]), "two draws are equal"
-    torch.manual_seed(5)
-    assert torch.equal(z, p.sample((2,))), "the same seed gives another draw"
+@torch.no_grad()
+def _is_product(p: Distribution) -> bool:
+    return factorizes(p.log_prob, p.sample((_LOOK,)), _line(p))
 
 
-@register("prior")
-def passes_gradients_to_every_parameter(part: MakePart) -> None:
-    """log p(z) has a gradient in z and in every parameter."""
-    module = _prior(part, 3)
-    z = normal(4, 3).requires_grad_()
-    score = module(_infer(3)).log_prob(z).sum()
-    assert score.requires_grad, "log p(z) has no gradient in z"
-    (gradient,) = torch.autograd.grad(score, z, allow_unused=True)
-    assert gradient is not None, "log p(z) does not depend on z"
-    assert gradient.any(), "log p(z) has no gradient in z"
-    learns(module, lambda i: module(_infer(3)).log_prob(normal(4, 3, seed=i)))
-
-
-@register("prior")
-def stays_finite_far_out(part: MakePart) -> None:
-    """In float32, log p(z) and its gradient are finite at ‖z‖ = 50."""
-    p = _prior(part, 3, dtype=torch.float32)(_infer(3, torch.float32))
-    z = normal(8, 3, dtype=torch.float32)
-    z = (50 * z / z.norm(dim=-1, keepdim=True)).requires_grad_()
-    score = p.log_prob(z)
-    finite(score, "log p(z)")
-    (gradient,) = torch.autograd.grad(score.sum(), z)
-    finite(gradient, "its gradient in z")
-
-
-@register("prior")
-def survives_saving_and_loading(part: MakePart) -> None:
-    """A new part with the state from a safetensors file has the same density."""
-    module = _prior(part, 3)
-    torch.manual_seed(1)
-    again = reloaded(module, part(3, _DATA_SHAPE).double())
-    z = normal(4, 3)
-    seen, wanted = (m(_infer(3)).log_prob(z) for m in (again, module))
-    close(seen, wanted, "log p(z) after loading", 1e-14)
+def _fit(p: Distribution, z: torch.Tensor, *, fine: bool = False) -> None:
+    """Raise AssertionError unless draws (N, L) are of p, which has narrow peaks if it is `fine`."""
+    latent, line = z.shape[1], _line(p)
+    what = f"in {latent} dimensions, the draws"
+    with torch.no_grad():
+        if factorizes(p.log_prob, z, line):
+            follow(z, marginals(p.log_prob, z, line, fine=fine), line, what)
+            return
+        if not line.unbounded:
+            follow_given_the_rest(z, p.log_prob, line, what)
+            return
+        log, error = bridge(p.log_prob, z)
+    if error < _TELLING:
+        assert abs(log) <= 1e-3 + 6 * error, (
+            f"{what} and the density do not fit: judged by its draws, it integrates to "
+            f"{math.exp(log):.3g} ± {math.exp(log) * error:.1g}, not to 1"
+        )
+    satisfy_stein(z, p.log_prob, what)
