@@ -287,7 +287,7 @@ class TestEvaluate:
         )
 
     def test_data_outside_the_support_is_refused(self, model, x):
-        with pytest.raises(DataError, match=r"x example 0 has the value .* cannot score"):
+        with pytest.raises(DataError, match=r"x\[0, 0, 0, 0\] is .*, which .* cannot score"):
             vaeflow.evaluate(model, x * 7 - 3)
 
     def test_grey_data_is_binarized_as_in_the_shell(self, run, cli):

@@ -25,7 +25,7 @@ def test_a_value_that_is_not_finite_is_found_at_any_place(value, where, support,
     x[where] = value
     message = complaint(x, support)
     one_sentence(message)
-    assert message.startswith(f"training example {where[0]} has the value {value} at {where[1:]}")
+    assert message.startswith(f"training example {where[0]} at {where[1:]} is {value}: ")
     assert "replace or drop" in message
 
 
@@ -37,7 +37,7 @@ def test_a_value_that_is_not_finite_is_found_at_any_place(value, where, support,
         (GREY * 255, constraints.unit_interval, ["values in [0, 1]", "--dataset.scale 255"]),
         (GREY - 0.5, constraints.boolean, ["[-0.5, 0.5]", "--likelihood gaussian"]),
         (GREY * 1.0000002, constraints.unit_interval, ["values in [0, 1]", "example 5"]),
-        (GREY, constraints.positive, ["example 0 has the value 0", "lower_bound=0"]),
+        (GREY, constraints.positive, ["training example 0 at (0, 0) is 0, which", "lower_bound=0"]),
     ],
 )
 def test_a_value_outside_the_support_is_refused(x, support, told, one_sentence):

@@ -330,12 +330,13 @@ SPLITS = ["train", "validation", "test"]
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nan-first", "nan at (0, 0)"),
-        ("nan-last", "nan at (3, 3)"),
-        ("inf", "inf at (1, 2)"),
+        ("nan-first", "{split}[0, 0, 0] is nan: replace or drop"),
+        ("nan-last", "{split}[{last}, 3, 3] is nan: replace or drop"),
+        ("inf", "{split}[0, 1, 2] is inf: replace or drop"),
     ],
 )
 def test_a_nonfinite_value_is_refused_in_every_split(refused, likelihood, split, name, told):
+    told = told.format(split=split, last={"train": 23, "validation": 7, "test": 7}[split])
     refused(f"{FILE}{split}-{name}.npz --likelihood {likelihood}", 3, [told])
 
 
@@ -345,6 +346,33 @@ def test_a_nonfinite_value_is_refused_in_every_split(refused, likelihood, split,
 @pytest.mark.parametrize("split", SPLITS)
 def test_an_unsupported_value_is_refused_in_every_split(refused, split, how):
     refused(f"{FILE}{split}-large.npz {how}", 3, ["7777", "[0, 1]"])
+
+
+@pytest.mark.parametrize("row", [2, 17, 41])  # of the file, whichever split they are in
+@pytest.mark.parametrize(
+    ("cell", "likelihood", "told"),
+    [
+        ("nan", "gaussian", "is nan: replace or drop"),
+        ("nan", "poisson", "is nan: replace or drop"),
+        ("nan", "bernoulli", "is nan: replace or drop"),
+        ("2.5", "poisson", "is 2.5, which the likelihood cannot score"),
+        ("2.5", "bernoulli", "is 2.5, which the likelihood cannot score"),
+        ("2.5", "gaussian --dequantize 2", "needs the values k/1, but "),
+        ("2.5", "bernoulli --binarization threshold", "needs grey values in [0, 1], but "),
+    ],
+)
+def test_a_wrong_cell_of_a_table_is_named_by_row_and_column(
+    cli, tmp_path, row, cell, likelihood, told
+):
+    rows = np.random.RandomState(0).randint(0, 2, (40, 3)).astype(str)
+    rows[row - 2, 1] = cell
+    path = tmp_path / "people.csv"
+    path.write_text("age,height,weight\n" + "\n".join(map(",".join, rows)))
+    words = shlex.split(f"{FILE}{path} --likelihood {likelihood} --run-dir {tmp_path / 'run'}")
+    done = cli(*words)
+    assert done.code == 3
+    assert told in done.err
+    assert f"{path}: row {row}, column 'height' is {cell}" in done.err
 
 
 def test_an_unknown_device_is_refused(refused):

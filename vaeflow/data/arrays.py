@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vaeflow.data.places import in_array
+from vaeflow.data.precision import warn_of_merged
 from vaeflow.errors import DataError
 
 
 def as_tensor(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, ...]) -> Tensor:
     """Return data x (N, *data_shape) as a tensor of one type, without a gradient.
+
+    A warning names values that are distinct, and the same in that type.
 
     Arguments:
         name: what messages call the data.
@@ -42,7 +46,15 @@ def as_tensor(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, .
             f"{name} has shape {tuple(x.shape)}, but the model takes (N, {_shape(data_shape)})"
             f"{single or ': reshape it, or build the model for it'}"
         )
-    return x.detach().to(dtype)
+    kept = x.detach().to(dtype)
+    if x.dtype in _WIDE:
+        warn_of_merged(
+            x.detach().cpu().numpy(), in_array(name), kept.new_empty(0).cpu().numpy().dtype
+        )
+    return kept
+
+
+_WIDE = (torch.int32, torch.int64, torch.uint32, torch.uint64, torch.float64)
 
 
 _SINGLE = (

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from vaeflow.data.checks import check_finite, first_without
+from vaeflow.data.places import Place, by_index
 from vaeflow.distributions.levels import Levels
 from vaeflow.errors import ConfigError, DataError
 
@@ -20,28 +22,30 @@ Binarization = Literal["none", "dynamic", "threshold"]
 EVALUATION_SEED = 777
 
 
+_ANY = by_index()  # how a value is called where nothing else is known
+
+
 def resolve_binarization(
-    wanted: Literal["auto"] | Binarization, x: Tensor, support: constraints.Constraint
+    wanted: Literal["auto"] | Binarization,
+    x: Tensor,
+    support: constraints.Constraint,
+    place: Place = _ANY,
 ) -> Binarization:
     """Choose "dynamic" for grey data under a likelihood of binary data, "none" otherwise.
 
     Raises:
         DataError: if a binarization is asked for and the data is not within [0, 1].
     """
-    unit = bool(((x >= 0) & (x <= 1)).all())
     if wanted == "auto":
+        unit = bool(((x >= 0) & (x <= 1)).all())
         grey = unit and not bool(((x == 0) | (x == 1)).all())
         return "dynamic" if support is constraints.boolean and grey else "none"
-    if wanted != "none" and not unit:
-        raise DataError(
-            f"binarization {wanted!r} needs grey values in [0, 1], but the data lies in "
-            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale), or use "
-            "--binarization none"
-        )
+    if wanted != "none":
+        _check_grey(x, wanted, place)
     return wanted
 
 
-def binarize(x: Tensor, how: Binarization) -> Tensor:
+def binarize(x: Tensor, how: Binarization, place: Place = _ANY) -> Tensor:
     """Return x as an evaluation sees it: the same numbers in every run.
 
     threshold: 1 where x ≥ ½. dynamic: one draw x ~ Bernoulli(grey value) with `EVALUATION_SEED`.
@@ -57,18 +61,21 @@ def binarize(x: Tensor, how: Binarization) -> Tensor:
         raise ConfigError(
             f"binarization {how!r} is unknown; give {', '.join(get_args(Binarization))}"
         )
-    grey = (x >= 0) & (x <= 1)
-    if not grey.all():
-        where = (~grey).nonzero()[0].tolist()
-        raise DataError(
-            f"binarization {how!r} needs grey values in [0, 1], but example {where[0]} has "
-            f"{x[tuple(where)].item():g} at {tuple(where[1:])}: correct or drop it, or use "
-            "--binarization none"
-        )
+    _check_grey(x, how, place)
     if how == "threshold":
         return (x >= 0.5).to(x.dtype)
     generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
     return torch.bernoulli(x, generator=generator)
+
+
+def _check_grey(x: Tensor, how: str, place: Place) -> None:
+    check_finite(x, place)
+    if told := first_without((x >= 0) & (x <= 1), x, place):
+        raise DataError(
+            f"binarization {how!r} needs grey values in [0, 1], but {told}, and the data lies in "
+            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale), correct or "
+            "drop the value, or use --binarization none"
+        )
 
 
 def checked_levels(levels: object) -> int | None:
@@ -87,7 +94,9 @@ def checked_levels(levels: object) -> int | None:
     return levels
 
 
-def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
+def dequantize(
+    x: Tensor, levels: int, generator: torch.Generator | None = None, place: Place = _ANY
+) -> Tensor:
     r"""Spread each grey level k/(levels − 1) over its share of [0, 1], :math:`(k + u)/levels`.
 
     The density of the result bounds the probability of the levels: with D values,
@@ -96,17 +105,13 @@ def dequantize(x: Tensor, levels: int, generator: torch.Generator | None = None)
     Raises:
         DataError: if a value is not one of the levels.
     """
-    inside = Levels(levels).check(x)
-    if not inside.all():
-        where = (~inside).nonzero()[0].tolist()
+    check_finite(x, place)
+    if told := first_without(Levels(levels).check(x), x, place):
         top = levels - 1
         cure = "give the number of levels of the data"
         if 1 < x.max() <= top and bool((x == x.round()).all()):
             cure = f"divide the data by {top} (--dataset.scale {top})"
-        raise DataError(
-            f"--dequantize {levels} needs the values k/{top}, but example {where[0]} has "
-            f"{x[tuple(where)].item():g}: {cure}"
-        )
+        raise DataError(f"--dequantize {levels} needs the values k/{top}, but {told}: {cure}")
     return _spread(x, levels, generator)
 
 
@@ -126,7 +131,7 @@ def _draw_binary(x: Tensor) -> Tensor:
     return torch.rand_like(x).lt_(x)  # torch.bernoulli takes three times as long
 
 
-def prepare_split(x: Tensor, how: Binarization, levels: int | None) -> Tensor:
+def prepare_split(x: Tensor, how: Binarization, levels: int | None, place: Place = _ANY) -> Tensor:
     """Return x as an evaluation sees it, binarized or dequantized: the same in every run.
 
     Raises:
@@ -134,10 +139,10 @@ def prepare_split(x: Tensor, how: Binarization, levels: int | None) -> Tensor:
         DataError: if the values do not fit.
     """
     if levels is None:
-        return binarize(x, how)
+        return binarize(x, how, place)
     if how != "none":
         raise ConfigError(
             f"--dequantize {levels} makes grey values continuous, --binarization {how} makes them "
             "binary: leave one out"
         )
-    return dequantize(x, levels, torch.Generator(x.device).manual_seed(EVALUATION_SEED))
+    return dequantize(x, levels, torch.Generator(x.device).manual_seed(EVALUATION_SEED), place)

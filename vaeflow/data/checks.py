@@ -6,17 +6,30 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from vaeflow.data.places import Place, by_index
 from vaeflow.errors import DataError
 
 
 def check_values(
-    name: str, x: Tensor, data_shape: tuple[int, ...], support: constraints.Constraint
+    name: str,
+    x: Tensor,
+    data_shape: tuple[int, ...],
+    support: constraints.Constraint,
+    place: Place | None = None,
 ) -> None:
     """Check that a split is not empty and that the likelihood can score every value.
 
+    Arguments:
+        name: what messages call the split.
+        x: its values.
+        data_shape: what the model takes.
+        support: what the likelihood takes.
+        place: how messages call a value; by default by its index in the split.
+
     Raises:
-        DataError: naming the split, the index, the value and the cure.
+        DataError: naming the split or the value, and the cure.
     """
+    place = place or by_index(name)
     if len(x) == 0:
         raise DataError(f"the {name} split is empty: at least one example is needed")
     if tuple(x.shape[1:]) != data_shape:
@@ -24,21 +37,30 @@ def check_values(
             f"{name} examples have shape {tuple(x.shape[1:])}, but the model takes {data_shape}: "
             "reshape the data or build the model for it"
         )
-    finite = torch.isfinite(x)
-    if not finite.all():
-        where = (~finite).nonzero()[0].tolist()
+    check_finite(x, place)
+    if told := first_without(support.check(x), x, place):
         raise DataError(
-            f"{name} example {where[0]} has the value {x[tuple(where)].item()} at "
-            f"{tuple(where[1:])}: replace or drop values that are not finite"
+            f"{told}, which the likelihood cannot score: it needs {_describe(support)}, and the "
+            f"data lies in [{x.min().item():g}, {x.max().item():g}]; {_cure(x, support)}"
         )
-    inside = support.check(x)
-    if not inside.all():
-        where = (~inside).nonzero()[0].tolist()
-        raise DataError(
-            f"{name} example {where[0]} has the value {x[tuple(where)].item():g}, which the "
-            f"likelihood cannot score: it needs {_describe(support)}, and the data lies in "
-            f"[{x.min().item():g}, {x.max().item():g}]; {_cure(x, support)}"
-        )
+
+
+def check_finite(x: Tensor, place: Place) -> None:
+    """Check that all values are finite.
+
+    Raises:
+        DataError: naming the first that is not.
+    """
+    if told := first_without(torch.isfinite(x), x, place):
+        raise DataError(f"{told}: replace or drop values that are not finite")
+
+
+def first_without(good: Tensor, x: Tensor, place: Place) -> str:
+    """Return "… is 7" for the first value of x that is not `good`, "" if there is none."""
+    if good.all():
+        return ""
+    where = (~good).nonzero()[0].tolist()
+    return f"{place(where)} is {x[tuple(where)].item():g}"
 
 
 def _describe(support: constraints.Constraint) -> str:

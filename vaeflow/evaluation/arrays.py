@@ -13,6 +13,7 @@ from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.arrays import as_tensor
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
+from vaeflow.data.places import Place, by_index, in_array
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.bounds import Bounds
 from vaeflow.evaluation.bounds import evaluate as evaluate_tensor
@@ -69,7 +70,8 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
     """
     chosen = options_from(ArrayOptions, options, "evaluate")
     levels = chosen.dequantize
-    data = held_out_split("x", given(model, "x", x), model, chosen.binarization, levels)
+    data = given(model, "x", x)
+    data = held_out_split("x", data, model, chosen.binarization, levels, in_array("x"))
     bar = no_bar if progress is False else terminal_bar
     with (
         Blame(model, None).at(lambda: "in evaluation", "lower chunk, as in chunk=1000"),
@@ -121,8 +123,9 @@ def held_out_split(
     model: VAE,
     binarization: Literal["auto"] | Binarization,
     levels: int | None,
+    place: Place | None = None,
 ) -> Tensor:
-    """Return evaluation data, the same in every run.
+    """Return evaluation data, the same in every run; `place` says how messages call a value.
 
     Raises:
         DataError: if the likelihood cannot score it.
@@ -130,6 +133,7 @@ def held_out_split(
     support = model.likelihood.support
     if binarization == "auto":
         binarization = "none" if levels else resolve_binarization("auto", x, support)
-    x = prepare_split(x, binarization, levels)
-    check_values(name, x, model.data_shape, support)
+    place = place or by_index(name)
+    x = prepare_split(x, binarization, levels, place)
+    check_values(name, x, model.data_shape, support, place)
     return x

@@ -73,7 +73,8 @@ def build_posterior(plan: Plan, features: int) -> Posterior:
 def images_of(splits: Splits, split: str, config: Config) -> Tensor:
     """Return one split as the run's likelihood scores it, binarized if the run is."""
     assert config.binarization != "auto", "prepare() resolves it, a run directory holds it so"
-    return prepare_split(dict(splits)[split], config.binarization, config.dequantize)
+    x = dict(splits)[split]
+    return prepare_split(x, config.binarization, config.dequantize, splits.place(split))
 
 
 def make(plan: Plan, kind: str, *args: Any) -> Any:

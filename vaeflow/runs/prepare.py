@@ -46,7 +46,9 @@ def prepare(plan: Plan) -> Experiment:
     if wanted == "auto" and plan.config.dequantize is not None:
         wanted = "none"
     plan = plan.but(
-        binarization=resolve_binarization(wanted, splits.train, model.likelihood.support),
+        binarization=resolve_binarization(
+            wanted, splits.train, model.likelihood.support, splits.place("train")
+        ),
         scaling=model.scaling.kind,
     )
     config = plan.config
@@ -60,11 +62,13 @@ def prepare(plan: Plan) -> Experiment:
         dequantize=config.dequantize,
         settings=config,
         owners={kind: part.owner for kind, part in plan.parts.items()},
+        places=splits.places,
     )
     if config.start_at_mean:
         # Of binary draws, their grey mean is the mean.
         grey = config.binarization == "dynamic"
         model.start_at_mean(splits.train if grey else images_of(splits, "train", config))
     test = images_of(splits, "test", config)
-    check_values("test", test, splits.data_shape, model.likelihood.support)
+    place = splits.place("test")
+    check_values("test", test, splits.data_shape, model.likelihood.support, place)
     return Experiment(plan, splits, trainer)

@@ -15,6 +15,7 @@ from vaeflow.config.options import validate
 from vaeflow.config.settings import PartConfig, Settings, settings_from
 from vaeflow.config.signature import documented
 from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
+from vaeflow.data.places import in_array
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
@@ -113,6 +114,7 @@ def fit(
             binarization=binarization,
             dequantize=dequantize,
             settings=how,
+            places={"train": in_array("x"), "validation": in_array("validation")},
         )
         result = trainer.run(watching)
     model.load_state_dict(result.best)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaeflow.config.settings import Settings
 from vaeflow.data.binarization import Binarization, prepare_split
+from vaeflow.data.places import Place
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
@@ -41,6 +42,7 @@ def prepare_trainer(
     dequantize: int | None = None,
     settings: Settings | None = None,
     owners: Mapping[str, str] | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> Trainer:
     """Check a model and its data, move both to the device, and return the model's trainer.
 
@@ -58,6 +60,7 @@ def prepare_trainer(
         dequantize: grey levels, whose values get new uniform noise at each visit, or None.
         settings: epochs, batch size, optimizer, …
         owners: how errors call the part of each kind; by default its class.
+        places: how errors call a value of "train" or "validation"; by default by its index.
 
     Raises:
         ConfigError: if a device or an objective cannot be had.
@@ -73,7 +76,7 @@ def prepare_trainer(
     if validation is None and settings.early_stopping is not None:
         raise ConfigError("early_stopping needs validation data: give some, or leave it out")
     shown = train[: few(model, objective)]
-    data = training_data(train, validation, model, binarization, dequantize, device)
+    data = training_data(train, validation, model, binarization, dequantize, device, places or {})
     model.to(device)
     model.measure(data.train)
     blame = Blame(model, objective, owners)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from vaeflow.data.binarization import Binarization, prepare_split, redraw
 from vaeflow.data.checks import check_values
+from vaeflow.data.places import Place, by_index
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.arrays import held_out_split
 from vaeflow.model import VAE
@@ -36,22 +37,28 @@ def training_data(
     binarization: Binarization,
     levels: int | None,
     device: torch.device,
+    places: Mapping[str, Place],
 ) -> TrainingData:
     """Return both splits, checked and on the device.
+
+    Arguments:
+        places: how messages call a value of "train" or "validation"; by default by its index.
 
     Raises:
         ConfigError: if the likelihood cannot score dequantized data.
         DataError: if it cannot score the data, or the data is of another type than the weights.
     """
-    seen = _training_split(train, model, binarization, levels).to(device)
+    place = places.get("train") or by_index("training")
+    seen = _training_split(train, model, binarization, levels, place).to(device)
     if validation is not None:
-        held_out = held_out_split("validation", validation, model, binarization, levels)
+        place = places.get("validation") or by_index("validation")
+        held_out = held_out_split("validation", validation, model, binarization, levels, place)
         validation = held_out.to(device)
     return TrainingData(seen, validation, redraw(binarization, levels))
 
 
 def _training_split(
-    x: Tensor, model: VAE, binarization: Binarization, levels: int | None
+    x: Tensor, model: VAE, binarization: Binarization, levels: int | None, place: Place
 ) -> Tensor:
     """Return training data for `model`; values to be drawn anew at each visit stay as given."""
     _check_dtype(x, model)
@@ -63,10 +70,10 @@ def _training_split(
             "--likelihood gaussian"
         )
     if binarization == "dynamic":
-        check_values("training", x, model.data_shape, constraints.unit_interval)
+        check_values("training", x, model.data_shape, constraints.unit_interval, place)
         return x
-    seen = prepare_split(x, binarization, levels)
-    check_values("training", seen, model.data_shape, support)
+    seen = prepare_split(x, binarization, levels, place)
+    check_values("training", seen, model.data_shape, support, place)
     return seen if levels is None else x
 
 

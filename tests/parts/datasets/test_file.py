@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.distributions import constraints
 
+from vaeflow.data.checks import check_values
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.parts.datasets.file import File
 
@@ -307,3 +309,96 @@ def test_a_missing_file_is_refused(tmp_path, one_sentence):
         message = complaint(path)
         one_sentence(message)
         assert message == f"{path} is no file: check --dataset.path and --data-root"
+
+
+def wrong(x: np.ndarray, row: int, column: int = 0) -> np.ndarray:
+    x = x.copy()
+    x[row, column] = np.nan
+    return x
+
+
+def complaint_of_values(path: Path, **options) -> str:
+    splits = File(path=path, **options).load()
+    told = []
+    for name, x in splits:
+        try:
+            check_values(name, x, splits.data_shape, constraints.real, splits.place(name))
+        except DataError as error:
+            told.append(str(error))
+    (message,) = told
+    return message
+
+
+@pytest.mark.parametrize("row", [0, 17, 39])
+def test_a_wrong_value_is_called_by_its_place_in_the_array(save, row):
+    x = wrong(X, row, 2)
+    path = save("x.npy", x)
+    assert complaint_of_values(path).startswith(f"{path}: array[{row}, 2, 0] is nan: ")
+    path = save("x.npz", faces=x)
+    assert complaint_of_values(path).startswith(f"{path}: faces[{row}, 2, 0] is nan: ")
+    path = save("x.npz", train=X, validation=X, test=x)
+    assert complaint_of_values(path).startswith(f"{path}: test[{row}, 2, 0] is nan: ")
+
+
+@pytest.mark.parametrize("row", [0, 17, 39])
+@pytest.mark.parametrize(
+    ("head", "lines", "told"),
+    [
+        ("", 1, "column 3"),
+        ("a,b,c\n", 1, "column 'c'"),
+        ('"a\nname",b,"the c, of all"\n', 1, "column 'the c, of all'"),
+        ("a,b,b\n", 1, "column 3"),  # two of one name
+        ("a,b,c\n\n", 2, "column 'c'"),  # empty lines
+    ],
+    ids=["plain", "header", "quoted", "twice", "empty"],
+)
+def test_a_wrong_value_is_called_by_its_row_and_column(tmp_path, row, head, lines, told):
+    path = tmp_path / "people.csv"
+    cells = [",".join(map(repr, r)) for r in wrong(X[:, :, 0], row, 2).tolist()]
+    path.write_text(head + ("\n" * lines).join(cells) + "\n")
+    with open(path) as f:
+        number = next(i for i, line in enumerate(f, 1) if "nan" in line)
+    assert complaint_of_values(path).startswith(f"{path}: row {number}, {told} is nan: ")
+
+
+def test_a_wrong_value_that_is_divided_says_so(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1,2\n" * 9 + "3,inf\n")
+    told = complaint_of_values(path, scale=255)
+    assert told.startswith(f"{path}: row 11, column 'b', over 255, is inf: ")
+
+
+def test_a_wrong_value_of_a_parquet_file_is_called_by_its_row_and_column(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an extra, is not installed")
+    from pyarrow import parquet
+
+    path, x = tmp_path / "x.parquet", wrong(X[:, :, 0], 17, 1)
+    parquet.write_table(pyarrow.table({c: x[:, i] for i, c in enumerate("abc")}), path)
+    assert complaint_of_values(path).startswith(f"{path}: row 18, column 'b' is nan: ")
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.npy", "x.npz", "x.parquet"])
+@pytest.mark.parametrize(
+    "first", [2**24, 1_700_000_000, 10**18], ids=["ids", "times", "snowflakes"]
+)
+def test_ids_that_float32_cannot_tell_apart_are_told(tmp_path, save, caplog, name, first):
+    x = np.stack([np.arange(60), first + np.arange(60)], 1)
+    path = tmp_path / name
+    match name:
+        case "x.csv":
+            path.write_text("age,id\n" + "\n".join(f"{a},{b}" for a, b in x))
+        case "x.parquet":
+            pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+            from pyarrow import parquet
+
+            parquet.write_table(pyarrow.table({"age": x[:, 0], "id": x[:, 1]}), path)
+        case _:
+            save(name, x)
+    called = {"x.npy": "array[:, 1]", "x.npz": "arr_0[:, 1]"}.get(name, "column 'id'")
+    after = len(np.unique(x[:, 1].astype(np.float32)))
+    File(path=path).load()
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(
+        f"float32 cannot tell apart the values of {path}: {called} (60 distinct ones become "
+        f"{after}): subtract its smallest value"
+    )

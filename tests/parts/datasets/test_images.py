@@ -365,3 +365,17 @@ class TestRefusals:
         one_sentence(message)
         assert "take 1,920 bytes, but at most 1,000 are read: give a smaller" in message
         assert Images(path=tmp_path, size=(2, 2)).load().data_shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_pixel_is_called_by_its_file(tmp_path, split):
+    names = ("train", "validation", "test") if split else (".",)
+    for name in names:
+        save(tmp_path / name / "cats", GREY)
+    splits = Images(path=tmp_path).load()
+    for name, x in splits:
+        for i, image in enumerate(x):
+            told = splits.place(name)((i, 0, 2, 3))
+            file = Path(told.removesuffix(" at (0, 2, 3)"))
+            assert np.array_equal(np.asarray(Image.open(file)), (image[0] * 255).round())
+            assert not split or file.parent.parent.name == name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,12 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from vaeflow.data.places import Index, Place, in_array, in_table
+from vaeflow.data.precision import warn_of_merged
 from vaeflow.data.splits import Splits
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
-from vaeflow.parts.datasets.files.tables import read_csv, read_parquet
+from vaeflow.parts.datasets.files.tables import Table, read_csv, read_parquet
 from vaeflow.parts.datasets.files.unpacking import reason
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 
@@ -52,13 +56,17 @@ class File(Dataset):
     def load(self) -> Splits:
         arrays = _read(self.path)
         if len(arrays) == 1:
-            return self.fractions.split(self._tensor(*arrays.items()), self.path)
+            ((name, array),) = arrays.items()
+            return self.fractions.split(self._tensor(name, array), self.path, self._place(array))
         if set(arrays) != {"train", "validation", "test"}:
             names = f"the arrays {', '.join(sorted(arrays))}" if arrays else "no array"
             raise DataError(
                 f"{self.path} holds {names}: store train, validation and test, or one array only"
             )
-        splits = Splits(*(self._tensor((k, arrays[k])) for k in ("train", "validation", "test")))
+        splits = Splits(
+            *(self._tensor(name, arrays[name]) for name in ("train", "validation", "test")),
+            places={name: self._place(array) for name, array in arrays.items()},
+        )
         for name, x in splits:
             if x.shape[1:] != splits.train.shape[1:]:
                 raise DataError(
@@ -67,8 +75,18 @@ class File(Dataset):
                 )
         return splits
 
-    def _tensor(self, item: tuple[str, np.ndarray]) -> Tensor:
-        name, array = item
+    def _place(self, array: _Array) -> Place:
+        """Return how messages call a value; where it is divided, they tell the result."""
+        if self.scale == 1:
+            return array.place
+
+        def divided(index: Index) -> str:
+            return f"{array.place(index)}, over {self.scale:g},"
+
+        return divided
+
+    def _tensor(self, name: str, source: _Array) -> Tensor:
+        array = source.values
         if array.dtype.kind not in "buif":
             raise DataError(
                 f"{self.path}: array {name!r} has type {array.dtype}, but numbers are needed: "
@@ -79,26 +97,43 @@ class File(Dataset):
                 f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
                 "with at least one of each is needed"
             )
+        warn_of_merged(array, source.place, np.dtype(np.float32), source.exact)
         with np.errstate(all="ignore"):  # values that overflow are refused with their place later
             return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class _Array:
+    """An array of a file, and how messages call its values."""
+
+    values: np.ndarray
+    place: Place
+    exact: Mapping[int, np.ndarray] = field(default_factory=dict)  # of columns that it rounds
+
+
+def _table(path: Path, table: Table) -> dict[str, _Array]:
+    place = in_table(path, table.rows, table.columns)
+    return {path.stem: _Array(table.values, place, table.exact)}
+
+
+def _read(path: Path) -> dict[str, _Array]:
     if not path.is_file():
         raise DataError(f"{path} is no file: check --dataset.path and --data-root")
     try:
         with open(path, "rb") as f:
             magic = f.read(6)
         if ".csv" in path.suffixes[-2:]:  # it may be gzipped
-            return {path.stem: read_csv(path, limit=_LIMIT)}
+            return _table(path, read_csv(path, limit=_LIMIT))
         if magic[:4] == b"PAR1":
-            return {path.stem: read_parquet(path, limit=_LIMIT)}
+            return _table(path, read_parquet(path, limit=_LIMIT))
         if magic == b"\x93NUMPY":
             # Mapped, so that a header that promises more than the file holds fails at once.
-            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return {path.stem: _Array(array, in_array(f"{path}: array"))}
         if magic[:4] not in (b"PK\3\4", b"PK\5\6"):  # an archive, and an empty one
             raise ValueError(f"it starts with {magic!r}" if magic else "it is empty")
-        return _read_npz(path)
+        arrays = _read_npz(path)
+        return {name: _Array(x, in_array(f"{path}: {name}")) for name, x in arrays.items()}
     except DataError:
         raise
     except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from vaeflow.data.places import Place, moved
 from vaeflow.data.splits import Splits
 from vaeflow.errors import ConfigError, DataError
 
@@ -30,8 +31,13 @@ class Fractions:
                 "no training data: their sum must be below 1"
             )
 
-    def split(self, x: Tensor, path: Path) -> Splits:
+    def split(self, x: Tensor, path: Path, place: Place) -> Splits:
         """Shuffle the examples with a fixed seed and split them; each split gets one at least.
+
+        Arguments:
+            x: the examples (N, *data_shape).
+            path: where they come from.
+            place: how messages call a value of x.
 
         Raises:
             DataError: naming `path`, if too few are left for training.
@@ -45,7 +51,12 @@ class Fractions:
                 f"and {n_test} to the test: at least one more is needed for training"
             )
         order = np.random.RandomState(0).permutation(len(x))
-        return Splits(*x[order].split([n_train, n_validation, n_test]))
+        orders = np.split(order, [n_train, n_train + n_validation])
+        places = [moved(place, part) for part in orders]
+        return Splits(
+            *x[order].split([n_train, n_validation, n_test]),
+            places=dict(zip(("train", "validation", "test"), places, strict=True)),
+        )
 
 
 def below(root: Path | None, path: Path) -> Path:
@@ -53,4 +64,5 @@ def below(root: Path | None, path: Path) -> Path:
 
     An absolute path keeps its last name alone, so that a run finds data that has moved.
     """
+    path = Path(path)  # Python may give text
     return path if root is None else root / (path.name if path.is_absolute() else path)

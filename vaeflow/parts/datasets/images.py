@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from vaeflow.data.places import in_files
 from vaeflow.data.splits import Splits
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
@@ -79,9 +80,13 @@ class Images(Dataset):
         files = [_files(folder) for folder in folders]
         with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
             x = self._read([file for group in files for file in group], pool)
+        places = [in_files([str(file) for file in group]) for group in files]
         if len(folders) == 1:
-            return self.fractions.split(x, self.path)
-        return Splits(*x.split([len(group) for group in files]))
+            return self.fractions.split(x, self.path, places[0])
+        names = [folder.name for folder in folders]
+        return Splits(
+            *x.split([len(group) for group in files]), places=dict(zip(names, places, strict=True))
+        )
 
     def _folders(self) -> list[Path]:
         if not self.path.is_dir():

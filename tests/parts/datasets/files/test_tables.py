@@ -44,42 +44,43 @@ class TestCsv:
     @pytest.mark.parametrize("pack", [bytes, gzip.compress])
     def test_rows_are_read_with_or_without_a_header(self, path, text, pack):
         path.write_bytes(pack(text.encode()))
-        assert read_csv(path, limit=LIMIT).tolist() == [[1, 2.5], [-3, 40]]
+        assert read_csv(path, limit=LIMIT).values.tolist() == [[1, 2.5], [-3, 40]]
 
     def test_one_column_or_one_row_is_a_table_too(self, path):
         path.write_text("1\n2\n3")
-        assert read_csv(path, limit=LIMIT).shape == (3, 1)
+        assert read_csv(path, limit=LIMIT).values.shape == (3, 1)
         path.write_text("x,y,z\n1,2,3")
-        assert read_csv(path, limit=LIMIT).shape == (1, 3)
+        assert read_csv(path, limit=LIMIT).values.shape == (1, 3)
 
     def test_values_that_are_not_finite_are_left_to_the_check_of_values(self, path):
         path.write_text("nan,1\ninf,-Infinity")
-        assert np.isnan(read_csv(path, limit=LIMIT)[0, 0])
+        assert np.isnan(read_csv(path, limit=LIMIT).values[0, 0])
 
     def test_numbers_are_read_as_python_reads_them(self, path):
         x = np.random.RandomState(0).randn(50, 7) * 10.0 ** np.arange(-3, 4)
         path.write_text("\n".join(",".join(map(repr, row)) for row in x.tolist()))
-        assert np.array_equal(read_csv(path, limit=LIMIT), x)
+        assert np.array_equal(read_csv(path, limit=LIMIT).values, x)
 
     @pytest.mark.parametrize(
         ("text", "told"),
         [
             ("1,2\n3,x\n", "row 2, column 2 holds 'x', not a number: correct it"),
-            ("a,b\n1,2\n\n3,4\n5,six\n", "row 5, column 2 holds 'six', not a number"),
+            ("a,b\n1,2\n\n3,4\n5,six\n", "row 5, column 'b' holds 'six', not a number"),
             ("1,x\n3,4\n", "row 1, column 2 holds 'x', not a number"),  # no header: it has a 1
-            ("a,b\n1,\n", "row 2, column 2 is empty"),
+            ("a,b\n1,\n", "row 2, column 'b' is empty"),
             ("1,2\n3, \n", "row 2, column 2 is empty"),
             ("1,2,\n3,4,\n", "row 1, column 3 is empty"),
             ("1,2\n3\n", "row 2 has 1 columns, but row 1 has 2: give every row the same"),
             ("a,b\n1,2\n3,4,5\n", "row 3 has 3 columns, but row 2 has 2"),
-            ("1;2\n3;4\n", "row 2, column 1 holds '3;4', not a number"),
+            ("1;2\n3;4\n", "row 2, column '1;2' holds '3;4', not a number"),
             ("1,2\n1_0,2\n", "row 2, column 1 holds '1_0', not a number: correct it"),
             ("1,2\n3,\u0661\n", "row 2, column 2 holds '\u0661', not a number"),  # Arabic 1
-            ("a,b\nc,d\n", "row 2, column 1 holds 'c', not a number"),
+            ("a,b\nc,d\n", "row 2, column 'a' holds 'c', not a number"),
+            ("a,a\nc,d\n", "row 2, column 1 holds 'c', not a number"),
             ("1,2\n3,\x00\n", "row 2, column 2"),
             ("1,2\n3," + "9" * 50 + "x\n", "holds '" + "9" * 40 + "', not"),
         ],
-        ids=range(14),
+        ids=range(15),
     )
     def test_a_wrong_cell_is_named_by_row_and_column(self, path, text, told, one_sentence):
         path.write_text(text)
@@ -123,7 +124,7 @@ class TestCsv:
         for _ in range(500):
             path.write_bytes(bytes(rng.choices(b'0123456789.,,,-e"\n\n\r xnaif\0;_', k=12)))
             try:
-                assert read_csv(path, limit=LIMIT).ndim == 2
+                assert read_csv(path, limit=LIMIT).values.ndim == 2
             except DataError as error:
                 refused.append(str(error))
         assert 100 < len(refused) < 500
@@ -149,7 +150,7 @@ class TestParquet:
             a=[1, 2, 3], b=[0.5, -1.0, 1e9], c=[True, False, True],
             d=np.array([1, 2, 255], np.uint8), e=np.array([1, 2, 3], np.float16),
         )  # fmt: skip
-        assert read_parquet(path, limit=LIMIT).tolist() == [
+        assert read_parquet(path, limit=LIMIT).values.tolist() == [
             [1, 0.5, 1, 1, 1], [2, -1, 0, 2, 2], [3, 1e9, 1, 255, 3]
         ]  # fmt: skip
 
@@ -160,7 +161,7 @@ class TestParquet:
         x = np.random.RandomState(0).randn(100, 3)
         table = pyarrow.table({str(i): x[:, i] for i in range(3)})
         parquet.write_table(table, tmp_path / "x.parquet", row_group_size=7)
-        assert np.array_equal(read_parquet(tmp_path / "x.parquet", limit=LIMIT), x)
+        assert np.array_equal(read_parquet(tmp_path / "x.parquet", limit=LIMIT).values, x)
 
     @pytest.mark.parametrize(
         ("columns", "told"),
