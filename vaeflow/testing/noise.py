@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Size, Tensor
-from torch.distributions import Distribution, TransformedDistribution, biject_to
+from torch import Size, Tensor, nn
+from torch.distributions import (
+    Distribution,
+    HalfCauchy,
+    HalfNormal,
+    Independent,
+    TransformedDistribution,
+    biject_to,
+)
 from torch.overrides import TorchFunctionMode
 
 from vaeflow.distributions.draw import Draw, draw
@@ -176,6 +183,7 @@ def given(q: Distribution, noise: Tensor) -> Given:
     """
     shape = noise.shape[: -1 - len(q.batch_shape)]
     try:
+        _refuse_halves(q)
         with GivenNoise(noise):
             sample = draw(q, shape)
     except OtherNoise as reason:
@@ -190,6 +198,7 @@ def noise_law(q: Distribution) -> Distribution | float:
     """Return how far out q's noise may be given: in standard deviations, or as its base's law."""
     noise = torch.full((*q.batch_shape, *q.event_shape), 0.3, dtype=torch.float64)
     try:
+        _refuse_halves(q)
         with GivenNoise(noise) as mode, torch.no_grad():
             draw(q)
     except OtherNoise:
@@ -204,6 +213,15 @@ def innermost(q: Distribution) -> Distribution:
         if not isinstance(inner, Distribution):
             return q
         q = inner
+
+
+def _refuse_halves(q: Distribution) -> None:
+    """Refuse laws that draw |ε|, of which each value has two noises."""
+    base = innermost(q)
+    if isinstance(base, Independent):
+        base = base.base_dist
+    if isinstance(base, HalfNormal | HalfCauchy):
+        raise OtherNoise(f"the part draws the absolute value of its noise: {_CURE}")
 
 
 def _at_base(
@@ -252,10 +270,14 @@ def log_normal(eps: Tensor) -> Tensor:
 
 
 class FixedDropout(TorchFunctionMode):
-    """Inside this context, a dropout drops the same entries of the last axis for every row.
+    """Inside this context, the n-th dropout drops the same entries for every row, and every time.
 
     A training step with dropout is then a function of the noise, as an evaluation is.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
 
     def __torch_function__(
         self,
@@ -269,5 +291,11 @@ class FixedDropout(TorchFunctionMode):
         x, p, training, *_ = _arguments(args, kwargs or {}, input=0, p=0.5, training=True)
         if not training:
             return x
-        kept = torch.arange(x.shape[-1], device=x.device) % 4 != 1  # a quarter is dropped
+        self.calls += 1
+        kept = (torch.arange(x.shape[-1], device=x.device) + self.calls) % 4 != 1  # not a quarter
         return x * kept / (1 - p)
+
+
+def fixed_dropout(module: nn.Module) -> AbstractContextManager[object]:
+    """Return a `FixedDropout` for a module in training, else a context that does nothing."""
+    return FixedDropout() if module.training else nullcontext()

@@ -58,29 +58,43 @@ def variants(part: type, given: Options | None = None) -> list[Options]:
     return [*found, {**given, **moved}] if moved and _takes(part, {**given, **moved}) else found
 
 
-_NUMBERS = (0, 1, 2, 3, 4, 8, 16)  # that a whole number is tried as, beside the default
+_NUMBERS = (0, 1, 2, 3, 4, 8, 16, 32)  # that a whole number is tried as, beside the default
 
 
 def combinations(part: type, given: Options) -> list[Options]:
     """Return sets of options in which each two values of two options meet, `given` in all of them.
 
-    The values are the choices of an option, a number and another one. Beside these sets, every
-    whole number is also a few others, from 0 to 16, alone. A set that the part's types refuse is
-    left out.
+    The values are the choices of an option, a number and another one. Beside these sets, a whole
+    number is also a few others, from 0 to 32, alone; a fraction is 0, its negative, a tenth and a
+    hundred times itself; a tuple of whole numbers has up to three of them; what may be None is. A
+    set that the part's types refuse is left out.
     """
     fields = {k: v for k, v in options_model(part).model_fields.items() if k not in given}
     levels: dict[str, list[Any]] = {}
     alone: list[Options] = []
     for name, about in fields.items():
         default = about.default
-        if type(default) is int:
-            alone += [{name: n} for n in (*_NUMBERS, default + 1) if n != default]
+        alone += [{name: value} for value in _others(about.annotation, default) if value != default]
         others = [v for v in _choices(about.annotation) if v != default]
         others += [_moved(default)] if type(default) in (int, float) else []
         if others and not about.is_required():
             levels[name] = [default, *others]
     found = [{**given, **options} for options in [*alone, *_pairs(levels)]]
     return [options for options in found if _valid(part, options)]
+
+
+def _others(annotation: Any, default: Any) -> list[Any]:
+    """Return the values that an option takes alone, with every other option at its default."""
+    arms = get_args(annotation) or (annotation,)
+    kinds = {type_name(arm) for arm in arms} | {type_name(annotation)}
+    found: list[Any] = [None] if type(None) in arms else []
+    if type(default) is int or (default is None and any(k.startswith("integer") for k in kinds)):
+        found += [*_NUMBERS, (default or 16) + 1]
+    if type(default) is float:
+        found += [0.0, -default, 0.1 * default, 100 * default]
+    if isinstance(default, tuple) and all(type(n) is int for n in default):
+        found += [(), (8,), (8, 8), (8, 8, 8)]
+    return found
 
 
 def _pairs(levels: dict[str, list[Any]]) -> list[Options]:

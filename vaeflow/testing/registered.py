@@ -20,6 +20,10 @@ class NotApplicable(Exception):
     """Raised by a check that has nothing to say about a part; its text is the reason."""
 
 
+class Refused(NotApplicable):
+    """Raised where a part refuses a size; the checks then try another."""
+
+
 class Unavailable(NotApplicable):
     """Raised by a check that could say something, had it the files that a data set reads."""
 

@@ -18,6 +18,7 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     objective_numerics,
     objectives,
     packages,
+    posterior_folds,
     posterior_gradients,
     posterior_images,
     posterior_laws,

@@ -236,6 +236,24 @@ class HalfMoved(StudentT):
         return super().rsample(sample_shape) - 0.5 * (self.loc - self.loc.detach())
 
 
+class Detached(StudentT):
+    def rsample(self, sample_shape=()):
+        return super().rsample(sample_shape).detach()
+
+
+class OneScale(Independent):
+    """A multivariate t, scored as if its dimensions were independent."""
+
+    def __init__(self, loc, scale):
+        super().__init__(StudentT(torch.full_like(loc, 5.0), loc, scale), 1)
+
+    def rsample(self, sample_shape=()):
+        t, shape = self.base_dist, (*sample_shape, *self.batch_shape, 1)
+        chi2 = torch._standard_gamma(torch.full(shape, 2.5, dtype=t.loc.dtype)) * 2
+        noise = torch.randn(*shape[:-1], t.loc.shape[-1], dtype=t.loc.dtype)
+        return t.loc + t.scale * noise * (5 / chi2).sqrt()
+
+
 class Correlated(Independent):
     """Drawn with a correlation of the first two dimensions that the density does not have."""
 
@@ -256,6 +274,27 @@ def student(kind, joint=Independent):
 class OffFromTwo(Independent):
     def log_prob(self, value):
         return super().log_prob(value) + 0.2 * (value.shape[-1] > 1)
+
+
+class PairsFolded(posterior()):
+    """Two dimensions of 30 are folded: no determinant changes its sign."""
+
+    def forward(self, h):
+        q = super().forward(h)
+
+        def fold(z):
+            return torch.cat([z[..., :2].abs(), z[..., 2:]], -1), 0 * z[..., 0]
+
+        return Flow(q.base, [*q.maps, fold] if self.latent == 30 else q.maps)
+
+
+class DropoutsApart(BesideDropout):
+    """z and log q each draw a dropout of their own."""
+
+    def forward(self, h):
+        first, second = (posterior().forward(self, self.dropout(h)) for _ in range(2))
+        (f, g), base = (first.maps[1], second.maps[1]), first.base
+        return Flow(base, [lambda z: (f(z)[0], g(z)[1])])
 
 
 EVERY_SIZE = "log_q_matches_at_every_size"
@@ -295,6 +334,27 @@ FAULTS = {
         WrongBesideDropout, "log_q_matches_the_jacobian_in_training"
     ),
     "wrong for |z0| beyond 8": (off(lambda z: z.abs().amax(-1) > 8), JACOBIAN),
+    "wrong for 50 dimensions": (off(lambda z: z.shape[-1] == 50), EVERY_SIZE),
+    "wrong for 200 dimensions": (off(lambda z: z.shape[-1] == 200), EVERY_SIZE),
+    "wrong from 1,001 samples on": (
+        off(lambda z: z.dim() == 3 and z.shape[0] > 1000), "is_the_same_for_any_number"
+    ),
+    "wrong above a million numbers": (
+        off(lambda z: z.numel() > 1_000_000), "is_the_same_for_any_number"
+    ),
+    "a gradient wrong from 30 dimensions on": (
+        wrong(lambda log_det, z, s: log_det.detach() if z.shape[-1] > 30 else log_det),
+        "gradients_match_for_many",
+    ),
+    "summed in half precision": (
+        wrong(lambda d, z, s: d.bfloat16().to(d) if d.dtype == torch.float32
+              and z.shape[-1] >= 40 else d),
+        "agrees_in_float32_in_many_dimensions",
+    ),
+    "folded in two dimensions of 30": (PairsFolded, "no_z_has_two_noises"),
+    "a dropout for z and one for log q": (
+        DropoutsApart, "log_q_matches_the_jacobian_in_training"
+    ),
     "wrong once in a hundred calls": (NowAndThen, "is_the_same_at_every_call"),
     "wrong without gradients": (WithoutGradients, "is_the_same_without_gradients"),
     "a Student-t off by 0.7 nats a dimension": (student(TooLikely), "noise_follows_its_density"),
@@ -305,6 +365,12 @@ FAULTS = {
     "a Student-t drawn too wide": (student(TooWide), "noise_follows_its_density"),
     "a Student-t with correlated draws": (
         student(StudentT, Correlated), "noise_follows_its_density_in_many_dimensions"
+    ),
+    "a Student-t whose draws have no gradient": (
+        student(Detached), "gradients_of_its_noise_are_those_of_its_law"
+    ),
+    "a Student-t with one scale for all dimensions": (
+        of(OneScale), "noise_follows_its_density_in_many_dimensions"
     ),
     "a Student-t whose draws follow by half": (
         student(HalfMoved), "gradients_of_its_noise_are_those_of_its_law"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaeflow.distributions.draw import draw
-from vaeflow.testing.kinds.posteriors import features, posterior, tolerance, within
-from vaeflow.testing.noise import given
+from vaeflow.testing.kinds.posteriors import (
+    features,
+    in_training,
+    posterior,
+    tolerance,
+    within,
+)
+from vaeflow.testing.noise import fixed_dropout, given
 from vaeflow.testing.probes import close, finite, learns, normal
 from vaeflow.testing.registered import MakePart, register
 
@@ -34,43 +39,55 @@ def passes_gradients_to_everything(part: MakePart) -> None:
     learns(module, outputs)
 
 
-# The size of the noise at which gradients are compared: exactly 0, ordinary, and far out.
-_FAR = (1.0, 0.0, 3.0, 8.0)
+# The noise and the features at which gradients are compared: exactly 0, ordinary, and far out.
+_FAR = ((1.0, 1.0), (0.0, 1.0), (3.0, 1.0), (8.0, 1.0), (1.0, 8.0))
 Values = Callable[[], tuple[Tensor, Tensor]]
 
 
 @register("posterior")
 def gradients_match_finite_differences(part: MakePart) -> None:
     """At ordinary, zero and far noise, autograd's derivatives of z and log q are their slopes."""
-    for seed, far in enumerate(_FAR):
-        module = posterior(part, 4, scale=1.0 if far == 1.0 else 0.5, seed=seed)
-        h, eps = features(2, seed=seed + 100), far * normal(3, 2, 4, seed=seed + 5)
+    for seed, (far, size) in enumerate(_FAR):
+        module = posterior(part, 4, scale=1.0 if far == 1.0 == size else 0.5, seed=seed)
+        if far == 1.0:
+            in_training(module)
+        h, eps = size * features(2, seed=seed + 100), far * normal(3, 2, 4, seed=seed + 5)
         eps = within(module, h, eps)
         if far == 0.0:
             h[1] = 0.0
-        h.requires_grad_()
-        weights = normal(3, 2, 4, seed=seed + 6), normal(3, 2, seed=seed + 7)
+        where = " in training" if module.training else f" at noise of size {far:g}"
+        where += "" if size == 1.0 else f" and features of size {size:g}"
+        _compare(module, h, eps, where)
 
-        def values(
-            module: torch.nn.Module = module,
-            h: Tensor = h,
-            eps: Tensor = eps,
-            weights: tuple[Tensor, Tensor] = weights,
-        ) -> tuple[Tensor, Tensor]:
+
+@register("posterior", once=True)
+def gradients_match_for_many(part: MakePart) -> None:
+    """For 10 samples of 50 images, 40 dimensions and 400 features, the derivatives are slopes."""
+    module = posterior(part, 40, 400, scale=0.5)
+    h = features(50, size=400)
+    _compare(module, h, within(module, h, normal(10, 50, 40)), " for many images and dimensions")
+
+
+def _compare(module: nn.Module, h: Tensor, eps: Tensor, where: str) -> None:
+    h.requires_grad_()
+    weights = normal(*eps.shape, seed=6), normal(*eps.shape[:-1], seed=7)
+    weights = weights[0] / eps[0].numel() ** 0.5, weights[1] / eps[0, :, 0].numel() ** 0.5
+
+    def values() -> tuple[Tensor, Tensor]:
+        with fixed_dropout(module):
             sample = given(module(h), eps)
-            return (weights[0] * sample.z).sum(), (weights[1] * sample.log_prob).sum()
+        return (weights[0] * sample.z).sum(), (weights[1] * sample.log_prob).sum()
 
-        where = "" if far == 1.0 else f" at noise of size {far:g}"
-        for to, inputs in (("the features", [h]), ("the parameters", [*module.parameters()])):
-            error = tolerance(module)
-            # The step divides the error of the part's own arithmetic: about its cube root balances
-            # both. A shorter one may miss the kink of a ReLU that the first one crosses.
-            step = 1e-6 if error <= 1e-9 else 0.1 * error ** (1 / 3)
-            allowed = 1e-5 + (0.0 if error <= 1e-9 else 20 * error ** (2 / 3))
-            try:
-                _match(values, inputs, step, allowed, f"in {to}{where}")
-            except AssertionError:
-                _match(values, inputs, 0.1 * step, 10 * allowed, f"in {to}{where}")
+    error = tolerance(module)
+    # The step divides the error of the part's own arithmetic: about its cube root balances both. A
+    # shorter one may miss the kink of a ReLU that the first one crosses.
+    step = 1e-6 if error <= 1e-9 else 0.1 * error ** (1 / 3)
+    allowed = 1e-5 + (0.0 if error <= 1e-9 else 20 * error ** (2 / 3))
+    for to, inputs in (("the features", [h]), ("the parameters", [*module.parameters()])):
+        try:
+            _match(values, inputs, step, allowed, f"in {to}{where}")
+        except AssertionError:
+            _match(values, inputs, 0.1 * step, 10 * allowed, f"in {to}{where}")
 
 
 def _match(
@@ -118,7 +135,8 @@ def stays_finite_when_saturated(part: MakePart) -> None:
         eps = within(module, h.detach(), normal(3, 8, 5, seed=seed, dtype=torch.float32))
         eps = within(module, h.detach(), torch.cat([eps[:2], 0 * eps[2:]]))
         sample = given(module(h), eps)
-        wide = given(deepcopy(module).double()(h.detach().double()), eps.double())
+        wider = posterior(part, 5, scale=scale, seed=seed, dtype=torch.float32).double()
+        wide = given(wider(h.detach().double()), eps.double())
         named = {"h": h, **dict(module.named_parameters())}
         for what, value, exact in (
             ("z", sample.z, wide.z), ("log q", sample.log_prob, wide.log_prob)
