@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaeflow.testing.probes import close
 
-_CALLS = 400
+_CALLS = 300
 
 
 def same_in_every_call(value: Callable[[], Tensor], what: str, calls: int = _CALLS) -> None:

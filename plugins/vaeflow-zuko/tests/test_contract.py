@@ -13,8 +13,12 @@ from vaeflow.testing import NotApplicable, checks
 SLOW = {
     **{
         ("prior", family): ("is_a_density_over_the_latent_space", "draws_follow_the_density")
-        for family in ("NSF", "BPF", "NAF", "UNAF", "CNF")
+        for family in ("NSF", "BPF", "NAF", "CNF")
     },
+    ("prior", "UNAF"): (
+        "is_a_density_over_the_latent_space", "draws_follow_the_density",
+        "repeats_its_draws_with_the_seed", "is_the_same_however_it_is_called",
+    ),
     # Thousands of solutions of an ODE; its Jacobian and its cover of the plane are checked.
     ("posterior", "CNF"): (
         "weights_average_to_one", "log_q_matches_at_every_size", "is_the_same_at_every_call",

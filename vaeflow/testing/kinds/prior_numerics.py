@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from vaeflow.testing.calls import layouts, same_in_every_call, same_without_gradients
 from vaeflow.testing.draws import have_noise_of_their_own
+from vaeflow.testing.kinds.posteriors import tolerance
 from vaeflow.testing.kinds.priors import density, prior
 from vaeflow.testing.probes import close, finite, learns, normal, reloaded
 from vaeflow.testing.registered import MakePart, register
@@ -76,9 +77,14 @@ def gradients_match_slopes(part: MakePart) -> None:
             z = _inside(module, z.clone()).requires_grad_()
             score = partial(_score, module, z)
             for seed in range(3):
-                gradients_are_slopes(score, [z], f"in z {at}", seed=seed, each=1, alone=size == 0.0)
+                gradients_are_slopes(
+                    score, [z], f"in z {at}",
+                    seed=seed, each=1, alone=size == 0.0, tolerance=tolerance(module),
+                )  # fmt: skip
             if parameters and size != 30.0:
-                gradients_are_slopes(score, parameters, f"in the parameters {at}")
+                gradients_are_slopes(
+                    score, parameters, f"in the parameters {at}", tolerance=tolerance(module)
+                )
 
 
 @register("prior")
@@ -109,16 +115,17 @@ def agrees_in_float32(part: MakePart) -> None:
     for latent in (3, 20):
         single = prior(part, latent, dtype=torch.float32)
         double = copy.deepcopy(single).double()
+        error = max(1e-3, tolerance(single))
         for size in (0.0, 1.0, 10.0):
-            told = []
+            told, x = [], _inside(single, size * normal(8, latent).float())
             for module, dtype in ((single, torch.float32), (double, torch.float64)):
-                z = _inside(module, size * normal(8, latent).float()).to(dtype).requires_grad_()
+                z = x.to(dtype).requires_grad_()
                 score = _score(module, z)
                 assert score.dtype == dtype, f"the score of z of {dtype} is of {score.dtype}"
                 told.append((score, _gradient(score, z)))
             for what, seen, wanted in zip(("log p(z)", "its gradient"), *told, strict=True):
                 if wanted.isfinite().all():
-                    close(seen.double(), wanted, f"in float32 at size {size:g}, {what}", 1e-3)
+                    close(seen.double(), wanted, f"in float32 at size {size:g}, {what}", error)
 
 
 @register("prior")
@@ -138,25 +145,26 @@ def is_the_same_in_training(part: MakePart) -> None:
             assert torch.equal(value, before[name]), f"a score in training changes {name}"
         for what, i in (("in training", 1), ("after training", 2)):
             for name, told, wanted in zip(("log p(z)", "a draw"), seen[i], seen[0], strict=True):
-                close(told, wanted, f"{what}, {name}")
+                close(told, wanted, f"{what}, {name}", tolerance(module))
 
 
 @register("prior")
 def is_the_same_however_it_is_called(part: MakePart) -> None:
     """Scores depend neither on K and B, nor on gradients, memory layout or earlier calls."""
     module = prior(part, 3)
+    error = tolerance(module)
     z = _inside(module, normal(4, 5, 3))
     score = partial(_score, module, z.clone().requires_grad_())
     same_without_gradients(score, "log p(z)")
     for where, moved in layouts(z).items():
-        close(_score(module, moved), score(), f"with z {where}, log p(z)")
+        close(_score(module, moved), score(), f"with z {where}, log p(z)", error)
     one = z[:1].expand_as(z)
-    close(_score(module, one), _score(module, one.clone()), "of equal z, log p(z)")
+    close(_score(module, one), _score(module, one.clone()), "of equal z, log p(z)", error)
     with torch.no_grad():
         for lead in ((1, 257), (50, 128), (1, 128)):
             z = _inside(module, normal(*lead, 3))
-            parts = [_score(module, some) for some in z.flatten(0, 1).split(60)]
-            close(_score(module, z), torch.cat(parts).view(lead), f"log p(z) of {lead} at once")
+            parts = torch.cat([_score(module, some) for some in z.flatten(0, 1).split(60)])
+            close(_score(module, z), parts.view(lead), f"log p(z) of {lead} at once", error)
     few = prior(part, 2)
     z = _inside(few, normal(1, 2))
     same_in_every_call(partial(_score, few, z), "log p(z)")

@@ -14,6 +14,7 @@ from vaeflow.parts.abstract import Infer
 from vaeflow.testing.bridge import bridge
 from vaeflow.testing.conditionals import marginals
 from vaeflow.testing.draws import follow, follow_given_the_rest
+from vaeflow.testing.kinds.posteriors import tolerance
 from vaeflow.testing.lines import Line, line_of
 from vaeflow.testing.masses import factorizes, log_mass
 from vaeflow.testing.probes import close, far_from_start, finite, normal
@@ -73,7 +74,8 @@ def _line(p: Distribution) -> Line:
 def is_a_density_over_the_latent_space(part: MakePart) -> None:
     """p has batch (), event (L,), and integrates to 1 for L = 1, 2 and, if a product, any L."""
     for latent, scale, seed in ((1, 0.5, 0), (2, 0.5, 0), (2, None, 0), (5, 0.5, 1)):
-        p = density(prior(part, latent, scale=scale, seed=seed))
+        module = prior(part, latent, scale=scale, seed=seed)
+        p, error = density(module), tolerance(module)
         assert p.batch_shape == (), f"the batch shape is {tuple(p.batch_shape)}, not ()"
         assert p.event_shape == (latent,), f"the event is {tuple(p.event_shape)}, not {(latent,)}"
         for shape in ((), (5, 3), (3, 3), (4, 1, 2)):
@@ -85,7 +87,7 @@ def is_a_density_over_the_latent_space(part: MakePart) -> None:
             assert score.shape == shape, f"a score is {tuple(score.shape)}, not {shape}"
             finite(score, "the score of a draw")
             if shape:
-                close(p.log_prob(z[1]), score[1], "the scores of one sample among others")
+                close(p.log_prob(z[1]), score[1], "the scores of one sample among others", error)
         if latent <= 2:
             _has_mass_one(p)
     if _is_product(p):
