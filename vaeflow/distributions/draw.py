@@ -100,8 +100,11 @@ def _slope(q: Distribution, z: Tensor) -> Tensor:
     """Return ∂ log q(z)/∂z by autograd."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(q.log_prob(z).sum(), z)
-    return gradient
+        total = q.log_prob(z).sum()
+        gradient = None
+        if total.requires_grad:  # a uniform density does not change with z
+            (gradient,) = torch.autograd.grad(total, z, allow_unused=True)
+    return torch.zeros_like(z) if gradient is None else gradient
 
 
 def _walk(q: TransformedDistribution, shape: Size) -> Draw:

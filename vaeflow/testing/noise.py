@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import (
     Distribution,
     HalfCauchy,
@@ -121,7 +121,7 @@ class GivenNoise(TorchFunctionMode):
             )
 
 
-def _arguments(
+def arguments_of(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], **defaults: float
 ) -> tuple[Any, ...]:
     """Return the arguments of a draw in the order of `defaults`, given by position or by name."""
@@ -133,9 +133,9 @@ def _from_normal(
     func: Callable[..., Any], noise: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Tensor:
     if func is torch.normal:
-        mean, std = _arguments(args, kwargs, mean=0.0, std=1.0)
+        mean, std = arguments_of(args, kwargs, mean=0.0, std=1.0)
     elif func is torch.Tensor.normal_:
-        mean, std = _arguments(args[1:], kwargs, mean=0.0, std=1.0)
+        mean, std = arguments_of(args[1:], kwargs, mean=0.0, std=1.0)
     else:
         return noise
     result: Tensor = mean + std * noise
@@ -149,16 +149,16 @@ def _from_uniform(
     u: Tensor = torch.special.ndtr(noise)
     low, high = 0.0, 1.0
     if func is torch.Tensor.uniform_:
-        low, high = (float(x) for x in _arguments(args, kwargs, **{"from": 0.0, "to": 1.0}))
+        low, high = (float(x) for x in arguments_of(args, kwargs, **{"from": 0.0, "to": 1.0}))
     drawn = low + (high - low) * u
     if func is torch.Tensor.exponential_:
-        (rate,) = _arguments(args, kwargs, lambd=1.0)
+        (rate,) = arguments_of(args, kwargs, lambd=1.0)
         drawn = -torch.special.log_ndtr(-noise) / rate
     elif func is torch.Tensor.cauchy_:
-        median, scale = _arguments(args, kwargs, median=0.0, sigma=1.0)
+        median, scale = arguments_of(args, kwargs, median=0.0, sigma=1.0)
         drawn = median + scale * torch.tan(math.pi * (u - 0.5))
     elif func is torch.Tensor.log_normal_:
-        mean, std = _arguments(args, kwargs, mean=1.0, std=2.0)
+        mean, std = arguments_of(args, kwargs, mean=1.0, std=2.0)
         drawn = (mean + std * noise).exp()
     result: Tensor = drawn
     return result
@@ -208,17 +208,20 @@ def noise_law(q: Distribution) -> Distribution | float:
 
 def innermost(q: Distribution) -> Distribution:
     """Return the law of the noise that a flow's maps move, or q itself if it has no maps."""
-    while True:
+    while not isinstance(q, HalfNormal | HalfCauchy):  # whose noise is folded
         inner = q.base_dist if isinstance(q, TransformedDistribution) else getattr(q, "base", None)
         if not isinstance(inner, Distribution):
             return q
         q = inner
+    return q
 
 
 def _refuse_halves(q: Distribution) -> None:
     """Refuse laws that draw |ε|, of which each value has two noises."""
     base = innermost(q)
-    if isinstance(base, Independent):
+    while isinstance(base, Independent | TransformedDistribution):
+        if isinstance(base, HalfNormal | HalfCauchy):
+            break
         base = base.base_dist
     if isinstance(base, HalfNormal | HalfCauchy):
         raise OtherNoise(f"the part draws the absolute value of its noise: {_CURE}")
@@ -267,35 +270,3 @@ def _drawing(base: Distribution, z0: Tensor) -> Iterator[None]:
 def log_normal(eps: Tensor) -> Tensor:
     """Return log N(ε; 0, I), (*, L) to (*)."""
     return -0.5 * eps.square().sum(-1) - 0.5 * eps.shape[-1] * math.log(2 * math.pi)
-
-
-class FixedDropout(TorchFunctionMode):
-    """Inside this context, the n-th dropout drops the same entries for every row, and every time.
-
-    A training step with dropout is then a function of the noise, as an evaluation is.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is not torch.nn.functional.dropout:
-            return func(*args, **(kwargs or {}))
-        x, p, training, *_ = _arguments(args, kwargs or {}, input=0, p=0.5, training=True)
-        if not training:
-            return x
-        self.calls += 1
-        kept = (torch.arange(x.shape[-1], device=x.device) + self.calls) % 4 != 1  # not a quarter
-        return x * kept / (1 - p)
-
-
-def fixed_dropout(module: nn.Module) -> AbstractContextManager[object]:
-    """Return a `FixedDropout` for a module in training, else a context that does nothing."""
-    return FixedDropout() if module.training else nullcontext()

@@ -99,6 +99,8 @@ def _others(annotation: Any, default: Any) -> list[Any]:
 
 def _pairs(levels: dict[str, list[Any]]) -> list[Options]:
     """Return sets in which each two values of two options meet, each set as full as it can be."""
+    if len(levels) == 1:
+        return [{name: value} for name, values in levels.items() for value in values[1:]]
     open_pairs = {
         ((a, i), (b, j))
         for a, b in itertools.combinations(levels, 2)

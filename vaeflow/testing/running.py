@@ -25,6 +25,7 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     posterior_noise,
     posterior_numerics,
     posterior_offers,
+    posterior_options,
     posteriors,
     prior_numerics,
     priors,

@@ -276,6 +276,19 @@ class OffFromTwo(Independent):
         return super().log_prob(value) + 0.2 * (value.shape[-1] > 1)
 
 
+class Counting(posterior()):
+    """Its scale cools with the steps of training, which it counts in a plain number."""
+
+    steps = 0
+
+    def forward(self, h):
+        self.steps += self.training
+        q = super().forward(h)
+        cooled = 1 / (1 + 1e-3 * self.steps)
+        log_det = q.event_shape[0] * math.log(cooled)
+        return Flow(q.base, [*q.maps, lambda z: (cooled * z, z.new_full(z.shape[:-1], log_det))])
+
+
 class PairsFolded(posterior()):
     """Two dimensions of 30 are folded: no determinant changes its sign."""
 
@@ -351,6 +364,7 @@ FAULTS = {
               and z.shape[-1] >= 40 else d),
         "agrees_in_float32_in_many_dimensions",
     ),
+    "a count of steps that is not saved": (Counting, "survives_a_resume"),
     "folded in two dimensions of 30": (PairsFolded, "no_z_has_two_noises"),
     "a dropout for z and one for log q": (
         DropoutsApart, "log_q_matches_the_jacobian_in_training"

@@ -12,7 +12,7 @@ from vaeflow.testing.probes import normal
 from vaeflow.testing.registered import MakePart, Refused, register
 
 _SIZES = (1, 2, 3, 5, 8, 10, 12, 16, 20, 25, 30, 32, 33, 40, 50, 64)
-_STARTS, _STEPS = 4, 10
+_STEPS = 10
 
 
 @register("posterior")
@@ -50,11 +50,12 @@ def no_z_has_two_noises(part: MakePart) -> None:
 
 def _another(module: nn.Module, latent: int, seed: int) -> float | None:
     """Return how far from its own noise another one of the same z is, if one is found."""
-    h = features(1, seed=seed + 100).expand(_STARTS, -1)
-    own = within(module, h, normal(1, latent, seed=seed + 200)).expand(_STARTS, -1)
+    h = features(1, seed=seed + 100).expand(6, -1)
+    far = torch.tensor([1.0, 1.0, 2.5])[:, None].to(h)
+    own = within(module, h, far * normal(3, latent, seed=seed + 200)).repeat(2, 1)
     wanted, slopes = with_jacobian(module, h, own)
-    signs = torch.where(normal(_STARTS, latent, seed=seed + 300) > 0, 1.0, -1.0)
-    eps = torch.cat([-own[:1], (signs * own)[1:3], 2 * normal(1, latent, seed=seed + 400)])
+    signs = torch.where(normal(3, latent, seed=seed + 300) > 0, 1.0, -1.0)
+    eps = torch.cat([-own[:3], signs * own[3:]])
     for _ in range(_STEPS):
         sample, jacobian = with_jacobian(module, h, eps)
         away = sample.z - wanted.z

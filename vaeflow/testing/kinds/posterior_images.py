@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaeflow.distributions.draw import draw
+from vaeflow.testing.dropout import fixed_dropout
 from vaeflow.testing.kinds.posteriors import (
     FEATURES,
     features,
@@ -16,7 +17,7 @@ from vaeflow.testing.kinds.posteriors import (
     tolerance,
     within,
 )
-from vaeflow.testing.noise import Given, fixed_dropout, given
+from vaeflow.testing.noise import Given, given
 from vaeflow.testing.probes import close, keeps_to_itself, normal
 from vaeflow.testing.registered import MakePart, Refused, register
 

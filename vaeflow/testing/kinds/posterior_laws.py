@@ -73,8 +73,9 @@ def _cells(q: Distribution, r: Distribution, side: int, repeats: int, reach: flo
             eps, log_slope = some.sinh(), some.cosh().log().sum(-1)
             sample = given(q, eps)
             log_r = r.log_prob(sample.z) + sample.log_noise - sample.log_prob
-            # Where z overflows, r is 0.
-            weight = (log_r + log_slope).exp().where(sample.z.isfinite().all(-1), 0.0)
+            # Where z overflows, or rounds to the edge of its support, r is 0.
+            usable = sample.z.isfinite().all(-1) & sample.log_prob.isfinite()
+            weight = (log_r + log_slope).exp().where(usable, 0.0)
             parts.append(weight.sum())
         totals.append(torch.stack(parts).sum() * width**2)
     return torch.stack(totals)

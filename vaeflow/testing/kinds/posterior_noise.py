@@ -7,12 +7,14 @@ are held to that density, in the coordinates w of a smooth map from R^L onto the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, MultivariateNormal, biject_to, constraints
+from torch.distributions import Distribution, biject_to, constraints
 
 from vaeflow.distributions.draw import draw
+from vaeflow.testing.bridge import bridge
 from vaeflow.testing.kinds.posteriors import features, posterior
 from vaeflow.testing.noise import innermost, noise_law
 from vaeflow.testing.probes import normal
@@ -94,7 +96,7 @@ def noise_follows_its_density_in_many_dimensions(part: MakePart) -> None:
         w = at.w.clone().requires_grad_()
         (slope,) = torch.autograd.grad(at.log_prob(w).sum(), w)
         _slopes_vanish_on_average(w.detach()[:, 0], slope[:, 0], latent)
-        log_mass, error = _log_mass(at)
+        log_mass, error = bridge(_row_by_row(at), at.w[:, 0])
         if error > 0.1:
             raise NotApplicable(f"its mass at latent size {latent} is known only to ±{error:.2g}")
         assert abs(log_mass) < 5 * error + 0.01, (
@@ -115,6 +117,11 @@ def _slopes_vanish_on_average(w: Tensor, slope: Tensor, latent: int) -> None:
     )
 
 
+def _row_by_row(at: Coordinates) -> Callable[[Tensor], Tensor]:
+    """Return the log density of the one image's noise as a function of w (N, L)."""
+    return lambda w: at.log_prob(w[:, None])[:, 0]
+
+
 def _together(w: Tensor, slope: Tensor, f: Tensor) -> Tensor:
     """Return Stein's terms (N, 2) of the fields f and f g(Σ f²), which see even dependence."""
     total = (f * f).sum(-1, keepdim=True)
@@ -124,25 +131,6 @@ def _together(w: Tensor, slope: Tensor, f: Tensor) -> Tensor:
     plain = (slope * f + slope_f).sum(-1)
     bent = (slope * f * g + slope_f * g + 2 * f * f * slope_f * (1 - g * g) / spread).sum(-1)
     return torch.stack([plain, bent], 1)
-
-
-@torch.no_grad()
-def _log_mass(at: Coordinates) -> tuple[float, float]:
-    """Return the log of the total mass and its error by bridge sampling (Meng & Wong 1996)."""
-    w = at.w[:, 0]
-    r = MultivariateNormal(w.mean(0), w.T.cov() + 1e-9 * torch.eye(w.shape[-1]).to(w))
-    other = r.mean + normal(*w.shape, seed=5) @ r.scale_tril.mT
-    ratios = [at.log_prob(x[:, None])[:, 0] - r.log_prob(x) for x in (w, other)]
-    estimates = []
-    for block in range(10):  # whose spread is ten times the variance of the mean
-        mine, others = (x[block::10] for x in ratios)
-        log_z = torch.zeros(()).to(w)
-        for _ in range(50):
-            above = torch.nn.functional.logsigmoid(others - log_z).logsumexp(0) + log_z
-            log_z = above - torch.nn.functional.logsigmoid(log_z - mine).logsumexp(0)
-        estimates.append(log_z)
-    found = torch.stack(estimates)
-    return found.mean().item(), (found.std() / math.sqrt(10)).item()
 
 
 @register("posterior")

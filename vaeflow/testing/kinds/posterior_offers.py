@@ -13,6 +13,7 @@ from torch.distributions import Distribution, kl_divergence
 from vaeflow.distributions.draw import draw, grad_log_prob
 from vaeflow.distributions.flow import Flow, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.testing.dropout import fixed_dropout
 from vaeflow.testing.kinds.posteriors import (
     features,
     in_training,
@@ -20,7 +21,7 @@ from vaeflow.testing.kinds.posteriors import (
     tolerance,
     within,
 )
-from vaeflow.testing.noise import GivenNoise, fixed_dropout, given, noise_law
+from vaeflow.testing.noise import GivenNoise, given, noise_law
 from vaeflow.testing.probes import close, normal
 from vaeflow.testing.registered import MakePart, NotApplicable, Refused, register
 

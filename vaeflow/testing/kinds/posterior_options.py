@@ -1,0 +1,63 @@
+"""Checks of a posterior's options: two of them together, and no steps at all."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from functools import partial
+from typing import Any
+
+from vaeflow.config.options import options_model, validate
+from vaeflow.config.text import show
+from vaeflow.errors import ConfigError
+from vaeflow.testing.kinds.posteriors import complain, features, holds, posterior, tolerance
+from vaeflow.testing.noise import given, log_normal, noise_law
+from vaeflow.testing.option_sets import combinations
+from vaeflow.testing.probes import close, normal, options_of
+from vaeflow.testing.registered import MakePart, NotApplicable, Refused, register
+
+
+@register("posterior", once=True)
+def log_q_matches_for_options_together(part: MakePart) -> None:
+    """log q is right for all pairs of choices and numbers of the options."""
+    whole = options_of(part)
+    if not isinstance(whole, type):
+        raise NotApplicable("the class of the part, whose options could be varied, is not known")
+    defaults = {k: v.default for k, v in options_model(whole).model_fields.items()}
+    keywords: dict[str, Any] = getattr(part, "keywords", {})
+    sets = combinations(whole, {k: v for k, v in keywords.items() if v != defaults.get(k)})
+    if not sets:
+        raise NotApplicable("there are no two options to vary")
+    for options in sets:
+        made = partial(whole, **validate(whole, options, "posterior"))
+        try:
+            for latent in (2, 7):
+                complain(holds(made, latent, (1.0,), anywhere=False))  # many maps may be too steep
+        except Refused:
+            continue  # the part refuses what its types allow
+        except AssertionError as error:
+            told = ", ".join(f"{k} = {show(v)}" for k, v in options.items())
+            raise AssertionError(f"with {told}: {error}") from None
+
+
+@register("posterior")
+def zero_steps_leave_the_base(part: MakePart) -> None:
+    """With `steps` = 0, z is an affine function of the noise."""
+    whole = options_of(part)
+    if "steps" not in inspect.signature(whole).parameters:
+        raise NotApplicable("there is no option 'steps'")
+    keywords: dict[str, Any] = getattr(part, "keywords", {})
+    try:
+        if isinstance(whole, type):
+            validate(whole, {**keywords, "steps": 0}, "posterior")
+        module = posterior(partial(part, steps=0), 4)
+    except ConfigError as refusal:
+        raise NotApplicable(f"steps = 0 is refused: {refusal}") from None
+    h, a, b = features(3), normal(1, 3, 4), normal(1, 3, 4, seed=3)
+    q = module(h)
+    if noise_law(q) != math.inf:
+        raise NotApplicable("its noise is not normal")
+    zero, left, right, both = (given(q, e) for e in (0 * a, a, b, a + b))
+    close(both.z - right.z, left.z - zero.z, "z by another step of noise", tolerance(module))
+    seen, wanted = left.log_prob - log_normal(a), zero.log_prob - log_normal(0 * a)
+    close(seen, wanted, "log|det| at another draw", tolerance(module))
