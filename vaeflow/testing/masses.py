@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.testing.bridge import bridge
-from vaeflow.testing.conditionals import LogProb, conditionals, marginals
+from vaeflow.testing.conditionals import Conditionals, LogProb, conditionals, marginals
 from vaeflow.testing.lines import Line
 
 _DIGITS = 1e-7  # to which a product of densities is one
@@ -56,12 +56,23 @@ def factorizes(log_prob: LogProb, draws: Tensor, line: Line) -> bool:
 
 
 @torch.no_grad()
-def log_mass(log_prob: LogProb, draws: Tensor, line: Line, *, fine: bool = False) -> Mass:
-    r"""Integrate a density over all values, exactly or from its draws.
+def mass_of_product(log_prob: LogProb, draws: Tensor, law: Conditionals) -> Mass:
+    r"""Return the mass of a product of densities, from the laws of its values at the middle draw.
 
-    For a product of densities, with c_i(v) the normalized p(v, rest) of value i alone,
-    :math:`\log ∫ p = \log p(x) - \sum_i \log c_i(x_i)` at any x. Another density is added up, where
-    there are few examples, or integrated over a grid of the plane; else its draws are needed.
+    With c_i(v) the normalized p(v, rest) of value i alone,
+    :math:`\log ∫ p = \log p(x) - \sum_i \log c_i(x_i)` at any x.
+    """
+    middle = draws.median(0).values[None]
+    log = law.log_total.sum() - (draws.shape[1] - 1) * log_prob(middle)[0]
+    return Mass(log.item(), law.error.sum().item())
+
+
+@torch.no_grad()
+def log_mass(log_prob: LogProb, draws: Tensor, line: Line, *, fine: bool = False) -> Mass:
+    """Integrate a density over all values, exactly or from its draws.
+
+    A product of densities is integrated over each value. Another density is added up, where there
+    are few examples, or integrated over a grid of the plane; else its draws are needed.
 
     Arguments:
         log_prob: (n, D) to (n,).
@@ -71,10 +82,7 @@ def log_mass(log_prob: LogProb, draws: Tensor, line: Line, *, fine: bool = False
     """
     size = draws.shape[1]
     if factorizes(log_prob, draws, line):
-        law = marginals(log_prob, draws, line, fine=fine)
-        middle = draws.median(0).values[None]
-        log = law.log_total.sum() - (size - 1) * log_prob(middle)[0]
-        return Mass(log.item(), law.error.sum().item())
+        return mass_of_product(log_prob, draws, marginals(log_prob, draws, line, fine=fine))
     if (every := _every_example(line)) is not None:
         return Mass(log_prob(every).logsumexp(0).item())
     if line.unbounded:

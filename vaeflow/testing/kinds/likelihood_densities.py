@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.testing.conditionals import LogProb, conditionals, marginals
+from vaeflow.testing.conditionals import Conditionals, conditionals, marginals
 from vaeflow.testing.draws import follow, follow_given_the_rest, have_noise_of_their_own
 from vaeflow.testing.kinds.likelihoods import IMAGES, ROWS, adapts, likelihoods, outputs
 from vaeflow.testing.lines import line_of
-from vaeflow.testing.masses import Mass, factorizes, log_mass
+from vaeflow.testing.masses import Mass, factorizes, log_mass, mass_of_product
 from vaeflow.testing.peaks import highest
 from vaeflow.testing.probes import normal
 from vaeflow.testing.registered import MakePart, NotApplicable, register
 
-_LOOK = 1000  # draws that tell where a density has its mass
 _DRAWS = 2000
 _EXACT = 1e-6  # nats
 _ROUGH = 0.01  # where narrow peaks may be missed
 _LARGE = (1, 28, 28)
+_FEW = 12  # values that depend on each other
 
 
-def _flat(p: Distribution) -> LogProb:
-    """Return log p(x|z) of examples in a row, (n, D) to (n,), for p of one sample and image."""
-    shape = (1, 1, *p.event_shape)
-    return lambda x: p.log_prob(x.reshape(-1, *shape)).flatten()
+class _One:
+    """p(x|z) of one sample and image, with draws of it, as a law of examples in a row.
 
+    Arguments:
+        module: the likelihood.
+        output: (1, 1, *output_shape).
+        look: how many draws, which tell where p has its mass.
+    """
 
-def _drawn(p: Distribution, count: int) -> Tensor:
-    """Draw examples in a row, (N, D), where p is of one sample and image."""
-    return p.sample(torch.Size((count,))).reshape(count, -1)
+    def __init__(self, module: Any, output: Tensor, look: int = 1000) -> None:
+        self.p: Distribution = module(output)
+        self.line = line_of(module.support, module.data_shape)
+        self.draws = self.p.sample(torch.Size((look,))).reshape(look, -1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Score examples in a row, (n, D) to (n,)."""
+        return self.p.log_prob(x.reshape(-1, 1, 1, *self.p.event_shape)).flatten()
+
+    @cached_property
+    def is_product(self) -> bool:
+        """Tell whether the values are independent."""
+        return factorizes(self.log_prob, self.draws, self.line)
+
+    def law(self, *, fine: bool = False) -> Conditionals:
+        """Return the laws of the values, where they are independent."""
+        return marginals(self.log_prob, self.draws, self.line, fine=fine)
 
 
 @register("likelihood", core=True)
@@ -48,9 +66,8 @@ def is_normalized(part: MakePart) -> None:
         (ROWS, 3.0, 4.0, _ROUGH),
     ):
         for module in likelihoods(part, *shapes, scale=scale):
-            p = module(outputs(module, size, lead=(1, 1)))
-            line = line_of(module.support, module.data_shape)
-            mass = log_mass(_flat(p), _drawn(p, _LOOK), line, fine=tolerance == _ROUGH)
+            one = _One(module, outputs(module, size, lead=(1, 1)))
+            mass = log_mass(one.log_prob, one.draws, one.line, fine=tolerance == _ROUGH)
             _is_one(mass, tolerance, module.data_shape)
     for module in likelihoods(part, _LARGE, scale=None):
         _is_one(_mass_of_equal_values(module), _EXACT, module.data_shape)
@@ -72,18 +89,18 @@ def _mass_of_equal_values(module: Any) -> Mass:
     if module.output_shape[max(extra, 0) :] != module.data_shape:
         return Mass(0.0)
     of_pixel = normal(1, 1, *module.output_shape[:extra], *[1] * len(module.data_shape))
-    p = module(of_pixel.expand(1, 1, *module.output_shape))
-    log_prob, x = _flat(p), _drawn(p, 200)
-    size = x.shape[1]
-    line = line_of(module.support, module.data_shape)
-    if not factorizes(log_prob, x[:20], line):
+    one = _One(module, of_pixel.expand(1, 1, *module.output_shape), 200)
+    if not factorizes(one.log_prob, one.draws[:20], one.line):
         return Mass(0.0)
-    example = x[:, 0].median().expand(2, size)
-    law = conditionals(log_prob, example, torch.tensor([0, size // 2]), line, x)
-    log_c = log_prob(example) - law.log_total
+    size = one.draws.shape[1]
+    example = one.draws[:, 0].median().expand(2, size)
+    two = torch.tensor([0, size // 2])
+    law = conditionals(one.log_prob, example, two, one.line, one.draws)
+    log_c = one.log_prob(example) - law.log_total
     if (log_c[0] - log_c[1]).abs() > 1e-8:
         return Mass(0.0)
-    return Mass((log_prob(example)[0] - size * log_c[0]).item(), size * law.error.max().item())
+    log = one.log_prob(example)[0] - size * log_c[0]
+    return Mass(log.item(), size * law.error.max().item())
 
 
 @register("likelihood", core=True)
@@ -92,29 +109,40 @@ def draws_follow_the_density(part: MakePart) -> None:
     """In evaluation and in training, the draws of each sample and image follow its own p(x|z)."""
     for shape, size, scale in (
         (IMAGES[1], 1.0, 0.5),
-        (ROWS[2], 1.0, None),
+        ((3, 2, 2), 1.0, None),
         (ROWS[1], 3.0, 4.0),
         (ROWS[2], 20.0, 0.5),
     ):
         for module in likelihoods(part, shape, scale=scale):
             output = outputs(module, size)
-            line = line_of(module.support, module.data_shape)
-            if size > 3 and not line.unbounded:  # all but one of the values may be improbable
-                continue
             modes = (False,) if adapts(part) else (False, True)
             seen = [module.train(mode)(output).sample((_DRAWS,)).flatten(3) for mode in modes]
             module.eval()
             for k, b in ((0, 0), (0, 1), (1, 0), (1, 2)):
-                p = module(output[k : k + 1, b : b + 1])
-                log_prob, look = _flat(p), _drawn(p, _LOOK)
-                product = factorizes(log_prob, look, line)
-                law = marginals(log_prob, look, line, fine=size > 1) if product else None
+                one = _One(module, output[k : k + 1, b : b + 1])
+                if (k or b) and (size > 1 or not one.is_product):  # each takes a second
+                    continue
                 for mode, x in zip(modes, seen, strict=True):
                     what = f"the draws of an image in {'training' if mode else 'evaluation'}"
-                    if law is not None:
-                        follow(x[:, k, b], law, line, what)
-                    elif k == b:
-                        follow_given_the_rest(x[:, k, b], log_prob, line, what)
+                    _fit(one, x[:, k, b], what, size)
+    for module in likelihoods(part, ROWS[2]):
+        output = outputs(module, lead=(1, 1))
+        x = module(output.expand(40, 50, *module.output_shape)).sample()
+        _fit(_One(module, output), x.flatten(0, 1), "draws of many images, one of each,")
+
+
+def _fit(one: _One, x: Tensor, what: str, size: float = 1.0) -> None:
+    """Raise AssertionError unless draws x (N, D) are of p(x|z) for an output of some size."""
+    if size > 3 and not (one.line.unbounded and one.is_product):
+        return  # all but one of the values may be improbable
+    if not one.is_product:
+        if x.shape[1] <= _FEW:
+            follow_given_the_rest(x, one.log_prob, one.line, what)
+        return
+    law = one.law(fine=size > 1)
+    whole = size == 1 or abs(mass_of_product(one.log_prob, one.draws, law).log) < 0.02
+    if whole:  # else narrow peaks are missed
+        follow(x, law, one.line, what)
 
 
 @register("likelihood")
@@ -128,11 +156,8 @@ def draws_noise_for_every_value(part: MakePart) -> None:
         torch.manual_seed(7)
         assert torch.equal(x[0], p.sample((_DRAWS,)).flatten(3)), "a seed does not repeat the draws"
         numbers = torch.stack(x, 1)  # (N, calls, K, B, D)
-        one = module(outputs(module, lead=(1, 1)))
-        line = line_of(module.support, module.data_shape)
-        product = factorizes(_flat(one), _drawn(one, 100), line)
         group = torch.arange(numbers[0].numel()).view(numbers[0].shape)
-        if not product:
+        if not _One(module, outputs(module, lead=(1, 1)), 100).is_product:
             group = group[..., :1].expand_as(group)
         have_noise_of_their_own(numbers.flatten(1), group.flatten(), "the values of draws")
 
@@ -158,17 +183,14 @@ def mean_is_that_of_the_density(part: MakePart) -> None:
     """Where the values are independent, `mean` is ∫ x p(x|z) dx, to 10⁻⁴ of their spread."""
     for size in (0.0, 1.0, 3.0):
         for module in likelihoods(part):
-            p = module(outputs(module, size, lead=(1, 1)))
-            log_prob, x = _flat(p), _drawn(p, _LOOK)
-            line = line_of(module.support, module.data_shape)
-            if not factorizes(log_prob, x, line):
+            one = _One(module, outputs(module, size, lead=(1, 1)))
+            if not one.is_product:
                 raise NotApplicable("the values of an example are not independent given z")
-            law = marginals(log_prob, x, line, fine=size > 1)
-            told = p.mean.flatten()
+            law, told, x = one.law(fine=size > 1), one.p.mean.flatten(), one.draws
             spread = (x - x.median(0).values).abs().mean(0)
             spread = torch.where(spread > 0, spread, law.mean.abs())
-            if line.step is not None:
-                spread = torch.full_like(spread, line.step)
+            if one.line.step is not None:
+                spread = torch.full_like(spread, one.line.step)
             allowed = (1e-4 if size <= 1 else 1e-2) * spread + 1e-9 * told.abs() + law.mean_error
             off = (told - law.mean).abs() - allowed
             worst = int(off.nan_to_num(nan=-math.inf).argmax())
@@ -186,12 +208,11 @@ def peaks_where_it_says(part: MakePart) -> None:
         told = float(module.log_peak)
         if not told:
             raise NotApplicable("it claims no largest score")
-        line = line_of(module.support, module.data_shape)
         best = -math.inf
         for output in _every_sort_of_output(module):
-            p = module(output)
-            x = torch.cat([_drawn(p, 200), p.mean.reshape(1, -1)])
-            best = max(best, highest(_flat(p), x, line))
+            one = _One(module, output, 200)
+            x = torch.cat([one.draws, one.p.mean.reshape(1, -1)])
+            best = max(best, highest(one.log_prob, x, one.line))
         assert best <= told + 1e-6 * (1 + abs(told)), (
             f"a score is {best:.4f}, above log_peak = {told:.4f}"
         )

@@ -33,8 +33,11 @@ def gradients_match_slopes(part: MakePart) -> None:
         for size in (0.0, 0.1, 1.0, 5.0, 30.0, 200.0):
             output = outputs(module, size).requires_grad_()
             at = f"at outputs of size {size:g}"
-            # What is likely here, and what is likely elsewhere.
-            for x in (drawn(module, output), drawn(module, outputs(module, seed=5))):
+            # What is likely here, what is likely elsewhere, and what may have a kink.
+            data = [drawn(module, output), drawn(module, outputs(module, seed=5))]
+            mean = module(output).mean.detach()
+            data += [] if module.support.is_discrete else [mean]
+            for x in data:
                 score = partial(_score, module, output, x)
                 for seed in range(3 if size else 6):
                     gradients_are_slopes(

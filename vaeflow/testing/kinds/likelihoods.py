@@ -159,6 +159,11 @@ def scores_each_sample_and_image_by_itself(part: MakePart) -> None:
         keeps_to_itself(score, output, "the score of a sample", 0)
         keeps_to_itself(score, output, "the score of an image", 1)
         close(module(output[1:, 2:]).log_prob(x[2:]), score[1:, 2:], "the score of one image alone")
+    for module in likelihoods(part, (3,), (1, 3, 3)):  # equal sizes, which may be confused
+        output = outputs(module, lead=(3, 3))
+        x = drawn(module, output)[0]
+        alone = [module(output[:, b : b + 1]).log_prob(x[b : b + 1]) for b in range(3)]
+        close(module(output).log_prob(x), torch.cat(alone, 1), "the score of K = B = 3 images")
 
 
 @register("likelihood")
