@@ -20,7 +20,7 @@ from vaeflow.testing.registered import NotApplicable
 _EDGES = (0.002, 0.02, 0.07, 0.17, 0.32, 0.5, 0.68, 0.83, 0.93, 0.98, 0.998)
 _FINE = 512  # bins, where narrow peaks are looked for
 _APART = 1e-6  # from a bound other than 0, relatively: closer, floats are too coarse
-_TINY = 1e-200  # from a bound at 0
+_TINY = 1e-100  # from a bound at 0
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from vaeflow.testing.conditionals import Conditionals, LogProb, conditionals, ma
 from vaeflow.testing.lines import Line
 
 _DIGITS = 1e-7  # to which a product of densities is one
-_GRIDS = ((61, 1e2), (121, 1e4), (241, 1e4))  # points of a side, and their reach in scales of p
-_AGREES = 3e-4
+# Points of a side of a grid, and its reach in scales of p. One that tells of 1 is right; another
+# mass may be that of peaks between the points, unless the last two grids agree.
+_GRIDS = ((61, 1e2), (121, 1e4), (242, 1e4), (357, 1e3))
+_AGREES = 1e-3
 _EXAMPLES = 2**16  # that are added up one by one
 
 
@@ -114,7 +116,7 @@ def _mass_of_plane(log_prob: LogProb, draws: Tensor) -> Mass | None:
     # Heavy tails stretch a covariance; the middle half of the draws tells where the mass is.
     unit = torch.linalg.solve_triangular(side, (draws - middle).T, upper=False)
     side = side * unit.abs().median(1).values
-    before = math.inf
+    before = gap = math.inf
     for points, reach in _GRIDS:
         t = torch.linspace(-math.asinh(reach), math.asinh(reach), points, dtype=torch.float64)
         grid = torch.cartesian_prod(t, t)
@@ -123,10 +125,8 @@ def _mass_of_plane(log_prob: LogProb, draws: Tensor) -> Mass | None:
         log = (torch.cat(log_p) + log_volume).logsumexp(0).item() + 2 * (t[1] - t[0]).log().item()
         if abs(log) < _AGREES:
             return Mass(log)
-        if abs(log - before) < 10 * _AGREES:
-            return Mass(log, 2 * abs(log - before))
-        before = log
-    return None
+        gap, before = abs(log - before), log
+    return Mass(log, 2 * gap) if gap < _AGREES else None
 
 
 def _mass_by_sweeps(log_prob: LogProb, draws: Tensor, line: Line) -> Mass:

@@ -66,8 +66,10 @@ def close(seen: Tensor, wanted: Tensor, what: str, tolerance: float = 1e-9) -> N
     assert seen.shape == wanted.shape, (
         f"{what}: shape {tuple(seen.shape)}, not {tuple(wanted.shape)}"
     )
-    error = (seen - wanted).abs().max().item() if seen.numel() else 0.0
-    size = 1.0 + (wanted.abs().max().item() if wanted.numel() else 0.0)
+    gap = (seen - wanted).abs().where(seen != wanted, 0.0)  # equal infinities do not differ
+    error = gap.max().item() if seen.numel() else 0.0
+    finite = wanted[wanted.isfinite()]
+    size = 1.0 + (finite.abs().max().item() if finite.numel() else 0.0)
     assert error <= tolerance * size, f"{what}: off by {error:.3g}"
 
 

@@ -22,11 +22,11 @@ _NODES = 8
 _ROUNDS = 45
 _PANELS = 20_000  # that are halved in one round at most
 _CUTS = (0.0, 0.01, 0.03, 0.08, 0.2, 0.45, 1.0)  # of an outer bin into panels
-_FAR = 60.0  # the tail beyond e^60 scales from the edges is taken for a power law
-_NEAR = 600.0  # and so is what is e^600 times as near to a bound as the edge
+# Beyond e^60 scales from the edges, or e^60 times as near to a bound, f is taken for a power law.
+_FAR = 60.0
 _RESOLVED = 1e-9  # from a bound, relatively: closer, floats are too coarse
 _TRUSTED = 1e-6  # from a bound, of the length of a line: parts may round what is closer
-_TINY = 1e-300
+_TINY = 1e-200
 _DECADE = (
     10.0  # in a bin whose edges differ so much in their distance to a bound, it is logarithmic
 )
@@ -232,7 +232,7 @@ def _end(bound: Tensor, edge: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         torch.where(free, edge - scale, bound),
         torch.where(free, scale, edge - bound),
         torch.where(free, 1.0, -1.0).to(edge),
-        torch.where(free, _FAR, resolved.clamp(max=_NEAR)).to(edge),
+        torch.where(free, _FAR, resolved.clamp(max=_FAR)).to(edge),
     )
 
 

@@ -129,7 +129,8 @@ def draws_follow_the_density(part: MakePart) -> None:
     _fit(density(module.eval()), z)
     if _is_product(density(prior(part, 5))):  # at its start, more may be
         p = density(prior(part, 5, scale=20.0))
-        _fit(p, p.sample((1000,)), fine=True)
+        if _line(p).unbounded:
+            _fit(p, p.sample((1000,)), fine=True)
 
 
 @torch.no_grad()
