@@ -1,6 +1,7 @@
 """The plugins of the repository: after pip has installed a wheel, its parts work by name."""
 
 import json
+import re
 import tomllib
 from email import message_from_bytes
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_a_run_loads_with_its_plugin_or_names_it(runs, installed, bare, tmp_path
 def test_the_installed_plugin_passes_its_checks(installed, name):
     part = f"{name}/{PACKAGES[name][1]}"
     told = installed.vaeflow("plugins", "check", part)
-    assert "✓ log_q_matches_the_jacobian" in told
+    assert re.search(r"\n\d+ verdicts: \d+ passed, \d+ not applicable\n$", told)
     assert "failed" not in told.splitlines()[-1]
 
 

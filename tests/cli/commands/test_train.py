@@ -386,7 +386,11 @@ def test_a_plugins_posterior_trains_with_its_own_options(train, cli, here, plugi
         (part(target="dict"), "narrow", ["a subclass of vaeflow.parts.Posterior"]),
         (part(init="raise RuntimeError('no luck')"), "narrow", ["cannot be built", "no luck"]),
         (part(forward="return h.no_such"), "narrow", ["failed on a first batch", "no_such"]),
-        (part(forward="h = h[:1]"), "narrow", ["q(z|x)'s batch shape", "is expected"]),
+        (
+            part(forward="h = h[:1]"),
+            "narrow",
+            ["batch (1,)", "batch (B,) = (2,)", "is expected"],
+        ),
         (
             "raise ImportError('gone')",
             "vaeflow-narrow/narrow",
