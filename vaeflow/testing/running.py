@@ -17,6 +17,7 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     networks,
     objective_numerics,
     objectives,
+    options_together,
     packages,
     posterior_folds,
     posterior_gradients,

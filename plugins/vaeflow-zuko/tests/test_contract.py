@@ -12,12 +12,16 @@ from vaeflow.testing import NotApplicable, checks
 # test_flows.py, priors integrate to one on a coarser grid and score their draws as they draw them.
 SLOW = {
     **{
-        ("prior", family): ("is_a_density_over_the_latent_space", "draws_follow_the_density")
+        ("prior", family): (
+            "is_a_density_over_the_latent_space", "draws_follow_the_density",
+            "keeps_its_density_for_options_together",
+        )
         for family in ("NSF", "BPF", "NAF", "CNF")
     },
     ("prior", "UNAF"): (
         "is_a_density_over_the_latent_space", "draws_follow_the_density",
         "repeats_its_draws_with_the_seed", "is_the_same_however_it_is_called",
+        "keeps_its_density_for_options_together",
     ),
     # Thousands of solutions of an ODE; its Jacobian and its cover of the plane are checked.
     ("posterior", "CNF"): (

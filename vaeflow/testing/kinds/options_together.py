@@ -1,0 +1,90 @@
+"""A check that likelihoods and priors keep their law for two options together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.config.options import options_model, validate
+from vaeflow.config.text import show
+from vaeflow.errors import ConfigError
+from vaeflow.testing.bridge import bridge
+from vaeflow.testing.conditionals import marginals
+from vaeflow.testing.draws import follow
+from vaeflow.testing.kinds.likelihoods import ROWS, likelihoods, outputs
+from vaeflow.testing.kinds.priors import density, prior
+from vaeflow.testing.lines import line_of
+from vaeflow.testing.masses import factorizes, log_mass
+from vaeflow.testing.option_sets import combinations
+from vaeflow.testing.probes import options_of
+from vaeflow.testing.registered import MakePart, NotApplicable, register
+
+_DRAWS = 2000
+
+
+@register("likelihood", once=True)
+@torch.no_grad()
+def keeps_its_law_for_options_together(part: MakePart) -> None:
+    """For all pairs of choices and numbers of the options, draws follow a density of mass 1."""
+    _for_all_pairs("likelihood", part, _two_values)
+
+
+@register("prior", once=True)
+@torch.no_grad()
+def keeps_its_density_for_options_together(part: MakePart) -> None:
+    """For all pairs of choices and numbers of the options, the plane's draws fit the density."""
+    _for_all_pairs("prior", part, _plane)
+
+
+def _two_values(part: MakePart) -> None:
+    for module in likelihoods(part, ROWS[1]):
+        p: Distribution = module(outputs(module, lead=(1, 1)))
+        line = line_of(module.support, module.data_shape)
+        draws = p.sample(torch.Size((_DRAWS,))).flatten(1)
+        log_prob = partial(_score, p)
+        mass = log_mass(log_prob, draws, line)
+        assert abs(mass.log) <= 1e-3 + mass.slack, (
+            f"p(x|z) of two values adds up to {math.exp(mass.log):.5g}, not 1"
+        )
+        if factorizes(log_prob, draws, line):
+            follow(draws, marginals(log_prob, draws, line), line, "the draws")
+
+
+def _score(p: Distribution, x: Tensor) -> Tensor:
+    """Score examples in a row, (n, D) to (n,)."""
+    return p.log_prob(x.reshape(-1, 1, 1, *p.event_shape)).flatten()
+
+
+def _plane(part: MakePart) -> None:
+    p = density(prior(part, 2))
+    log_mass_, error = bridge(p.log_prob, p.sample(torch.Size((_DRAWS,))))
+    assert abs(log_mass_) <= 5 * error + 0.01 or error > 0.1, (
+        f"judged by its draws, the density integrates to {math.exp(log_mass_):.3f} in the plane"
+    )
+
+
+def _for_all_pairs(kind: str, part: MakePart, law: Callable[[MakePart], None]) -> None:
+    whole = options_of(part)
+    if not isinstance(whole, type):
+        raise NotApplicable("the class of the part, whose options could be varied, is not known")
+    if "is_normalized" in getattr(whole, "exemptions", {}):
+        raise NotApplicable("it is exempt from is_normalized")
+    defaults = {k: v.default for k, v in options_model(whole).model_fields.items()}
+    keywords: dict[str, Any] = getattr(part, "keywords", {})
+    sets = combinations(whole, {k: v for k, v in keywords.items() if v != defaults.get(k)})
+    if not sets:
+        raise NotApplicable("there are no options to vary")
+    for options in sets:
+        try:
+            law(partial(whole, **validate(whole, options, kind)))
+        except (ConfigError, NotApplicable):
+            continue  # the part refuses these options, or they leave nothing to judge
+        except AssertionError as error:
+            told = ", ".join(f"{k} = {show(v)}" for k, v in options.items())
+            raise AssertionError(f"with {told}: {error}") from None
