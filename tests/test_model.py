@@ -9,7 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pyro.distributions import transforms as pyro_transforms
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import (
+    Independent,
+    MultivariateNormal,
+    Normal,
+    constraints,
+    kl_divergence,
+)
 
 from vaeflow.distributions.draw import Draw, draw
 from vaeflow.distributions.flow import Flow
@@ -18,7 +24,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.evaluation import evaluate
 from vaeflow.maps.planar import PlanarMaps
 from vaeflow.model import VAE
-from vaeflow.parts.abstract import Decoder
+from vaeflow.parts.abstract import Decoder, Likelihood
 from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
 from vaeflow.parts.encoders.mlp import MLP as MLPEncoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
@@ -342,3 +348,31 @@ def test_parts_of_different_sizes_are_refused(changed, message):
     assert VAE(**{name: make() for name, make in parts.items()}).data_shape == SHAPE
     with pytest.raises(ConfigError, match=message):
         VAE(**{name: make() for name, make in {**parts, **changed}.items()})
+
+
+class Rotated(Likelihood):
+    """A Gaussian of rotated values: its density multiplies matrices."""
+
+    support = constraints.real
+
+    def __init__(self, data_shape):
+        super().__init__(data_shape)
+        self.register_buffer("turn", torch.linalg.qr(torch.randn(4, 4))[0])
+
+    def forward(self, output):
+        turned = output @ self.turn
+        return MultivariateNormal(turned, scale_tril=self.turn.tril() + 2 * torch.eye(4))
+
+
+def test_densities_leave_autocast():
+    torch.manual_seed(0)
+    model = VAE(
+        MLPEncoder((4,)), Identity(L, 500), NormalPrior(L, (4,)), MLPDecoder(L, (4,)), Rotated((4,))
+    )
+    x = torch.randn(5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = model(x, 3)
+        output = model.decoder(terms.z).float()
+    assert terms.log_px.dtype == torch.float32
+    wanted = model.likelihood(output).log_prob(x)
+    torch.testing.assert_close(terms.log_px, wanted, rtol=0, atol=1e-5)

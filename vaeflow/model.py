@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any, Literal, get_args
 
@@ -105,9 +106,9 @@ class VAE(nn.Module):
 
     def generate(self, z: Tensor) -> Distribution:
         """Return p(x|z), batch (K, B), event data_shape, for z (K, B, L)."""
-        # The likelihood is scored in float32 even when the decoder ran in half precision.
         output = self.scaling.emit(at_least_float32(self.decoder(z)))
-        p: Distribution = self.likelihood(output)
+        with _float32(z):  # the law, even when the decoder ran in half precision
+            p: Distribution = self.likelihood(output)
         return p
 
     @torch.no_grad()
@@ -202,15 +203,24 @@ class VAE(nn.Module):
         path = DrawPath.of(sample.z)
         prior = self.latent_prior()
         px = self.generate(path.z)
+        with _float32(x):  # a product of matrices within a density would lose tenths of a nat
+            log_px, log_pz = px.log_prob(x), prior.log_prob(path.z)
         terms = Terms(
-            log_px=px.log_prob(x),
-            log_pz=prior.log_prob(path.z),
+            log_px=log_px,
+            log_pz=log_pz,
             sample=sample,
             posterior=q,
             prior=prior,
             path=path,
         )
         return terms, px
+
+
+def _float32(x: Tensor) -> AbstractContextManager[object]:
+    """Leave autocast where it is on."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
 
 
 def _scaling(kind: str | Scaling, likelihood: Likelihood) -> Scaling:

@@ -37,6 +37,7 @@ from torch.distributions import (
     constraints,
 )
 
+from vaeflow.parts.abstract import Likelihood
 from vaeflow.parts.likelihoods import ContinuousBernoulli, Gaussian
 from vaeflow.testing import check, checks
 
@@ -157,7 +158,22 @@ def flipped(p, shape):
     return x.flip(-3) if len(p.event_shape) == 3 else x
 
 
+class TogetherWrong(Likelihood):
+    """Half of the scale's logarithm is forgotten where both options differ from their defaults."""
+
+    support = constraints.real
+
+    def __init__(self, data_shape, *, wide: bool = False, moved: bool = False):
+        super().__init__(data_shape)
+        self.scale, self.error = 1.5 if wide else 1.0, 0.2 * (wide and moved)
+
+    def forward(self, output):
+        p = Independent(Normal(output, self.scale, validate_args=False), len(self.data_shape))
+        return Altered(p, log_prob=lambda x: p.log_prob(x) + self.error)
+
+
 BUGS = [
+    ("wrong for two options together", "keeps_its_law_for_options_together", TogetherWrong),
     # is_normalized
     ("grey values scored as binary ones", "is_normalized",
      attribute(Pixels, support=constraints.unit_interval)),

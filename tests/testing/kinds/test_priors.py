@@ -17,6 +17,7 @@ from right_priors import RIGHT, Apart, Elliptic, Full, Learned, Mixture
 from torch.distributions import Independent, Normal
 
 from vaeflow.distributions.gaussian import DiagonalNormal
+from vaeflow.parts.abstract import Prior
 from vaeflow.testing import check, checks
 
 
@@ -78,7 +79,21 @@ def with_half(p):
     return p
 
 
+class TogetherWrong(Prior):
+    """Its density is too large where both options differ from their defaults."""
+
+    def __init__(self, latent, data_shape, *, wide: bool = False, moved: bool = False):
+        super().__init__(latent, data_shape)
+        self.register_buffer("loc", torch.full((latent,), float(moved)))
+        self.scale, self.error = 1.5 if wide else 1.0, 0.3 * (wide and moved)
+
+    def forward(self, infer):
+        p = Independent(Normal(self.loc, self.scale), 1)
+        return Altered(p, log_prob=lambda z: p.log_prob(z) + self.error)
+
+
 BUGS = [
+    ("wrong for two options together", "keeps_its_density_for_options_together", TogetherWrong),
     # is_a_density_over_the_latent_space
     ("weights that do not add up", "is_a_density_over_the_latent_space",
      scored(Mixture, plus(lambda size: math.log(3)))),
