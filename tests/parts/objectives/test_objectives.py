@@ -438,3 +438,16 @@ def test_path_gradient_needs_a_density_of_any_z():
     for objective in (STL(), DReG(samples=3)):
         with pytest.raises(ConfigError, match="scores its own draws alone"):
             objective(terms, torch.ones(()))
+
+
+@pytest.mark.parametrize("objective", [DReG, STL])
+def test_a_frozen_posterior_leaves_the_decoder_its_gradient(objective):
+    """The gradient in the parameters of p(x|z) is the one with q's own gradient beside it."""
+    torch.manual_seed(0)
+    line = Line(flow=True)
+    value = objective(samples=4)(line.terms(4, 3), beta(0.7)).sum()
+    wanted = torch.autograd.grad(value, line.p)
+    torch.manual_seed(0)
+    line.q = [parameter.detach() for parameter in line.q]
+    found = torch.autograd.grad(objective(samples=4)(line.terms(4, 3), beta(0.7)).sum(), line.p)
+    torch.testing.assert_close(found, wanted, **TOLERANCE)

@@ -58,9 +58,9 @@ class DReG(IWAE):
     """
 
     def __call__(self, terms: Terms, beta: Tensor) -> Tensor:
+        if not terms.z.requires_grad:  # q is frozen: the gradient of the value is ∇_θ
+            return super().__call__(terms, beta)
         value = super().__call__(terms, beta).detach()
-        if not terms.z.requires_grad:
-            return value
         log_w = (terms.log_px - beta * terms.sampled_kl()).detach()
         share = torch.softmax(log_w, 0)
         path = terms.log_px + beta * (terms.log_pz - terms.log_q_of_path())
