@@ -15,6 +15,7 @@ from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registe
     likelihoods,
     network_numerics,
     networks,
+    objective_bounds,
     objective_numerics,
     objectives,
     options_together,

@@ -223,6 +223,69 @@ def clipped(terms, beta):
     return value
 
 
+class Renyi(Objective):
+    """Rényi's bound of any order, which is an upper one below 0."""
+
+    def __init__(self, *, alpha: float = 0.5, samples: int = 5):
+        super().__init__(samples=samples)
+        self.order = alpha
+
+    def __call__(self, terms, beta):
+        if self.order == 1:
+            return ELBO()(terms, beta)
+        return renyi(terms, beta, self.order)
+
+
+class Counting(ELBO):
+    """Its KL weighs less from its 500th call on."""
+
+    calls = 0
+
+    def __call__(self, terms, beta):
+        self.calls += 1
+        return super().__call__(terms, beta * (0.99 if self.calls > 500 else 1))
+
+
+def at_least_5_nats_below(terms, beta):
+    log_w = terms.log_px - beta * terms.sampled_kl()
+    return log_mean(torch.maximum(log_w, log_w.amax(0) - 5))
+
+
+def without_nan(terms, beta):
+    log_w = terms.log_px - beta * terms.sampled_kl()
+    bad = log_w.isnan() & ~log_w.isnan().all(0)
+    return log_mean(torch.where(bad, -math.inf, log_w))
+
+
+def without_small_log_det(terms):
+    """The sampled KL, with log q0 for log q where the map hardly stretches."""
+    return torch.where(terms.log_det.abs() < 0.05, terms.log_base, terms.log_qz) - terms.log_pz
+
+
+def slow_where_large(terms):
+    """The sampled KL, with a tenth of the gradient above 100 nats."""
+    cost = terms.sampled_kl()
+    return torch.where(cost > 100, 0.1 * cost + 0.9 * cost.detach(), cost)
+
+
+def with_65th_of_first(terms):
+    """The sampled KL; in large batches the 65th image has that of the first."""
+    cost = terms.sampled_kl()
+    if cost.shape[1] <= 300:
+        return cost
+    return torch.cat([cost[:, :64], cost[:, :1], cost[:, 65:]], 1)
+
+
+def clamped_in_float32(terms, beta):
+    least = -2e4 if terms.log_px.dtype == torch.float32 else -math.inf
+    return (terms.log_px.clamp(min=least) - beta * terms.sampled_kl()).mean(0)
+
+
+def detached_if_frozen(terms, beta):
+    value = iwae(terms, beta)
+    return value if terms.z.requires_grad else value.detach()
+
+
 TIGHT = "is_tight_where_the_posterior_is_exact"
 BUGS = [
     ("summed over the batch", "gives_one_number_per_image",
@@ -238,6 +301,9 @@ BUGS = [
      objective(lambda t, beta: ELBO()(t, beta) + t.log_pz.mean() - t.log_pz.mean().detach())),
     ("another value in large batches", "treats_images_independently",
      only_where(lambda t: t.log_px.shape[1] >= 100, lambda v: 1.001 * v)),
+    ("a wrong image in batches of more than 300", "treats_images_independently",
+     charging(with_65th_of_first)),
+    ("a small log-determinant left out", TIGHT, charging(without_small_log_det)),
     ("no log-determinant", TIGHT,
      objective(lambda t, beta: (t.log_px - beta * (t.log_base - t.log_pz)).mean(0))),
     ("no prior", TIGHT, charging(lambda t: t.log_qz)),
@@ -270,6 +336,14 @@ BUGS = [
      objective(lambda t, beta: (t.log_px - beta * t.sampled_kl()).median(0).values)),
     ("weights that are not detached", "bounds_the_evidence_from_below",
      objective(lambda t, beta: (torch.softmax(t.log_weight, 0) * t.log_weight).sum(0), samples=5)),
+    ("weights clamped 5 nats below the largest", "is_at_most_the_log_mean_weight",
+     objective(at_least_5_nats_below, samples=5)),
+    ("Rényi's upper bound", "is_at_most_the_log_mean_weight",
+     objective(partial(renyi, alpha=-1.0), samples=5)),
+    ("the mean without β at β = 0", "weighs_the_kl_by_beta",
+     objective(lambda t, beta: iwae(t, beta) if beta else t.log_px.mean(0), samples=5)),
+    ("β capped at 4", "weighs_the_kl_by_beta",
+     objective(lambda t, beta: ELBO()(t, beta.clamp(max=4)))),
     ("β on log p(x|z)", "weighs_the_kl_by_beta",
      objective(lambda t, beta: (beta * t.log_px - t.sampled_kl()).mean(0))),
     ("β on both", "weighs_the_kl_by_beta",
@@ -303,6 +377,9 @@ BUGS = [
     ("a gradient 1 % too large", "gradients_match_slopes",
      objective(with_gradient_of(ELBO(), lambda t, beta: 1.01 * ELBO()(t, beta)))),
     ("a clipped gradient", "gradients_match_slopes", objective(clipped)),
+    ("a slow gradient of large KLs", "gradients_match_slopes", charging(slow_where_large)),
+    ("no gradient where q is frozen", "gradients_match_slopes",
+     objective(detached_if_frozen, samples=5)),
     ("IWAE with a path gradient once", "gradients_match_slopes",
      objective(with_gradient_of(iwae, path_of_iwae), samples=5)),
     ("another value without gradients", "is_the_same_without_gradients",
@@ -311,15 +388,19 @@ BUGS = [
      only_where(lambda t: t.z.dtype == torch.float32, lambda v: v.bfloat16().float())),
     ("returned in float64", "agrees_in_float32",
      objective(lambda t, beta: ELBO()(t, beta).double())),
+    ("log p(x|z) clamped in float32", "agrees_in_float32", objective(clamped_in_float32)),
     ("weights out of the logarithm", "stays_finite_for_unlikely_draws",
      objective(lambda t, beta: (t.log_px - beta * t.sampled_kl()).exp().mean(0).log())),
     ("NaN made 0", "hides_no_nan", objective(lambda t, beta: ELBO()(t, beta).nan_to_num())),
+    ("draws of NaN left out", "hides_no_nan", objective(without_nan, samples=5)),
+    ("another value from the 500th call on", "repeats_its_value", Counting),
     ("another value at every hundredth call", "repeats_its_value",
      at_every_hundredth_call(lambda v: v - 0.1)),
     ("another gradient at every hundredth call", "repeats_its_value",
      at_every_hundredth_call(lambda v: 2 * v - v.detach())),
     ("terms changed in place", "repeats_its_value", objective(in_place)),
     ("two options together", "keeps_its_bound_for_options_together", Together),
+    ("an option of which it is no bound", "keeps_its_bound_for_options_together", Renyi),
     ("a warm-up without an end", "weight_settles_after_the_warmup", Lost),
 ]  # fmt: skip
 

@@ -40,11 +40,12 @@ class _Stretch:
         return back, z.new_full(z.shape[:-1], self.a * z.shape[-1])
 
 
-def gaussian(loc: Tensor, log_variance: Tensor, *, flow: bool = False) -> Distribution:
-    """Return N(loc, diag exp(log_variance)), or the same law as a flow, with a log-determinant."""
+def gaussian(
+    loc: Tensor, log_variance: Tensor, *, flow: bool = False, a: float = 0.4
+) -> Distribution:
+    """Return N(loc, diag exp(log_variance)), or the same law as a flow, of log-determinant L·a."""
     if not flow:
         return DiagonalNormal(loc, log_variance)
-    a = 0.4
     return Flow(DiagonalNormal(loc * torch.tensor(-a).exp(), log_variance - 2 * a), [_Stretch(a)])
 
 
