@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaeflow.testing.lines import Bins, Line, bins_between, repeated
+from vaeflow.testing.lines import Bins, Line, bins_between, middle_of, repeated
 from vaeflow.testing.quadrature import Along, Integrals, integrals
 
 LogProb = Callable[[Tensor], Tensor]  # (n, D) to (n,)
@@ -89,7 +89,7 @@ def conditionals(
 def marginals(log_prob: LogProb, draws: Tensor, line: Line, *, fine: bool = False) -> Conditionals:
     """Return the law of each of the D values of a density that is a product of D densities."""
     size = draws.shape[1]
-    middle = draws.median(0).values.expand(size, -1)
+    middle = middle_of(draws).expand(size, -1)
     return conditionals(log_prob, middle, torch.arange(size), line, draws, fine=fine)
 
 

@@ -108,6 +108,11 @@ class Bins:
         return index
 
 
+def middle_of(draws: Tensor) -> Tensor:
+    """Return the median of each column of draws (N, D)."""
+    return draws.contiguous().median(0).values  # of an expanded tensor, torch's is another number
+
+
 def bins_between(x: Tensor, line: Line, atoms: Tensor, *, fine: bool = False) -> Bins:
     """Return bins whose edges are quantiles of draws x (C, N) other than the atoms (C, A)."""
     places = torch.arange(1, _FINE) / _FINE if fine else torch.tensor(_EDGES)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaeflow.testing.bridge import bridge
 from vaeflow.testing.conditionals import Conditionals, LogProb, conditionals, marginals
-from vaeflow.testing.lines import Line
+from vaeflow.testing.lines import Line, middle_of
 
 _DIGITS = 1e-7  # to which a product of densities is one
 # Points of a side of a grid, and its reach in scales of p. One that tells of 1 is right; another
@@ -47,7 +47,7 @@ def factorizes(log_prob: LogProb, draws: Tensor, line: Line) -> bool:
     if draws.shape[1] == 1:
         return True
     if line.unbounded:  # a component that is rare is alone far out
-        middle = draws.median(0).values
+        middle = middle_of(draws)
         draws = torch.cat([middle + size * (draws - middle) for size in (1.0, 3.0, 10.0)])
     draws = draws[torch.randperm(len(draws), generator=torch.Generator().manual_seed(2))]
     one, other = draws[: len(draws) // 2], draws[-(len(draws) // 2) :]
@@ -64,7 +64,7 @@ def mass_of_product(log_prob: LogProb, draws: Tensor, law: Conditionals) -> Mass
     With c_i(v) the normalized p(v, rest) of value i alone,
     :math:`\log ∫ p = \log p(x) - \sum_i \log c_i(x_i)` at any x.
     """
-    middle = draws.median(0).values[None]
+    middle = middle_of(draws)[None]
     log = law.log_total.sum() - (draws.shape[1] - 1) * log_prob(middle)[0]
     return Mass(log.item(), law.error.sum().item())
 
@@ -110,7 +110,7 @@ def _every_example(line: Line) -> Tensor | None:
 
 def _mass_of_plane(log_prob: LogProb, draws: Tensor) -> Mass | None:
     """Integrate over a grid of the plane, dense at the draws; return None if that does not do."""
-    middle = draws.median(0).values
+    middle = middle_of(draws)
     covariance = draws.T.cov()
     side = torch.linalg.cholesky(covariance + 1e-12 * covariance.trace() * torch.eye(2).double())
     # Heavy tails stretch a covariance; the middle half of the draws tells where the mass is.

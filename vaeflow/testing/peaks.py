@@ -13,11 +13,12 @@ from vaeflow.testing.lines import Line
 
 _POINTS = 33
 _ROUNDS = 12
+_SEARCHES = 8
 
 
 @torch.no_grad()
 def highest(log_prob: LogProb, draws: Tensor, line: Line) -> float:
-    """Return the largest log p(x) found, by a search in one value after the other.
+    """Return the largest log p(x) found, by searches in each value, the others held.
 
     Arguments:
         log_prob: (n, D) to (n,).
@@ -27,11 +28,18 @@ def highest(log_prob: LogProb, draws: Tensor, line: Line) -> float:
     best = draws[log_prob(draws).argmax()].clone()
     low, high = draws.amin(0), draws.amax(0)
     if line.step is not None:
-        low, high = (low - 8 * line.step).clamp(min=line.low), high + 8 * line.step
+        low, high = low - 8 * line.step, high + 8 * line.step
     low, high = torch.maximum(low, line.low), torch.minimum(high, line.high)
-    for _ in range(2):
-        best = _searched(log_prob, best, low, high, line.step)
-    return max(log_prob(best[None]).item(), log_prob(draws).max().item())
+    for _ in range(_SEARCHES):
+        found = _searched(log_prob, best, low, high, line.step)
+        if line.step is None:  # where values depend on each other, all steps at once go too far
+            steps = torch.stack([found, (found + best) / 2, best])
+        else:
+            steps = torch.stack([found, best])
+        best, before = steps[log_prob(steps).argmax()], best
+        if torch.equal(best, before):
+            break
+    return log_prob(best[None]).item()
 
 
 def _searched(

@@ -27,6 +27,7 @@ _FAR = 60.0
 _RESOLVED = 1e-9  # from a bound, relatively: closer, floats are too coarse
 _TRUSTED = 1e-6  # from a bound, of the length of a line: parts may round what is closer
 _TINY = 1e-200
+_NO_MEAN = 1.001  # the exponent of a tail, below which v has no mean
 _DECADE = (
     10.0  # in a bin whose edges differ so much in their distance to a bound, it is logarithmic
 )
@@ -196,14 +197,16 @@ class _Quadrature:
         length = self.line.high - self.line.low
         for end in (0, self.origin.shape[1] - 1):
             mass, slope, v = self._tail(end, self.far[:, end])
-            mass = mass.where(mass > 1e-14 * done[..., 0].sum(1), 0.0)
             grows = self.power[:, end] > 0  # v grows as e^t
-            times = torch.where(grows, torch.where(slope > 1, slope / (slope - 1), math.nan), 1.0)
-            done[:, end, 0] += mass
+            times = torch.where(grows, slope / (slope - 1), 1.0)
+            times = torch.where(grows & (slope < _NO_MEAN), math.nan, times)
             away = mass * times * (v - self.middle) / self.scale
+            done[:, end, 0] += mass.where(mass > 0, 0.0)
             done[:, end, 1] += away.where(mass > 0, 0.0)
             near = (self.width[:, end].abs() / (_TRUSTED * length)).log()
-            clipped, slope, _ = self._tail(end, near.clamp(min=1.0).minimum(self.far[:, end]))
+            start = near.clamp(min=1.0).minimum(self.far[:, end])
+            clipped, slope, _ = self._tail(end, start)
+            clipped = clipped * (slope * (start - near)).exp()
             doubt += clipped.where(length.isfinite() & (slope > 0) & (slope < 0.9), 0.0)
         return doubt
 

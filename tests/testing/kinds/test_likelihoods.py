@@ -131,6 +131,13 @@ class Running(Scaled):
         return super().forward(output)
 
 
+class Clamped(Pixels):
+    """Its logits are clamped, but in its draws."""
+
+    def forward(self, output):
+        return Altered(super().forward(output.clamp(-5, 5)), sample=super().forward(output).sample)
+
+
 class High(Unit):
     """Its peak is told without √2π."""
 
@@ -149,8 +156,26 @@ class Parallel(Autoregressive):
         )
 
 
+def confused(p, x):
+    """The scores of images (B, …), taken for samples where K = B."""
+    samples, batch = p.batch_shape
+    alone = x.dim() == 1 + len(p.event_shape) and samples == batch > 1
+    return p.log_prob(x[:, None] if alone else x)
+
+
+def half(p, shape):
+    noise = torch.randn(*shape, *p.mean.shape).half().to(p.mean)
+    return p.mean + values(p).scale * noise
+
+
 def averaged_channels(p, x):
     return values(p).log_prob(x).sum((-1, -2)).mean(-1) if x.dim() > 4 else p.log_prob(x)
+
+
+def transposed(p, shape):
+    x = p.sample(shape)
+    square = len(p.event_shape) == 3 and x.shape[-1] == x.shape[-2]
+    return x.transpose(-1, -2) if square else x
 
 
 def flipped(p, shape):
@@ -206,6 +231,9 @@ BUGS = [
             .sum(-1))),
     ("a law of angles on all numbers", "is_normalized",
      attribute(Angles, support=constraints.real)),
+    ("the last value left out", "is_normalized",
+     scored(Pixels, lambda p, x: values(p).log_prob(x).flatten(-len(p.event_shape))[..., :-1]
+            .sum(-1))),
     # draws_follow_the_density
     ("draws of twice the scored sigma", "draws_follow_the_density", drawn(Scaled, spread(2.0))),
     ("draws of a sigma larger by 5 %", "draws_follow_the_density", drawn(Wide, spread(1.05))),
@@ -222,7 +250,15 @@ BUGS = [
     ("a log-scale clamped in draws alone", "draws_follow_the_density",
      forward(likelihood(lambda m, s: Normal(m, s.exp(), validate_args=False), constraints.real, 2),
              lambda f, self, o: Altered(f(o), sample=f(o.clamp(-10, 10)).sample))),
+    ("logits clamped but in draws", "draws_follow_the_density", Clamped),
+    ("a single draw is the mean", "draws_follow_the_density",
+     drawn(Wide, lambda p, shape: p.sample(shape) if shape else p.mean)),
+    ("draws of square images transposed", "draws_follow_the_density", drawn(Wide, transposed)),
+    ("noise of half precision", "draws_follow_the_density", drawn(Wide, half)),
     # draws_noise_for_every_value
+    ("one noise for all channels", "draws_noise_for_every_value",
+     drawn(Wide, lambda p, shape: shared(-3)(p, shape) if len(p.event_shape) == 3
+           else p.sample(shape))),
     ("one noise for all pixels", "draws_noise_for_every_value", drawn(Wide, shared(-1))),
     ("one noise for all images", "draws_noise_for_every_value",
      drawn(Wide, lambda p, shape: shared(len(shape) + 1)(p, shape))),
@@ -237,6 +273,10 @@ BUGS = [
      distribution(Wide, mean=lambda p: p.mean + 1e-3 * values(p).scale)),
     ("a mean without its zeros", "mean_is_that_of_the_density",
      distribution(Sparse, mean=lambda p: values(p).other.mean * 0.99)),
+    ("logits clamped in the score alone", "mean_is_that_of_the_density",
+     forward(Pixels, lambda f, self, o: Altered(f(o), log_prob=f(o.clamp(-10, 10)).log_prob))),
+    ("an output of the mean reversed", "finds_the_output_of_a_mean",
+     changed(Unit, output_at=lambda f, self, mean: mean.flip(-1))),
     # shapes, supports and extremes
     ("one shape for all", "emits_the_shape_it_promises",
      forward(Pixels, lambda f, self, x: Independent(Bernoulli(logits=x), 1))),
@@ -250,6 +290,8 @@ BUGS = [
      forward(Scaled, lambda f, self, x: f(x - x.mean(0)))),
     ("images mixed", "scores_each_sample_and_image_by_itself",
      forward(Scaled, lambda f, self, x: f(x - x.mean(1, keepdim=True)))),
+    ("images taken for samples where K = B", "scores_each_sample_and_image_by_itself",
+     scored(Wide, confused)),
     ("a parameter never used", "passes_gradients_to_everything", with_parameter(Scaled)),
     # log_peak
     ("a peak too low", "peaks_where_it_says", attribute(Scaled, log_peak=-50.0)),
@@ -267,6 +309,8 @@ BUGS = [
     ("no gradient where the output is 0", "gradients_match_slopes",
      likelihood(lambda o: Poisson(positive(o * (o != 0)), validate_args=False),
                 constraints.nonnegative_integer)),
+    ("no gradient where the data is the mean", "gradients_match_slopes",
+     scored(Wide, lambda p, x: p.log_prob(p.mean + (x - p.mean).square().sqrt()))),
     ("a gradient in the data of another sign", "gradients_match_slopes",
      scored(Wide, lambda p, x: p.log_prob(with_gradient(x, lambda g, v: -g)))),
     ("a gradient in the parameters halved", "gradients_match_slopes",
@@ -282,6 +326,9 @@ BUGS = [
     ("another scale in evaluation", "is_the_same_in_training",
      forward(Scaled, lambda f, self, x: Independent(
          Normal(x, self.log_scale.exp() * (1 if self.training else 1.1)), len(self.data_shape)))),
+    ("a gradient doubled in training", "is_the_same_in_training",
+     forward(Wide, lambda f, self, o: f(
+         with_gradient(o, lambda g, x: 2 * g) if self.training else o))),
     ("scores that leave a trace", "is_the_same_in_training", Running),
     ("wrong for batches of a hundred", "is_the_same_however_it_is_called",
      scored(Wide, plus(lambda p: 0.1 * (p.batch_shape[1] > 100)))),

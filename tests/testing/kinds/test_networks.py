@@ -58,7 +58,18 @@ class Generator(Decoder):
         self.layer = nn.Linear(latent, math.prod(output_shape))
 
     def forward(self, z):
-        return self.layer(z).tanh().unflatten(-1, self.output_shape)
+        return self.layer(z).unflatten(-1, self.output_shape)
+
+    @torch.no_grad()
+    def start_at(self, output):
+        self.layer.bias.copy_(output.flatten())
+
+
+class Backwards(Generator):
+    """Starts at its output reversed."""
+
+    def start_at(self, output):
+        super().start_at(output.flip(-1))
 
 
 class Counting(Network):
@@ -132,6 +143,10 @@ BUGS = [
      altered(Generator, lambda o, z: o + 1e6 - 1e6)),
     ("decoder", "wrong for fifty samples", "is_the_same_however_it_is_called",
      altered(Generator, lambda o, z: o + 1e-3 * (len(z) >= 50))),
+    ("decoder", "a start at another output", "starts_where_it_is_told", Backwards),
+    ("decoder", "a gradient doubled in training", "gradients_match_slopes",
+     forward(Generator, lambda f, self, z: f(
+         with_gradient(z, lambda g, _: 2 * g) if self.training else z))),
     ("decoder", "wrong for batches of a hundred", "is_the_same_however_it_is_called",
      altered(Generator, lambda o, z: o + 1e-3 * (z.shape[1] > 100))),
 ]  # fmt: skip

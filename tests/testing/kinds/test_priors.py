@@ -66,6 +66,18 @@ def seeded(p, shape=()):
         return p.sample(shape)
 
 
+def half(p, shape=()):
+    return p.mean + p.stddev * torch.randn(*shape, *p.mean.shape).half().to(p.mean)
+
+
+def in_pairs(p, shape=()):
+    """Draws whose dimensions have the noise of their neighbours."""
+    noise = torch.randn(*shape, *p.mean.shape, dtype=p.mean.dtype)
+    return p.mean + p.stddev * torch.where(
+        torch.arange(noise.shape[-1]) % 2 > 0, noise.roll(1, -1), noise
+    )
+
+
 def mirrored(z):
     """Every other draw is the one before it, mirrored."""
     if z.dim() > 1:
@@ -135,7 +147,14 @@ BUGS = [
     ("draws without their covariance", "draws_follow_the_density",
      forward(Full, lambda f, self, infer: Altered(
          f(infer), sample=Independent(Normal(f(infer).mean, f(infer).stddev), 1).sample))),
+    ("a constant of dependent dimensions, seven alone", "draws_follow_the_density",
+     scored(Full, plus(lambda size: 0.5 * (size == 7)))),
+    ("a single draw is the mean", "draws_follow_the_density",
+     distribution(Learned, sample=lambda p, shape=(): p.sample(shape) if shape else p.mean)),
+    ("noise of half precision", "draws_follow_the_density", distribution(Learned, sample=half)),
     # repeats_its_draws_with_the_seed
+    ("dimensions that share their noise", "repeats_its_draws_with_the_seed",
+     distribution(Learned, sample=in_pairs)),
     ("one draw for all", "repeats_its_draws_with_the_seed",
      distribution(Mixture, sample=lambda p, shape=(): p.sample().expand(*shape, -1))),
     ("the same draws at every call", "repeats_its_draws_with_the_seed",
@@ -160,6 +179,12 @@ BUGS = [
     ("another density in training", "is_the_same_in_training",
      forward(Learned, lambda f, self, infer: Altered(
          f(infer), log_prob=lambda z: f(infer).log_prob(z) + 0.1 * self.training))),
+    ("a gradient doubled in training", "is_the_same_in_training",
+     forward(Learned, lambda f, self, infer: Altered(f(infer), log_prob=lambda z: f(infer).log_prob(
+         with_gradient(z, lambda g, x: 2 * g) if self.training else z)))),
+    ("dimensions taken for draws where B = L", "is_the_same_however_it_is_called",
+     scored(Learned, lambda p, z: p.log_prob(
+         z.mT if z.dim() > 1 and z.shape[-1] == z.shape[-2] > 1 else z))),
     ("wrong for batches of a hundred", "is_the_same_however_it_is_called",
      scored(Learned, lambda p, z: p.log_prob(z) + 0.1 * (z.shape[-2] > 100 if z.dim() > 1 else 0))),
     ("wrong once in a hundred calls", "is_the_same_however_it_is_called",

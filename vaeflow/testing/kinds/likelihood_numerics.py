@@ -129,24 +129,27 @@ def agrees_in_float32(part: MakePart) -> None:
 
 
 @register("likelihood")
-@torch.no_grad()
 def is_the_same_in_training(part: MakePart) -> None:
-    """In training as in evaluation, the same output scores the same; nothing is changed by it."""
+    """In training as in evaluation, an output has the same score, gradient and mean."""
     for scale in (None, 0.5):
         for module in likelihoods(part, scale=scale):
-            output = outputs(module)
+            output = outputs(module).requires_grad_()
             x = drawn(module, output)[0]
-            wanted, mean = _score(module, output, x), module(output).mean
             before = {name: value.clone() for name, value in module.state_dict().items()}
-            module.train()
-            seen = _score(module, output, x)
-            module(output).sample()
+            told = []
+            for mode in (False, True, False):
+                score = _score(module.train(mode), output, x)
+                (gradient,) = torch.autograd.grad(score.sum(), output)
+                told.append((score, gradient, module(output).mean))
+                drawn(module, output)
             for name, value in module.state_dict().items():
                 assert torch.equal(value, before[name]), f"a score in training changes {name}"
-            if not adapts(part):
-                close(seen, wanted, "in training, the score")
-                close(module(output).mean, mean, "in training, the mean")
-            close(_score(module.eval(), output, x), wanted, "after training, the score", 1e-14)
+            for when, i in (("in training", 1), ("after training", 2)):
+                for name, seen, wanted in zip(
+                    ("the score", "its gradient", "the mean"), told[i], told[0], strict=True
+                ):
+                    if i == 2 or not adapts(part):
+                        close(seen, wanted, f"{when}, {name}")
 
 
 @register("likelihood")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaeflow.errors import ConfigError
 from vaeflow.testing.calls import layouts, same_in_every_call, same_without_gradients
 from vaeflow.testing.kinds.networks import inputs, networks
 from vaeflow.testing.probes import close, normal
@@ -30,7 +31,7 @@ def _small(part: MakePart, dtype: torch.dtype = torch.float64) -> list[tuple[tup
 
 @register("encoder", "decoder", core=True)
 def gradients_match_slopes(part: MakePart) -> None:
-    """In evaluation, the gradients of the output in input and parameters are its slopes."""
+    """The gradients of the output in input and parameters are its slopes, in training too."""
     for size, module in _small(part):
         parameters = [p for p in module.parameters() if p.requires_grad]
         for reach in (0.1, 1.0, 10.0):
@@ -41,10 +42,22 @@ def gradients_match_slopes(part: MakePart) -> None:
                 gradients_are_slopes(value, [x], f"in inputs up to {reach:g}", seed=seed, each=1)
             if parameters:
                 gradients_are_slopes(value, parameters, f"in the parameters at inputs {reach:g}")
+        module.train()  # where a row may depend on others, and noise is repeated by its seed
+        x = inputs(size).requires_grad_()
+        value = partial(_seeded, module, x)
+        gradients_are_slopes(value, [x, *parameters], "in training")
+        module.eval()
         with torch.no_grad():
             zero = 0 * inputs(size)
             beside = zero + 1e-12 * inputs(size, seed=4)
             close(module(zero), module(beside), "where the input is 0, the output", 1e-6)
+
+
+def _seeded(module: Any, x: Tensor) -> Tensor:
+    """Return a number of the output, for the noise of one seed."""
+    torch.manual_seed(4)
+    output: Tensor = module(x)
+    return (output * normal(*output.shape, seed=8)).sum()
 
 
 def _weighted(module: Any, x: Tensor, weights: Tensor) -> Tensor:
@@ -93,3 +106,23 @@ def is_the_same_however_it_is_called(part: MakePart) -> None:
             assert torch.equal(value, before[name]), f"an output in evaluation changes {name}"
     size, module = _small(part)[0]
     same_in_every_call(partial(module, inputs(size, 1)), "the output", _CALLS)
+
+
+@register("decoder")
+@torch.no_grad()
+def starts_where_it_is_told(part: MakePart) -> None:
+    """After `start_at(output)`, the mean output of many z is near it; or it raises ConfigError."""
+    for shape in _SMALL:
+        try:
+            ((size, module),) = networks(part, shapes=(shape,), scale=None)
+        except NotApplicable:
+            continue
+        told = 3 * normal(*size[1], seed=6)
+        try:
+            module.start_at(told)
+        except ConfigError as error:
+            raise NotApplicable(str(error)) from error
+        away = (module(inputs(size, 200)).mean((0, 1)) - told).square().mean().sqrt()
+        assert away <= 0.5 * told.square().mean().sqrt(), (
+            f"after start_at(output), the mean output is {away.item():.2g} from it"
+        )

@@ -38,14 +38,21 @@ def _decodes(part: MakePart) -> bool:
 
 
 def networks(
-    part: MakePart, dtype: torch.dtype = torch.float64, shapes: Sequence[tuple[int, ...]] = ()
+    part: MakePart,
+    dtype: torch.dtype = torch.float64,
+    shapes: Sequence[tuple[int, ...]] = (),
+    scale: float | None = 0.5,
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield the network of each size that it takes, with its constructor's arguments."""
+    """Yield the network of each size that it takes, with its constructor's arguments.
+
+    Its parameters are far from the start by `scale`, if it is not None.
+    """
     sizes: list[tuple[Any, ...]] = [(shape,) for shape in shapes or _SHAPES]
     if _decodes(part):
         sizes = [(_LATENT, shape) for shape in shapes or [*_SHAPES, (2, 1, 8, 8)]]
     for size, module in accepted(part, sizes):
-        yield size, far_from_start(module.to(dtype), 0.5).eval()
+        made = module.to(dtype).eval()
+        yield size, made if scale is None else far_from_start(made, scale)
 
 
 def inputs(size: tuple[Any, ...], batch: int = 3, seed: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from vaeflow.testing.calls import layouts, same_in_every_call, same_without_gradients
 from vaeflow.testing.draws import have_noise_of_their_own
 from vaeflow.testing.kinds.posteriors import tolerance
-from vaeflow.testing.kinds.priors import density, prior
+from vaeflow.testing.kinds.priors import density, is_product, prior
 from vaeflow.testing.probes import close, finite, learns, normal, reloaded
 from vaeflow.testing.registered import MakePart, register
 from vaeflow.testing.slopes import gradients_are_slopes
@@ -49,18 +49,18 @@ def _inside(module: nn.Module, z: Tensor) -> Tensor:
 @torch.no_grad()
 def repeats_its_draws_with_the_seed(part: MakePart) -> None:
     """The same seed gives the same draws, and draws do not depend on each other."""
-    p = density(prior(part, 3))
+    p = density(prior(part, 12))
     torch.manual_seed(5)
     z = p.sample((_DRAWS, 2))
     again = p.sample((_DRAWS, 2))
     torch.manual_seed(5)
     assert torch.equal(z, p.sample((_DRAWS, 2))), "the same seed gives another draw"
     numbers = torch.stack([z, again], 1)  # (N, calls, 2, L)
-    group = torch.arange(4).view(2, 2, 1).expand(numbers.shape[1:])
+    numbers = torch.cat([numbers[:-1:2], numbers[1::2]], 1)  # neighbours, too
+    group = torch.arange(numbers[0].numel()).view(numbers.shape[1:])
+    if not is_product(p):
+        group = group[..., :1].expand_as(group)
     have_noise_of_their_own(numbers.flatten(1), group.flatten(), "the draws")
-    pairs = torch.cat([z[:-1:2], z[1::2]], -1).flatten(1)  # neighbours
-    group = torch.arange(2).repeat_interleave(3).repeat(2)
-    have_noise_of_their_own(pairs, group, "successive draws")
 
 
 @register("prior", core=True)
@@ -130,22 +130,24 @@ def agrees_in_float32(part: MakePart) -> None:
 
 
 @register("prior")
-@torch.no_grad()
 def is_the_same_in_training(part: MakePart) -> None:
-    """In training as in evaluation, z scores the same and a seed draws the same z."""
+    """In training as in evaluation, z has one score and gradient, and a seed gives one draw."""
     for scale in (None, 0.5):
         module = prior(part, 3, scale=scale)
-        z = _inside(module, normal(4, 3))
+        z = _inside(module, normal(4, 3)).requires_grad_()
         before = {name: value.clone() for name, value in module.state_dict().items()}
         seen = []
         for mode in (False, True, False):
             module.train(mode)
+            score = _score(module, z)
             torch.manual_seed(3)
-            seen.append((_score(module, z), density(module).sample((4,))))
+            seen.append((score, _gradient(score, z), density(module).sample((4,))))
         for name, value in module.state_dict().items():
             assert torch.equal(value, before[name]), f"a score in training changes {name}"
         for what, i in (("in training", 1), ("after training", 2)):
-            for name, told, wanted in zip(("log p(z)", "a draw"), seen[i], seen[0], strict=True):
+            for name, told, wanted in zip(
+                ("log p(z)", "its gradient", "a draw"), seen[i], seen[0], strict=True
+            ):
                 close(told, wanted, f"{what}, {name}", tolerance(module))
 
 

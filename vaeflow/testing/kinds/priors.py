@@ -91,7 +91,7 @@ def is_a_density_over_the_latent_space(part: MakePart) -> None:
                 close(p.log_prob(z[1]), score[1], "the scores of one sample among others", error)
         if latent <= 2:
             _has_mass_one(p)
-    if _is_product(p):
+    if is_product(p):
         for latent in _EVERY_SIZE:
             _has_mass_one(density(prior(part, latent)))
 
@@ -127,14 +127,15 @@ def draws_follow_the_density(part: MakePart) -> None:
         module = prior(part, 5, scale=None)
         z = density(module.train()).sample((1000,))
     _fit(density(module.eval()), z)
-    if _is_product(density(prior(part, 5))):  # at its start, more may be
+    if is_product(density(prior(part, 5))):  # at its start, more may be
         p = density(prior(part, 5, scale=20.0))
         if _line(p).unbounded:
             _fit(p, p.sample((1000,)), fine=True)
 
 
 @torch.no_grad()
-def _is_product(p: Distribution) -> bool:
+def is_product(p: Distribution) -> bool:
+    """Tell whether the dimensions are independent."""
     return factorizes(p.log_prob, p.sample((_LOOK,)), _line(p))
 
 
@@ -144,7 +145,8 @@ def _fit(p: Distribution, z: torch.Tensor, *, fine: bool = False) -> None:
     what = f"in {latent} dimensions, the draws"
     with torch.no_grad():
         if factorizes(p.log_prob, z, line):
-            follow(z, marginals(p.log_prob, z, line, fine=fine), line, what)
+            look, new = z[: len(z) // 3], z[len(z) // 3 :]  # bins fit the draws they come from
+            follow(new, marginals(p.log_prob, look, line, fine=fine), line, what)
             return
         if not line.unbounded:
             follow_given_the_rest(z, p.log_prob, line, what)
