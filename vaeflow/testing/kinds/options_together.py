@@ -53,7 +53,8 @@ def _two_values(part: MakePart) -> None:
             f"p(x|z) of two values adds up to {math.exp(mass.log):.5g}, not 1"
         )
         if factorizes(log_prob, draws, line):
-            follow(draws, marginals(log_prob, draws, line), line, "the draws")
+            look, new = draws.chunk(2)  # bins fit the draws that they come from
+            follow(new, marginals(log_prob, look, line), line, "the draws")
 
 
 def _score(p: Distribution, x: Tensor) -> Tensor:
