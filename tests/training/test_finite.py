@@ -85,13 +85,16 @@ class Spoiled:
             settings=Settings(**{**SETTINGS, **settings}),
         )
         self.before = []
-        self.trainer.eager.optimizer.register_step_post_hook(
-            lambda *_: self.before.append(self.weights())
-        )
+        self.trainer.eager.optimizer.register_step_post_hook(self.record)
 
     def spoil(self, gradient):
         self.steps += 1
         return torch.full_like(gradient, self.factor) if self.steps == self.spoils_at else None
+
+    def record(self, *_):
+        # torch runs a hook twice where a step calls that of a base class with hooks of its own.
+        if len(self.before) < self.steps:
+            self.before.append(self.weights())
 
     def weights(self):
         return {k: v.detach().clone() for k, v in self.model.named_parameters()}
