@@ -20,18 +20,22 @@ class MyPart(Objective):
         \frac{1}{1 - α} \log\Big(\frac1K \sum_k w_k^{1-α}\Big), \quad
         \log w = \log p(x|z) - β\,[\log q(z|x) - \log p(z)]
 
-    α = 1 is its limit, the ELBO; α = 0 is the importance-weighted bound (Burda et al. 2016); α < 0
-    leans on the best draw. The bound falls as α rises. β below 1, during the warm-up, weighs the KL
-    part of every w, as it does in the ELBO.
+    α = 1 is its limit, the ELBO; α = 0 is the importance-weighted bound (Burda et al. 2016). The
+    bound falls as α rises; below 0 it may exceed log p(x), and bounds nothing. β below 1, during
+    the warm-up, weighs the KL part of every w, as it does in the ELBO.
 
     Options:
         samples: K, draws of z per image.
-        alpha: α, the order; any number.
+        alpha: α, the order, from 0 on.
         warmup: epochs over which β rises linearly from 0 to 1.
     """
 
     def __init__(
-        self, *, samples: PositiveInt = 8, alpha: float = 0.5, warmup: NonNegativeFloat = 0.0
+        self,
+        *,
+        samples: PositiveInt = 8,
+        alpha: NonNegativeFloat = 0.5,
+        warmup: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__(samples=samples, warmup=warmup)
         self.alpha = alpha
