@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.config.options import options_model, validate
-from vaeflow.config.text import show
-from vaeflow.errors import ConfigError
 from vaeflow.testing.bridge import bridge
 from vaeflow.testing.conditionals import marginals
 from vaeflow.testing.draws import follow
@@ -21,9 +16,8 @@ from vaeflow.testing.kinds.likelihoods import ROWS, likelihoods, outputs
 from vaeflow.testing.kinds.priors import density, prior
 from vaeflow.testing.lines import line_of
 from vaeflow.testing.masses import factorizes, log_mass
-from vaeflow.testing.option_sets import combinations
-from vaeflow.testing.probes import options_of
-from vaeflow.testing.registered import MakePart, NotApplicable, register
+from vaeflow.testing.pairs import for_all_pairs
+from vaeflow.testing.registered import MakePart, register
 
 _DRAWS = 2000
 
@@ -32,14 +26,14 @@ _DRAWS = 2000
 @torch.no_grad()
 def keeps_its_law_for_options_together(part: MakePart) -> None:
     """For all pairs of choices and numbers of the options, draws follow a density of mass 1."""
-    _for_all_pairs("likelihood", part, _two_values)
+    for_all_pairs("likelihood", part, _two_values)
 
 
 @register("prior", once=True)
 @torch.no_grad()
 def keeps_its_density_for_options_together(part: MakePart) -> None:
     """For all pairs of choices and numbers of the options, the plane's draws fit the density."""
-    _for_all_pairs("prior", part, _plane)
+    for_all_pairs("prior", part, _plane)
 
 
 def _two_values(part: MakePart) -> None:
@@ -68,24 +62,3 @@ def _plane(part: MakePart) -> None:
     assert abs(log_mass_) <= 5 * error + 0.01 or error > 0.1, (
         f"judged by its draws, the density integrates to {math.exp(log_mass_):.3f} in the plane"
     )
-
-
-def _for_all_pairs(kind: str, part: MakePart, law: Callable[[MakePart], None]) -> None:
-    whole = options_of(part)
-    if not isinstance(whole, type):
-        raise NotApplicable("the class of the part, whose options could be varied, is not known")
-    if "is_normalized" in getattr(whole, "exemptions", {}):
-        raise NotApplicable("it is exempt from is_normalized")
-    defaults = {k: v.default for k, v in options_model(whole).model_fields.items()}
-    keywords: dict[str, Any] = getattr(part, "keywords", {})
-    sets = combinations(whole, {k: v for k, v in keywords.items() if v != defaults.get(k)})
-    if not sets:
-        raise NotApplicable("there are no options to vary")
-    for options in sets:
-        try:
-            law(partial(whole, **validate(whole, options, kind)))
-        except (ConfigError, NotApplicable):
-            continue  # the part refuses these options, or they leave nothing to judge
-        except AssertionError as error:
-            told = ", ".join(f"{k} = {show(v)}" for k, v in options.items())
-            raise AssertionError(f"with {told}: {error}") from None

@@ -7,37 +7,24 @@ import math
 from functools import partial
 from typing import Any
 
-from vaeflow.config.options import options_model, validate
-from vaeflow.config.text import show
+from vaeflow.config.options import validate
 from vaeflow.errors import ConfigError
 from vaeflow.testing.kinds.posteriors import complain, features, holds, posterior, tolerance
 from vaeflow.testing.noise import given, log_normal, noise_law
-from vaeflow.testing.option_sets import combinations
+from vaeflow.testing.pairs import for_all_pairs
 from vaeflow.testing.probes import close, normal, options_of
-from vaeflow.testing.registered import MakePart, NotApplicable, Refused, register
+from vaeflow.testing.registered import MakePart, NotApplicable, register
 
 
 @register("posterior", once=True)
 def log_q_matches_for_options_together(part: MakePart) -> None:
     """log q is right for all pairs of choices and numbers of the options."""
-    whole = options_of(part)
-    if not isinstance(whole, type):
-        raise NotApplicable("the class of the part, whose options could be varied, is not known")
-    defaults = {k: v.default for k, v in options_model(whole).model_fields.items()}
-    keywords: dict[str, Any] = getattr(part, "keywords", {})
-    sets = combinations(whole, {k: v for k, v in keywords.items() if v != defaults.get(k)})
-    if not sets:
-        raise NotApplicable("there are no two options to vary")
-    for options in sets:
-        made = partial(whole, **validate(whole, options, "posterior"))
-        try:
-            for latent in (2, 7):
-                complain(holds(made, latent, (1.0,), anywhere=False))  # many maps may be too steep
-        except Refused:
-            continue  # the part refuses what its types allow
-        except AssertionError as error:
-            told = ", ".join(f"{k} = {show(v)}" for k, v in options.items())
-            raise AssertionError(f"with {told}: {error}") from None
+    for_all_pairs("posterior", part, _holds)
+
+
+def _holds(part: MakePart) -> None:
+    for latent in (2, 7):
+        complain(holds(part, latent, (1.0,), anywhere=False))  # many maps may be too steep
 
 
 @register("posterior")
