@@ -9,8 +9,9 @@ import torch
 
 from vaeflow.config.layers import Layers
 from vaeflow.diagnosis.calibration import simulate
-from vaeflow.diagnosis.diagnose import STAGES, DiagnosisOptions, diagnose
+from vaeflow.diagnosis.diagnose import diagnose
 from vaeflow.diagnosis.local_bounds import Optimization
+from vaeflow.diagnosis.options import STAGES, DiagnosisOptions
 from vaeflow.distributions.flow import Flow
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import ConfigError, NonFiniteError
@@ -238,7 +239,7 @@ def test_the_noisiest_bound_does_not_stand_for_log_p_of_x(world, monkeypatch):
     x = world.data(2)[1]
     lucky = PerImage(world.log_px(x) + 1, torch.full((2,), 2.0).double())
     monkeypatch.setattr(
-        "vaeflow.diagnosis.diagnose.annealed",
+        "vaeflow.diagnosis.stages.annealed",
         lambda *a, **k: type("Annealed", (), {"log_px": lucky}),
     )
     skip = [stage for stage in STAGES if stage != "ais"]

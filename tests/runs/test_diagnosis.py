@@ -7,14 +7,26 @@ import pytest
 import vaeflow
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.errors import ConfigError
+from vaeflow.plugins.discovery import Plugin
 from vaeflow.plugins.loading import load_plugins
-from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
+from vaeflow.runs import diagnosis as diagnoses
+from vaeflow.runs.diagnosis import RunDiagnosis, RunDiagnosisOptions, diagnose_run
 from vaeflow.runs.directory import Run
 
 QUICK = {"images": 2, "samples": 50, "skip": ("ais", "gaps", "calibration")}
 
 
-def test_diagnose_run_writes_files_and_names_the_run(trained, tmp_path):
+@pytest.fixture
+def run(run_copy):
+    return Run.open(run_copy)
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins()
+
+
+def test_diagnose_run_writes_files_and_names_the_run(run, plugins, tmp_path):
     out = tmp_path / "out"
     bars = []
 
@@ -25,23 +37,73 @@ def test_diagnose_run_writes_files_and_names_the_run(trained, tmp_path):
         return no_bar(total, what)
 
     options = RunDiagnosisOptions(**QUICK, out=out)
-    found = diagnose_run(Run.open(trained), load_plugins(), options, progress=bar)
+    found = diagnose_run(run, plugins, options, progress=bar)
     assert isinstance(found, Diagnosis)
     assert found.written == (out / "diagnosis.json",)  # three latent dimensions make no picture
     assert json.loads(found.written[0].read_text("utf-8")) == found.as_dict()
-    assert (found.about["run"], found.about["split"]) == (trained.name, "test")
+    assert (found.about["run"], found.about["split"]) == (run.path.name, "test")
     assert len(found.elbo.values) == 2
     assert [finding.kind for finding in found.findings][-1] == "bounded-from-below"
     assert bars == [(2, "IWAE of the images")]
     with pytest.raises(ConfigError, match="nothing is overwritten"):
-        diagnose_run(Run.open(trained), load_plugins(), options)
+        diagnose_run(run, plugins, options)
 
 
-def test_without_a_folder_nothing_is_written(trained, snapshot):
-    before = snapshot(trained)
-    found = diagnose_run(Run.open(trained), load_plugins(), RunDiagnosisOptions(**QUICK))
+def kinds(stages):
+    return [*stages.found], [stage for stage in stages.kept if stage not in stages.found]
+
+
+def test_the_run_directory_keeps_the_stages_and_nothing_else_is_written(run, plugins, snapshot):
+    before = snapshot(run.path)
+    first = RunDiagnosis.of(run, plugins, RunDiagnosisOptions(**QUICK))
+    found = first.measure()
     assert found.written == ()
-    assert snapshot(trained) == before
+    names = ["IWAE of the images", "log-dets", "active units"]
+    assert kinds(first.stages) == ([], names)
+    new = set(snapshot(run.path)) - set(before)
+    assert {name.rpartition("-")[0] for name in new - {"diagnoses"}} == {
+        "diagnoses/iwae-of-the-images",
+        "diagnoses/log-dets",
+        "diagnoses/active-units",
+    }
+    assert {name: of for name, of in snapshot(run.path).items() if name not in new} == before
+    second = RunDiagnosis.of(run, plugins, RunDiagnosisOptions(**QUICK))
+    assert second.measure().as_dict() == found.as_dict()
+    assert kinds(second.stages) == (names, [])
+    again = RunDiagnosis.of(run, plugins, RunDiagnosisOptions(**QUICK, again=True))
+    assert again.measure().as_dict() == found.as_dict()
+    assert kinds(again.stages) == ([], names)
+
+
+@pytest.mark.parametrize("how", ["options", "plugin", "weights", "images", "version"])
+def test_figures_of_another_model_are_not_used(run, plugins, monkeypatch, how):
+    diagnose_run(run, plugins, RunDiagnosisOptions(**QUICK))
+    options = {}
+    if how == "options":  # which change the model, and no weight
+        config = (run.path / "config.toml").read_text("utf-8")
+        assert config.count('activation = "relu"') >= 1
+        (run.path / "config.toml").write_text(
+            config.replace('activation = "relu"', 'activation = "silu"'), "utf-8"
+        )
+    elif how == "plugin":
+        plugins = load_plugins()
+        plugins.found.append(Plugin("x", "vaeflow-x", "1", "x", None, state="ok"))
+    elif how == "weights":
+        load = diagnoses.load
+
+        def other(*args, **kwargs):
+            model = load(*args, **kwargs)
+            next(model.decoder.parameters()).data.view(-1)[0] += 1e-3
+            return model
+
+        monkeypatch.setattr(diagnoses, "load", other)
+    elif how == "images":
+        options = {"split": "validation"}
+    else:
+        monkeypatch.setattr("vaeflow.diagnosis.stages.__version__", "9.9")
+    other = RunDiagnosis.of(run, plugins, RunDiagnosisOptions(**QUICK, **options))
+    other.measure()
+    assert other.stages.found == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a training stops after its step."""
+"""Ctrl-C and SIGTERM: a training stops after its step, a diagnosis at once."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ def interruptible(stop: Stop | None = None, *, once: bool = True) -> Iterator[St
     kills a rank that takes too long.
     """
     stop = stop or Stop()
-    numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-    # A signal that the parent ignores, as under nohup, stays ignored.
-    before = {
-        number: handler
-        for number in numbers
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
-    }
+    before = _handlers()
 
     def restore() -> None:
         for number, handler in before.items():
@@ -53,3 +47,31 @@ def interruptible(stop: Stop | None = None, *, once: bool = True) -> Iterator[St
         yield stop
     finally:
         restore()
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[Stop]:
+    """Raise KeyboardInterrupt at SIGTERM and SIGHUP as at Ctrl-C, a second time too."""
+    stop, before = Stop(), _handlers()
+
+    def handle(number: int, frame: Any) -> None:
+        stop.code = 128 + number
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    """Return what Ctrl-C, SIGTERM and SIGHUP do now, without those that are ignored.
+
+    A signal that the parent ignores, as under nohup, stays ignored.
+    """
+    numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    found = {number: signal.getsignal(number) for number in numbers}
+    return {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.diagnosis.diagnosis import Diagnosis
-from vaeflow.diagnosis.plane import windows
+from vaeflow.diagnosis.plane import Window, windows
 from vaeflow.diagnosis.portraits import draw_portraits
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
@@ -52,19 +52,25 @@ def write(
     Raises:
         StorageError: if a file cannot be written.
     """
+    some = x[:_PORTRAITS].to(model.device)
+    # First, as it takes time: a diagnosis that is interrupted here has no file in its way.
+    seen = _windows(diagnosis, model, some, seed) if model.posterior.latent == 2 else None
     write_file(out / FIGURES, json.dumps(diagnosis.as_dict(), indent=2) + "\n")
     yield out / FIGURES
-    if model.posterior.latent != 2:
-        return
+    if seen is not None:
+        draw_portraits(seen, some, out / PICTURE)
+        yield out / PICTURE
+
+
+def _windows(diagnosis: Diagnosis, model: VAE, x: Tensor, seed: int) -> list[Window] | None:
+    """Return what the picture of the posteriors shows, or None without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         log.warning(
             "there is no picture of the posteriors without matplotlib: pip install 'vaeflow[plots]'"
         )
-        return
-    some = x[:_PORTRAITS].to(model.device)
+        return None
     with torch.no_grad():
-        qs = {"q of the encoder": model.infer(some)}
+        qs = {"q of the encoder": model.infer(x)}
         for name, bounds in diagnosis.local.items():
-            qs[f"best {name} q"] = bounds.q(len(some))
-    draw_portraits(windows(model, some, qs, seed=seed), some, out / PICTURE)
-    yield out / PICTURE
+            qs[f"best {name} q"] = bounds.q(len(x))
+    return windows(model, x, qs, seed=seed)

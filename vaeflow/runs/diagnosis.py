@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vaeflow.config.layers import Plan
-from vaeflow.diagnosis.diagnose import DiagnosisOptions, Family, diagnose
+from vaeflow.diagnosis.diagnose import diagnose
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.files import check_new, write
 from vaeflow.diagnosis.local_bounds import GAUSSIAN
+from vaeflow.diagnosis.options import DiagnosisOptions
+from vaeflow.diagnosis.stages import Family
+from vaeflow.diagnosis.stored import StageFiles
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.options import Count, Split, Weights
+from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_posterior, images_of, load_data
 from vaeflow.runs.directory import Run
@@ -34,6 +40,7 @@ class RunDiagnosisOptions(DiagnosisOptions):
         device: "auto", "cpu", "cuda", …
         data_root: where the data lies, if it has moved.
         out: a directory for diagnosis.json and, of latent size 2, posteriors.png.
+        again: use none of the kept figures.
     """
 
     images: Count = 50
@@ -43,6 +50,63 @@ class RunDiagnosisOptions(DiagnosisOptions):
     device: str = "auto"
     data_root: Path | None = None
     out: Path | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class RunDiagnosis:
+    """A diagnosis of a run, ready to begin, or to go on where it was interrupted.
+
+    The run directory keeps the figures of each stage, under the data, weights, options, seed, parts
+    and versions that they depend on. A diagnosis goes on from all that are its own.
+    """
+
+    run: Run
+    plan: Plan
+    families: Mapping[str, Family]
+    model: VAE
+    images: Tensor
+    options: RunDiagnosisOptions
+    stages: StageFiles
+
+    @classmethod
+    def of(
+        cls, run: Run, plugins: Plugins, options: RunDiagnosisOptions | None = None
+    ) -> RunDiagnosis:
+        """Load the model and the images of a run.
+
+        Raises:
+            ConfigError: if a family is unknown, or if a file would be overwritten.
+            CheckpointError, PluginError, DataError: if the run cannot be loaded.
+        """
+        options = options or RunDiagnosisOptions()
+        if options.out is not None:
+            check_new(options.out)
+        plan = run.plan(plugins)
+        if options.data_root is not None:
+            plan = plan.but(data_root=options.data_root.absolute())
+        chosen = families(plan, options.richer)
+        model = load(run.path, device=options.device, weights=options.weights, plugins=plugins)
+        x = images_of(load_data(plan), options.split, plan.config)[: options.images]
+        stages = StageFiles(run.path / "diagnoses", _parts(plan), again=options.again)
+        return cls(run, plan, chosen, model, x, options, stages)
+
+    def measure(self, progress: OpenBar = no_bar) -> Diagnosis:
+        """Measure the stages that are left, and write the files that are asked for.
+
+        `progress` opens a bar over the images of each stage.
+
+        Raises:
+            NonFiniteError: if a bound is not a number.
+            PluginError: naming the part that fails.
+            StorageError: if a file of `out` cannot be written.
+        """
+        model, x, options = self.model, self.images, self.options
+        found = diagnose(model, x, self.families, options, keeper=self.stages, progress=progress)
+        found = replace(found, about=_about(self.run, self.plan, options))
+        if options.out is None:
+            return found
+        return replace(found, written=tuple(write(found, model, x, options.out, seed=options.seed)))
 
 
 def diagnose_run(
@@ -52,34 +116,19 @@ def diagnose_run(
     *,
     progress: OpenBar = no_bar,
 ) -> Diagnosis:
-    """Diagnose the model of a run on its data, and write the files that are asked for.
+    """Diagnose the model of a run on its data, as `RunDiagnosis` does."""
+    return RunDiagnosis.of(run, plugins, options).measure(progress)
 
-    Arguments:
-        run: a trained run.
-        plugins: where the run's parts are looked up.
-        options: how; by default as `vaeflow diagnose` does.
-        progress: opens a bar over the images of each stage.
 
-    Raises:
-        ConfigError: if a family is unknown, or if a file would be overwritten.
-        CheckpointError, PluginError, DataError: if the run cannot be loaded.
-        NonFiniteError: if a bound is not a number.
-        StorageError: if a file cannot be written.
-    """
-    options = options or RunDiagnosisOptions()
-    if options.out is not None:
-        check_new(options.out)
-    plan = run.plan(plugins)
-    if options.data_root is not None:
-        plan = plan.but(data_root=options.data_root.absolute())
-    chosen = families(plan, options.richer)
-    model = load(run.path, device=options.device, weights=options.weights, plugins=plugins)
-    x = images_of(load_data(plan), options.split, plan.config)[: options.images]
-    found = diagnose(model, x, chosen, options, progress=progress)
-    found = replace(found, about=_about(run, plan, options))
-    if options.out is None:
-        return found
-    return replace(found, written=tuple(write(found, model, x, options.out, seed=options.seed)))
+_MODEL = ("encoder", "posterior", "prior", "decoder", "likelihood", "latent", "scaling")
+
+
+def _parts(plan: Plan) -> dict[str, Any]:
+    """Return what the weights leave open of a model: its parts, their options and versions."""
+    config = plan.config.to_toml()
+    plugins = {p.distribution: p.version for p in plan.plugins.found if p.state == "ok"}
+    settings = {name: config[name] for name in _MODEL}
+    return {"model": settings, "plugins": plugins}
 
 
 def _about(run: Run, plan: Plan, options: RunDiagnosisOptions) -> dict[str, Any]:

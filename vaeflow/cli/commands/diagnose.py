@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.signals import stopped_at_once
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
-    from vaeflow.diagnosis.diagnose import Stage
     from vaeflow.diagnosis.diagnosis import Diagnosis
+    from vaeflow.diagnosis.options import Stage
+    from vaeflow.diagnosis.stored import StageFiles
     from vaeflow.evaluation import Estimate
     from vaeflow.evaluation.options import Split, Weights
     from vaeflow.runtime.progress import Advance
@@ -69,6 +71,7 @@ _LARGEST = 3
 @shared.device
 @shared.data_root
 @shared.seed
+@click.option("--again", is_flag=True, help="Measure all stages anew.")
 @shared.as_json
 @click.option(
     "--out",
@@ -90,9 +93,10 @@ def command(
     device: str,
     data_root: Path | None,
     seed: int,
+    again: bool,
     as_json: bool,
     out: Path | None,
-) -> None:
+) -> int:
     """Show where the model in RUN loses log p(x) − ELBO: to q's family, or to the encoder.
 
     Each image is given a q of its own, of the run's family and of richer ones (Cremer et al. 2018),
@@ -100,32 +104,55 @@ def command(
     model from above as well. Ranks of simulated z test whether q is as wide as the posterior.
 
     The defaults take minutes for a planar flow of the digits, and more for a larger model:
-    --images 20 or --skip gaps for a quick look.
+    --images 20 or --skip gaps for a quick look. RUN/diagnoses keeps the figures of each stage as it
+    ends: a diagnosis that was interrupted, or is asked for with other options, measures what is
+    left.
     """
-    from vaeflow.evaluation.findings import sentences
     from vaeflow.plugins.loading import load_plugins
-    from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
+    from vaeflow.runs.diagnosis import RunDiagnosis, RunDiagnosisOptions
     from vaeflow.runs.directory import Run
 
-    found = diagnose_run(
-        Run.open(run),
-        load_plugins(selection),
-        RunDiagnosisOptions(
-            images=images,
-            samples=importance_samples,
-            temperatures=temperatures,
-            chains=chains,
-            richer=richer,
-            skip=skip,
-            split=split,
-            weights=weights,
-            device=device,
-            data_root=data_root,
-            seed=seed,
-            out=out,
-        ),
-        progress=lambda total, what, done=0: _stage(total, what, as_json),
+    options = RunDiagnosisOptions(
+        images=images,
+        samples=importance_samples,
+        temperatures=temperatures,
+        chains=chains,
+        richer=richer,
+        skip=skip,
+        split=split,
+        weights=weights,
+        device=device,
+        data_root=data_root,
+        seed=seed,
+        out=out,
+        again=again,
     )
+    diagnosis = RunDiagnosis.of(Run.open(run), load_plugins(selection), options)
+    stages = diagnosis.stages
+    with stopped_at_once() as stop:
+        try:
+            found = diagnosis.measure(lambda total, what, done=0: _stage(total, what, as_json))
+        except KeyboardInterrupt:
+            click.echo(_interrupted(stages), err=True)
+            return stop.code or 130
+    if stages.found:
+        known = ", ".join(stages.found)
+        click.echo(f"kept from before: {known}; --again measures them anew", err=as_json)
+    _show(found, as_json)
+    return 0
+
+
+def _interrupted(stages: StageFiles) -> str:
+    """Return what an interrupted diagnosis leaves."""
+    if not stages.kept:
+        return "Interrupted before the end of a stage that could be kept."
+    names = ", ".join(stages.kept)
+    return f"Interrupted; {stages.folder} keeps {names}, and the same command goes on from there."
+
+
+def _show(found: Diagnosis, as_json: bool) -> None:
+    from vaeflow.evaluation.findings import sentences
+
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:

@@ -1,0 +1,223 @@
+"""The stages of a diagnosis: each a measurement that can be kept.
+
+Shapes: N images, L latent size. All estimates are in nats per image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from vaeflow.diagnosis.annealing import Annealing, annealed, annealed_backwards
+from vaeflow.diagnosis.calibration import Calibration, calibrate, simulate
+from vaeflow.diagnosis.kept import (
+    BOUNDS,
+    CALIBRATION,
+    LOG_DETS,
+    UNITS,
+    Form,
+    Keeper,
+    LogDets,
+    digest,
+    local_form,
+)
+from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, local_bounds
+from vaeflow.diagnosis.log_dets import log_dets
+from vaeflow.diagnosis.measured import Bracket
+from vaeflow.diagnosis.options import BATCH, DiagnosisOptions
+from vaeflow.errors import ConfigError, NonFiniteError
+from vaeflow.evaluation import ImageBounds, PerImage, evaluate_images
+from vaeflow.evaluation.active_units import ActiveUnits, active_units
+from vaeflow.model import VAE
+from vaeflow.parts.abstract import Posterior
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
+from vaeflow.runtime.progress import Advance, OpenBar, unseen
+from vaeflow.version import __version__
+
+Family = Callable[[int], Posterior]  # of a number of features
+T = TypeVar("T")
+
+
+class Stages:
+    """The measurements of a diagnosis, each under a bar, or as a keeper has them from before."""
+
+    def __init__(
+        self,
+        model: VAE,
+        x: Tensor,
+        options: DiagnosisOptions,
+        keeper: Keeper | None,
+        progress: OpenBar,
+    ) -> None:
+        self.model, self.x, self.options, self.progress = model, x, options, progress
+        self.keeper = keeper
+        self.annealing = Annealing(
+            temperatures=options.temperatures,
+            chains=options.chains,
+            batch=BATCH,
+            seed=options.seed,
+        )
+        self.common = {  # of all stages' keys
+            "vaeflow": __version__,
+            "torch": torch.__version__,
+            "device": model.device.type,
+            "seed": options.seed,
+            "weights": digest(model.state_dict()) if keeper else None,
+        }
+
+    def once(
+        self,
+        stage: str,
+        form: Form[T],
+        measure: Callable[[Advance], T],
+        *,
+        images: int,
+        of: Mapping[str, Tensor],
+        how: Mapping[str, Any],
+    ) -> T:
+        """Return a measurement: from the keeper if it has it, else measured and put there.
+
+        Arguments:
+            stage: its name, and what the bar is called.
+            images: the length of the bar.
+            of: the tensors on which the figures depend beside the weights.
+            how: the options on which they depend.
+        """
+        key = {}
+        if self.keeper is not None:
+            key = {**self.common, "of": digest(of), "how": dict(how)}
+            if (kept := self.keeper.get(stage, key)) is not None:
+                return form.unpack(kept)
+        with self.progress(images, stage) if images else nullcontext(unseen) as done:
+            found = measure(done)
+        if self.keeper is not None:
+            self.keeper.put(stage, key, form.pack(found))
+        return found
+
+    def bounds(self, images: Tensor, what: str) -> tuple[PerImage, PerImage]:
+        """Return the ELBO and the IWAE bound of each image."""
+        how = {"samples": self.options.samples}
+
+        def measure(done: Advance) -> dict[str, PerImage]:
+            seed = self.options.seed
+            parts = evaluate_images(self.model, images, **how, seed=seed, progress=done)
+            found = ImageBounds.cat([*parts])
+            if not found.finite:
+                raise NonFiniteError(
+                    f"the bound is not finite (ELBO {found.elbo.over_images}): look for images or "
+                    "weights that the model cannot score, or diagnose other --weights"
+                )
+            return {"elbo": found.elbo, "iwae": -found.nll}
+
+        stage, of = f"IWAE of {what}", {"x": images}
+        found = self.once(stage, BOUNDS, measure, images=len(images), of=of, how=how)
+        return found["elbo"], found["iwae"]
+
+    def annealed(self, images: Tensor, stage: str, z: Tensor | None = None) -> PerImage:
+        """Return the bound of annealed importance sampling: from below, or from z from above."""
+
+        def measure(done: Advance) -> dict[str, PerImage]:
+            if z is None:
+                found = annealed(self.model, images, self.annealing, progress=done)
+            else:
+                found = annealed_backwards(self.model, images, z, self.annealing, progress=done)
+            return {"log_px": found.log_px}
+
+        of = {"x": images} if z is None else {"x": images, "z": z}
+        how = asdict(self.annealing)
+        return self.once(stage, BOUNDS, measure, images=len(images), of=of, how=how)["log_px"]
+
+    def bracket(self) -> Bracket:
+        """Return both bounds on log p(x), of as many simulated images."""
+        z, made = simulate(self.model, len(self.x), seed=self.options.seed)
+        below = {
+            "IWAE": self.bounds(made, "simulated images")[1],
+            "AIS": self.annealed(made, "annealing simulated images"),
+        }
+        above = self.annealed(made, "annealing them backwards", z)
+        by = surest(below)
+        return Bracket(below[by], by, above)
+
+    def local(self, families: Mapping[str, Family]) -> dict[str, LocalBounds]:
+        """Return the bounds under the best q of each family, in the order of the families."""
+        found: dict[str, LocalBounds] = {}
+        for name in sorted(families, key=lambda name: name != GAUSSIAN):  # the others start there
+            found[name] = self._local(name, families[name], found.get(GAUSSIAN))
+        return {name: found[name] for name in families}
+
+    def _local(self, name: str, family: Family, gaussian: LocalBounds | None) -> LocalBounds:
+        options = replace(self.options.local, seed=self.options.seed)
+
+        def measure(done: Advance) -> LocalBounds:
+            bounds = local_bounds(
+                self.model, self.x, family, options, gaussian=gaussian, progress=done
+            )
+            # Of the others no q is needed but that of the first images, for the picture.
+            needed = bounds.posteriors if name == GAUSSIAN else bounds.posteriors[:1]
+            return replace(bounds, posteriors=needed)
+
+        return self.once(
+            f"local {name} q",
+            local_form(family, self.x[:1].to(self.model.device)),
+            measure,
+            images=len(self.x),
+            of={"x": self.x},
+            how={**asdict(options), "from_gaussian": gaussian is not None},
+        )
+
+    def calibration(self) -> Calibration:
+        """Return the ranks of simulated z among draws of q(z|x)."""
+        images, seed = self.options.simulated, self.options.seed
+
+        def measure(done: Advance) -> Calibration:
+            found = calibrate(self.model, images=images, seed=seed)
+            done(images)
+            return found
+
+        return self.once(
+            "calibration", CALIBRATION, measure, images=images, of={}, how={"simulated": images}
+        )
+
+    def log_dets(self) -> LogDets | None:
+        """Return the log-determinant of each map, or None if q(z|x) is no flow."""
+
+        def measure(done: Advance) -> LogDets | None:
+            try:
+                return log_dets(self.model, self.x, seed=self.options.seed)
+            except ConfigError:
+                return None
+
+        return self.once("log-dets", LOG_DETS, measure, images=0, of={"x": self.x}, how={})
+
+    def active_units(self) -> ActiveUnits | None:
+        """Return the active units, or None of a single image."""
+
+        def measure(done: Advance) -> ActiveUnits | None:
+            if len(self.x) < 2:
+                return None
+            noise = Noise(self.options.seed, self.model.device)
+            with noise.private("active units"), frozen(self.model):
+                return active_units(self.model, self.x)
+
+        return self.once("active units", UNITS, measure, images=0, of={"x": self.x}, how={})
+
+
+def surest(bounds: Mapping[str, PerImage]) -> str:
+    """Return the name of the bound that is highest after twice the noise of its draws is taken off.
+
+    The highest of all would as a rule be the noisiest.
+    """
+
+    def sure(name: str) -> float:
+        bound = bounds[name].over_images
+        error = bound.monte_carlo_error
+        return -math.inf if error is None else bound.mean - 2 * error
+
+    return max(bounds, key=sure)
