@@ -36,7 +36,7 @@ K = 10  # draws of each image: images differ by more than draws
 # Grey levels are spread over [0, 1]: of pixels that are always black no density has a bound.
 SETTINGS = (
     "--recipe zoltowski-mnist --dequantize 256 --image-every 0 --no-tensorboard "
-    f"--test-samples {K} -k {K}"
+    f"--test-samples {K} -k {K} --proposal q"
 )
 GRIDS = (
     # With ReLU the recipe's network is that of Loaiza-Ganem & Cunningham (2019), but for dropout.

@@ -432,7 +432,7 @@ def test_invalid_options_are_named_as_arguments(run, tmp_path):
     fresh = shutil.copytree(
         run.path, tmp_path / "fresh", ignore=shutil.ignore_patterns("evaluations")
     )
-    with pytest.raises(ConfigError, match=r"give samples, such as samples=5000, and"):
+    with pytest.raises(ConfigError, match=r'give proposal="laplace" and samples=500, and'):
         vaeflow.compare(fresh)
 
 

@@ -11,13 +11,16 @@ import pytest
 
 from vaeflow.benchmark import engines
 from vaeflow.benchmark.engines import Outcome, Task, launch, local, ray, run_one, trouble
+from vaeflow.config.way import Way
 
 PYTHON = sys.executable
 
 
 @pytest.fixture
 def task(tmp_path):
-    return Task("x", tmp_path / "run", tmp_path / "x.toml", tmp_path / "logs" / "x.log", samples=7)
+    return Task(
+        "x", tmp_path / "run", tmp_path / "x.toml", tmp_path / "logs" / "x.log", way=Way("q", 7)
+    )
 
 
 @pytest.fixture
@@ -137,7 +140,9 @@ def sleeper(tmp_path, monkeypatch):
 
 
 def test_a_stop_reaches_all_processes_and_waits_for_them(tmp_path, sleeper):
-    tasks = [Task(n, tmp_path / n, tmp_path / "c", tmp_path / f"{n}.log", samples=1) for n in "abc"]
+    tasks = [
+        Task(n, tmp_path / n, tmp_path / "c", tmp_path / f"{n}.log", way=Way("q", 1)) for n in "abc"
+    ]
 
     def up():
         return sum(t.log.exists() and "up" in t.log.read_text() for t in tasks)
@@ -152,8 +157,9 @@ def test_run_one_waits_for_an_orphaned_process(task, sleeper, steps, caplog):
     """Choose the next step only after the orphan has ended."""
     benchmark = (
         "import sys, pathlib; from vaeflow.benchmark.engines import Task, run_one; "
+        "from vaeflow.config.way import Way; "
         f"sys.executable = {sys.executable!r}; p = pathlib.Path; "
-        f"run_one(Task('x', p({str(task.run)!r}), p('x.toml'), p({str(task.log)!r}), samples=7))"
+        f"run_one(Task('x', p({str(task.run)!r}), p('x.toml'), p({str(task.log)!r}), Way('q', 7)))"
     )
     killed = subprocess.Popen([PYTHON, "-c", benchmark])
     while not (task.log.exists() and "up" in task.log.read_text()):
@@ -196,7 +202,9 @@ def test_local_yields_each_outcome_as_its_run_ends(tmp_path, monkeypatch):
         return Outcome(task.name, 0.0)
 
     monkeypatch.setattr(engines, "run_one", run)
-    tasks = [Task(n, tmp_path, tmp_path, tmp_path, samples=i) for n, i in (("slow", 20), ("a", 0))]
+    tasks = [
+        Task(n, tmp_path, tmp_path, tmp_path, way=Way("q", i)) for n, i in (("slow", 20), ("a", 0))
+    ]
     assert [found.name for found in local(tasks, 2, lambda: False)] == ["a", "slow"]
 
 
@@ -215,7 +223,7 @@ def test_a_local_ray_instance_runs_tasks(tmp_path):
     cluster.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
         tasks = [
-            Task(n, tmp_path / n, tmp_path / "none.toml", tmp_path / f"{n}.log", samples=1)
+            Task(n, tmp_path / n, tmp_path / "none.toml", tmp_path / f"{n}.log", way=Way("q", 1))
             for n in "ab"
         ]
         found = sorted(ray(tasks, 2, lambda: False), key=lambda o: o.name)

@@ -4,8 +4,11 @@ import pytest
 
 from vaeflow.benchmark.grid import Cell, Grid, make_cells, split_values
 from vaeflow.config.flat import flatten, nest
+from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import load_plugins
+
+WAY = Way("laplace", 5)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_a_written_grid_reads_back_equal(tmp_path):
             cell("a", **shared, **{"posterior.name": "identity"}),
             cell("b", **shared, **{"posterior.name": "planar", "posterior.steps": 4}),
         ),
-        samples=5,
+        way=Way("mixture", 5),
         jobs=2,
     )
     grid.write(tmp_path / "new")
@@ -122,18 +125,27 @@ def test_a_damaged_file_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (Grid((cell("a", x=1),), 9), "K was 5 and is 9"),
-        (Grid((cell("b", x=1), cell("a", x=1)), 5), None),  # a wider grid may replace it
-        (Grid((cell("c", x=1),), 5), "it also has a"),
-        (Grid((cell("a", x=2),), 5), "x of a was 1 and is 2"),
-        (Grid((cell("a", x=1, y=3),), 5), "y of a was none and is 3"),
-        (Grid((cell("a", x=1),), 5, jobs=4), None),  # so may other jobs
+        (
+            Grid((cell("a", x=1),), Way("laplace", 9)),
+            "the NLL was of proposal laplace and K = 5 and is of proposal laplace and K = 9",
+        ),
+        (
+            Grid((cell("b", x=1), cell("a", x=1)), WAY),
+            None,
+        ),  # a wider grid may replace it
+        (Grid((cell("c", x=1),), WAY), "it also has a"),
+        (Grid((cell("a", x=2),), WAY), "x of a was 1 and is 2"),
+        (Grid((cell("a", x=1, y=3),), WAY), "y of a was none and is 3"),
+        (Grid((cell("a", x=1),), WAY, jobs=4), None),  # so may other jobs
     ],
 )
 def test_another_grid_names_its_first_difference(other, words):
-    assert Grid((cell("a", x=1),), 5).difference(other) == words
+    assert Grid((cell("a", x=1),), WAY).difference(other) == words
 
 
 def test_a_changed_setting_comes_before_missing_runs():
-    ours, theirs = Grid((cell("a", x=1), cell("b", x=1)), 5), Grid((cell("b", x=2),), 5)
+    ours, theirs = (
+        Grid((cell("a", x=1), cell("b", x=1)), WAY),
+        Grid((cell("b", x=2),), WAY),
+    )
     assert ours.difference(theirs) == "x of b was 1 and is 2"

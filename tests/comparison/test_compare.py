@@ -38,13 +38,16 @@ def run(tmp_path):
             log_px=PerImage(-values, exact),
             kl=PerImage(exact + 1, exact),
             nll=PerImage(values, exact),
+            under_q=PerImage(values + 2, exact),
+            draws=torch.full((3,), 200),
             squared_error=None,
             effective_sample_size=exact,
             pareto_k=exact,
         )
         known = {
             "dataset": "vaeflow/digits", "split": "test", "images": 3, "images_sha256": "a" * 64,
-            "binarization": "dynamic", "dequantize": None, "samples": 100,
+            "binarization": "dynamic", "dequantize": None, "proposal": "laplace",
+            "tolerance": 0.05, "samples": 100,
         }  # fmt: skip
         name = f"{posterior}-{seed}"
         return Finished(

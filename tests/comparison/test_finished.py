@@ -2,33 +2,36 @@
 
 import pytest
 
-from vaeflow.comparison.finished import choose_samples, kept_evaluation
+from vaeflow.comparison.finished import choose_way, kept_evaluation
 from vaeflow.comparison.places import Place
 from vaeflow.errors import ConfigError
 from vaeflow.runs.directory import Run
 
+WAY = Way("laplace", 5)
+
 
 def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence):
-    kept = {"a": {9, 100}, "b": {7, 5000}, "c": {7}, "d": {5000}, "e": {7, 9}}
-    monkeypatch.setattr(
-        "vaeflow.comparison.finished._samples", lambda run, split: kept[run.path.name]
-    )
+    numbers = {"a": {9, 100}, "b": {7, 5000}, "c": {7}, "d": {5000}, "e": {7, 9}}
+    kept = {name: {Way("laplace", k) for k in ks} for name, ks in numbers.items()}
+    monkeypatch.setattr("vaeflow.comparison.finished._ways", lambda run, split: kept[run.path.name])
     monkeypatch.setattr("vaeflow.comparison.finished.trained", lambda run: True)
     places = [Place(name, Run(tmp_path / name)) for name in kept]
     with pytest.raises(ConfigError) as caught:
-        choose_samples(places, "test")
-    assert "such as -k 7, with which 2 of 5 runs will be evaluated" in str(caught.value)
+        choose_way(places, "test")
+    assert 'give proposal="laplace" and samples=7, with which 2 of 5 runs will be evaluated' in str(
+        caught.value
+    )
     one_sentence(str(caught.value))
-    with pytest.raises(ConfigError, match="-k 5000, with which 1 of 2 runs will"):
-        choose_samples([places[2], places[3]], "test")
+    with pytest.raises(ConfigError, match="samples=5000, with which 1 of 2 runs will"):
+        choose_way([places[2], places[3]], "test")
 
 
 def test_an_unreadable_evaluation_counts_as_missing(tmp_path, caplog):
     found = Run(tmp_path)
-    path = found.evaluation("test", 5, "best")
-    assert kept_evaluation(found, "test", 5) is None
+    path = found.evaluation("test", WAY, "best")
+    assert kept_evaluation(found, "test", WAY) is None
     assert not caplog.text
     path.parent.mkdir()
     path.write_bytes(b"half of i")
-    assert kept_evaluation(found, "test", 5) is None
+    assert kept_evaluation(found, "test", WAY) is None
     assert "cannot be read" in caplog.text

@@ -6,12 +6,13 @@ import pytest
 
 from vaeflow.benchmark.grid import Cell, Grid
 from vaeflow.comparison.places import find
+from vaeflow.config.way import Way
 from vaeflow.errors import CheckpointError
 from vaeflow.evaluation.findings import sentences
 
 
 def benchmark(path, *cells, jobs=1):
-    Grid(tuple(Cell(name, {"seed": 0}) for name in cells), 5, jobs).write(path)
+    Grid(tuple(Cell(name, {"seed": 0}) for name in cells), Way("laplace", 5), jobs).write(path)
     return path
 
 

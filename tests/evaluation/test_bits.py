@@ -54,7 +54,7 @@ def test_bits_per_dimension_belong_to_a_probability_of_levels(support, dequantiz
     with torch.no_grad():  # q = p, so that the NLL is −3
         model.posterior.head.weight.zero_()
         model.posterior.head.bias.zero_()
-    seen = evaluate(model, torch.zeros(4, *SHAPE), samples=2, dequantized=dequantized)
+    seen = evaluate(model, torch.zeros(4, *SHAPE), samples=2, proposal="q", dequantized=dequantized)
     seen = seen.bits_per_dimension
     assert seen is None if bits is None else seen.mean == pytest.approx(bits, rel=1e-6)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate, evaluate_images
+from vaeflow.evaluation.proposals.choice import Choice
 from vaeflow.model import VAE
 from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
 from vaeflow.parts.encoders.mlp import MLP as MLPEncoder
@@ -30,8 +31,11 @@ def planar():
     return vae, (torch.rand(N, *SHAPE) > 0.5).double()
 
 
+HOW = {"samples": 30, "choice": Choice("q"), "tolerance": 0.05, "dequantized": None}
+
+
 def images_of(model, x, **options):
-    return ImageBounds.cat(list(evaluate_images(model, x, **options)))
+    return ImageBounds.cat(list(evaluate_images(model, x, **{"proposal": "q", **options})))
 
 
 def tensors(figures):
@@ -144,17 +148,17 @@ def test_summaries_count_the_images_whose_weights_cannot_be_trusted():
     figures = images_of(model, x, samples=30)
     k = torch.tensor([0.1, 0.2, 0.3, 0.71, 0.9, torch.nan, torch.nan], dtype=torch.float64)
     fields = {**vars(figures), "pareto_k": k}
-    bounds = Bounds.of(ImageBounds(**fields), model, samples=30, dequantized=None)
+    bounds = Bounds.of(ImageBounds(**fields), model, **HOW)
     assert bounds.pareto_k == (pytest.approx(0.3), pytest.approx(2 / 7))
     for infinite, share in ((-torch.inf, 0.0), (torch.inf, 1.0)):  # which JSON does not have
         fields["pareto_k"] = torch.full_like(k, infinite)
-        bounds = Bounds.of(ImageBounds(**fields), model, samples=30, dequantized=None)
+        bounds = Bounds.of(ImageBounds(**fields), model, **HOW)
         assert bounds.pareto_k == (infinite, share)
         told = [bounds.as_dict(), *(finding.as_dict() for finding in bounds.findings)]
         assert json.loads(json.dumps(told, allow_nan=False))[0]["pareto_k"]["median"] is None
         assert f" {'−' * (share == 0)}∞ (median" in str(bounds.findings[0])
     fields["pareto_k"] = torch.full_like(k, torch.nan)
-    bounds = Bounds.of(ImageBounds(**fields), model, samples=30, dequantized=None)
+    bounds = Bounds.of(ImageBounds(**fields), model, **HOW)
     assert bounds.as_dict()["pareto_k"] is None
 
 

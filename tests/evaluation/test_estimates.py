@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vaeflow.evaluation import Bounds, Estimate, ImageBounds, PerImage
-from vaeflow.evaluation.bounds import ParetoK
+from vaeflow.evaluation.bounds import Draws, ParetoK
 
 
 @pytest.mark.parametrize(
@@ -32,25 +32,35 @@ def test_bounds_show_a_line_for_each_value_that_is_known():
     bounds = Bounds(
         images=297,
         samples=500,
+        proposal="laplace",
+        tolerance=0.05,
         elbo=Estimate(-98.2345, 0.312, 0.02),
         log_px=Estimate(-80.0, 0.3),
         kl=Estimate(18.2345, 0.0312),
         nll=Estimate(95.5, 0.3),
+        under_q=Estimate(96.5, 0.3),
         bits_per_dimension=None,
         squared_error=None,
         effective_sample_size=Estimate(41.0, 2.0),
+        draws=Draws(612.0, 0.04567, 0.2),
         pareto_k=ParetoK(0.4567, 0.03),
+        unsettled=(3, 5),
     )
     assert repr(bounds).splitlines() == [
         "Bounds(",
         "  images=297,",
         "  samples=500,",
+        "  proposal=laplace,",
+        "  tolerance=0.05,",
         "  elbo=-98.2 ± 0.3,",
         "  log_px=-80.0 ± 0.3,",
         "  kl=18.23 ± 0.03,",
         "  nll=95.5 ± 0.3,",
+        "  under_q=96.5 ± 0.3,",
+        "  draws=612 an image, error 0.046 (median), above the tolerance at 20% of images,",
         "  effective_sample_size=41.0 ± 2.0,",
         "  pareto_k=0.46 (median), above 0.7 at 3% of images,",
+        "  unsettled=2,",
         ")",
     ]
 
@@ -59,6 +69,6 @@ def test_no_repr_prints_a_tensor():
     values = torch.arange(200).double()
     bound = PerImage(values, torch.ones(200).double())
     assert repr(bound) == "PerImage(200 images, mean 99.5 ± 4.1)"
-    images = ImageBounds(bound, bound, bound, bound, None, values, values)
+    images = ImageBounds(bound, bound, bound, bound, bound, None, values, values, values)
     assert "  nll=99.5 ± 4.1,\n" in repr(images)
     assert "tensor" not in repr(images)

@@ -120,7 +120,7 @@ def test_with_the_exact_posterior_every_log_weight_is_log_p_of_x():
 def test_with_the_exact_posterior_every_reported_bound_is_log_p_of_x(samples):
     vae = model()
     x = data(vae)
-    bounds = evaluate(vae, x, samples=samples, batch=3, chunk=2)
+    bounds = evaluate(vae, x, samples=samples, proposal="q", batch=3, chunk=2)
     expected = log_evidence(vae, x)
     assert bounds.elbo.mean == pytest.approx(expected.mean().item(), abs=1e-10)
     assert bounds.nll.mean == pytest.approx(-expected.mean().item(), abs=1e-10)
@@ -154,7 +154,7 @@ def test_importance_weighted_bounds_rise_to_log_p_of_x():
     bounds = []
     torch.manual_seed(4)
     for samples in (1, 5, 50, 500):
-        nll = evaluate(vae, x, samples=samples, batch=2000, chunk=200_000).nll
+        nll = evaluate(vae, x, samples=samples, proposal="q", batch=2000, chunk=200_000).nll
         assert -nll.mean <= log_px + 4 * nll.standard_error
         bounds.append(-nll.mean)
     assert bounds == sorted(bounds)
@@ -182,7 +182,7 @@ def test_neither_chunk_nor_batch_changes_the_bounds(batch, chunk):
     vae = model(Fixed)
     x = data(vae) + 20
     samples = 100
-    bounds = evaluate(vae, x, samples=samples, batch=batch, chunk=chunk)
+    bounds = evaluate(vae, x, samples=samples, proposal="q", batch=batch, chunk=chunk)
     with torch.no_grad():
         terms = vae(x, samples=samples)
     # Every weight is 0 outside of logarithms, as those of real pictures are.

@@ -114,7 +114,7 @@ def test_an_exact_q_has_weights_without_a_tail(dtype, samples):
     torch.manual_seed(0)
     with torch.no_grad():
         x = model.generate(model.latent_prior().sample((60,))[None]).sample()[0]
-    (found,) = evaluate_images(model, x, samples=samples)
+    (found,) = evaluate_images(model, x, samples=samples, proposal="q")
     torch.testing.assert_close(
         found.effective_sample_size, torch.full((60,), float(samples)).double(), rtol=1e-6, atol=0
     )

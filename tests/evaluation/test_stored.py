@@ -20,10 +20,10 @@ CODE = LatentCode(5, 3, UNITS, *(Estimate(m, 0.1 * m) for m in (3.0, 2.0, 1.0)))
 
 def figures(n=5, squared_error=True):
     values = torch.arange(float(n), dtype=torch.float64) / 3
-    bounds = [PerImage(values + i, values * i) for i in range(5)]
+    bounds = [PerImage(values + i, values * i) for i in range(6)]
     if not squared_error:
-        bounds[4] = None
-    return ImageBounds(*bounds, values + 9, torch.full_like(values, torch.nan))
+        bounds[5] = None
+    return ImageBounds(*bounds, 100 + values.long(), values + 9, torch.full_like(values, torch.nan))
 
 
 def known(figures):
@@ -81,7 +81,7 @@ def changed(path, how):
         first = {"images": 9, "latent": 3, "active_units": 2, "unknown": "no scores"}
         first |= {"kl": {"mean": 1.5, "standard_error": 0.1, "monte_carlo_error": None}}
         changes = {
-            "newer": {"format": 3},
+            "newer": {"format": 4},
             "lacks": {"code": {"images": 1}},
             "older": {
                 "format": 1, "code": {**first, "mutual_information": None, "marginal_kl": None},
@@ -99,7 +99,7 @@ def changed(path, how):
         ("cut", "cannot be read"),
         ("foreign", "cannot be read"),
         ("lacks", "cannot be read"),
-        ("newer", "format 3, but this vaeflow reads up to 2"),
+        ("newer", "format 4, but this vaeflow reads up to 3"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, one_sentence, how, told):

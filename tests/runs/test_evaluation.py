@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from vaeflow.config.way import Way
 from vaeflow.evaluation.stored import read
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs import evaluation as evaluations
@@ -61,7 +62,7 @@ class Stages:
 def test_an_interrupted_evaluation_continues_to_equal_bits(run, plugins):
     whole = Evaluation.of(run, plugins, EvaluationOptions(samples=30, again=True))
     report = whole.run()
-    path = run.evaluation("test", 30, "best")
+    path = run.evaluation("test", Way("laplace", 30), "best")
     expected = path.read_bytes()
     path.unlink()
     with pytest.raises(KeyboardInterrupt):
@@ -119,6 +120,7 @@ def test_each_choice_of_options_has_its_own_file(run, plugins):
     for options in (
         {"samples": 2},
         {"samples": 3},
+        {"samples": 3, "proposal": "q"},
         {"samples": 2, "weights": "last"},
         {"samples": 2, "split": "validation"},
         {"samples": 2, "limit": 20},
@@ -126,19 +128,20 @@ def test_each_choice_of_options_has_its_own_file(run, plugins):
     ):
         Evaluation.of(run, plugins, EvaluationOptions(**options)).run()
     assert sorted(p.name for p in (run.path / "evaluations").iterdir()) == [
-        "test-k2-best-first20.safetensors",
-        "test-k2-best.safetensors",
-        "test-k2-last.safetensors",
         "test-k3-best.safetensors",
-        "validation-k2-best.safetensors",
+        "test-laplace-k2-best-first20.safetensors",
+        "test-laplace-k2-best.safetensors",
+        "test-laplace-k2-last.safetensors",
+        "test-laplace-k3-best.safetensors",
+        "validation-laplace-k2-best.safetensors",
     ]
-    few = read(run.evaluation("test", 2, "best", 20))
+    few = read(run.evaluation("test", Way("laplace", 2), "best", 20))
     assert (few.about["images"], len(few.bounds)) == (20, 20)
 
 
 def test_a_damaged_file_is_replaced(run, plugins, caplog):
     report = Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run()
-    path = run.evaluation("test", 2, "best")
+    path = run.evaluation("test", Way("laplace", 2), "best")
     path.write_bytes(path.read_bytes()[:-9])
     assert Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run() == report
     assert "cannot be read" in caplog.text

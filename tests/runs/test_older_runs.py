@@ -30,7 +30,7 @@ def test_an_older_run_loads(old):
 
 
 def test_an_older_run_evaluates_to_equal_figures(old, cli):
-    done = cli("evaluate", old, "--importance-samples", 100, "--json")
+    done = cli("evaluate", old, "--proposal", "q", "-k", 100, "--json")
     assert done.code == 0, done.err
     found, before = json.loads(done.out), Run(old).summary
     for name in ("elbo", "nll", "kl"):
@@ -51,5 +51,5 @@ def test_an_older_run_compares_with_a_new_run(old, tmp_path):
     new = vaeflow.train(
         tmp_path / "new", latent=2, epochs=2, tensorboard=False, device="cpu", threads=1, **small
     )
-    found = vaeflow.compare(old, new, samples=20)
+    found = vaeflow.compare(old, new, proposal="q", samples=20)
     assert found.versus["planar"].baseline == "identity"

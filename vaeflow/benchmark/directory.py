@@ -11,6 +11,7 @@ import tomli_w
 from vaeflow.benchmark.engines import Task, cores
 from vaeflow.benchmark.grid import FILE, Cell, Grid
 from vaeflow.config.flat import flatten
+from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.plugins.loading import Plugins
 from vaeflow.storage import write_file
@@ -54,7 +55,7 @@ class Benchmark:
         left = [cell for cell in grid.cells if not done(self.out / "runs" / cell.name)]
         shared_by = max(grid.jobs if left else 1, 1 if before is None else before.jobs)
         replace(grid, jobs=shared_by).write(self.out)
-        return self._tasks(left, grid.samples, plugins)
+        return self._tasks(left, grid.way, plugins)
 
     def _check(self, before: Grid | None, grid: Grid) -> None:
         if before is None:
@@ -71,7 +72,7 @@ class Benchmark:
                 "more of them, to continue it, or another directory"
             )
 
-    def _tasks(self, cells: Iterable[Cell], samples: int, plugins: Plugins) -> list[Task]:
+    def _tasks(self, cells: Iterable[Cell], way: Way, plugins: Plugins) -> list[Task]:
         """Write the configuration of each cell down, and return the tasks."""
         root, chosen, tasks = self.out.absolute(), plugins.selection, []
         flags = [f"--plugin={file.absolute()}" for file in chosen.files]
@@ -85,7 +86,7 @@ class Benchmark:
                 run=root / "runs" / cell.name,
                 config=config,
                 log=root / "logs" / f"{cell.name}.log",
-                samples=samples,
+                way=way,
                 flags=tuple(flags),
                 gpu=str(cell.config["device"]).startswith("cuda"),
             )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError, one_line
 
 try:
@@ -41,7 +42,7 @@ class Task:
     run: Path  # the run directory
     config: Path  # TOML
     log: Path
-    samples: int  # K of the evaluation
+    way: Way  # of the evaluation
     flags: tuple[str, ...] = ()  # of `vaeflow` itself
     gpu: bool = False  # whether it needs one
 
@@ -214,7 +215,7 @@ def _steps(task: Task) -> Iterator[list[str]]:
         else:  # killed while it made the directory, before it trained
             shutil.rmtree(task.run, ignore_errors=True)
             yield ["train", "--config", str(task.config), "--run-dir", str(task.run)]
-    yield ["evaluate", str(task.run), "--importance-samples", str(task.samples)]
+    yield ["evaluate", str(task.run), *task.way.options]
 
 
 def _hold(out: IO[str], stop: Stop) -> None:

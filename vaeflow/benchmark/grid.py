@@ -18,6 +18,7 @@ from vaeflow.config.layers import Layers
 from vaeflow.config.options import describe
 from vaeflow.config.settings import Config, setting_fields
 from vaeflow.config.text import show
+from vaeflow.config.way import PROPOSALS, Way
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import KINDS
@@ -36,16 +37,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs of a benchmark, K of their evaluation, and how many ran side by side."""
+    """The runs of a benchmark, the way of their evaluation, and how many ran side by side."""
 
     cells: tuple[Cell, ...]
-    samples: int
+    way: Way
     jobs: int = 1  # known for its effect on times, and free to change
 
     def difference(self, wider: Grid) -> str | None:
         """Return in words the first difference of another grid, or else the runs that it lacks."""
-        if self.samples != wider.samples:
-            return f"K was {self.samples} and is {wider.samples}"
+        if self.way != wider.way:
+            return f"the NLL was of {self.way} and is of {wider.way}"
         ours, theirs = ({c.name: flatten(c.config) for c in grid.cells} for grid in (self, wider))
         for name in [name for name in ours if name in theirs]:
             flat, other = ours[name], theirs[name]
@@ -74,7 +75,7 @@ class Grid:
             for name, flat in flats.items()
         }
         content = {
-            "samples": self.samples,
+            **self.way._asdict(),
             "jobs": self.jobs,
             "common": nest(common),
             "cells": {name: nest(own) for name, own in cells.items()},
@@ -96,7 +97,11 @@ class Grid:
             ]
             if not cells:
                 raise ValueError("no cells")
-            return cls(tuple(cells), int(raw["samples"]), int(raw["jobs"]))
+            # A grid of before there were proposals was evaluated under q.
+            way = Way(raw.get("proposal", "q"), int(raw["samples"]))
+            if way.proposal not in PROPOSALS:
+                raise ValueError("no such proposal")
+            return cls(tuple(cells), way, int(raw["jobs"]))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError(
                 f"{folder / FILE} is no grid of `vaeflow benchmark`: restore it, or choose another "

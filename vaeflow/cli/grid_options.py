@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli.part_options import PartsCommand, command_line_layer
+from vaeflow.config.way import Way
 from vaeflow.plugins.registry import KINDS
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_grid(
     vary: tuple[str, ...],
     seeds: list[int],
     plugins: Plugins,
-    samples: int,
+    way: Way,
     jobs: int,
 ) -> Grid:
     """Return the grid of all combinations on the line."""
@@ -81,4 +82,4 @@ def read_grid(
     cells, remarks = make_cells(base, line, names, varied, seeds, plugins)
     for remark in remarks:
         click.echo(f"Note: {remark}.", err=True)
-    return Grid(tuple(cells), samples, jobs)
+    return Grid(tuple(cells), way, jobs)

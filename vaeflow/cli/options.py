@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from vaeflow.config.way import PROPOSALS
+
 Decorator = Callable[[Any], Any]
 
 recipe = click.option(
@@ -61,7 +63,18 @@ anyway = click.option(
 )
 
 
-def importance_samples(help: str, *, default: int | None = 5000, least: int = 1) -> Decorator:
+def proposal(help: str, *, default: str | None = "laplace") -> Decorator:
+    """Return the option of the proposal."""
+    return click.option(
+        "--proposal",
+        type=click.Choice(PROPOSALS),
+        default=default,
+        show_default=True,
+        help=help,
+    )
+
+
+def importance_samples(help: str, *, default: int | None = 500, least: int = 1) -> Decorator:
     """Return the option of K."""
     return click.option(
         "--importance-samples",

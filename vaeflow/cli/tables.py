@@ -20,8 +20,7 @@ def print_bounds(bounds: Bounds, title: str, code: LatentCode | None = None) -> 
         ("ELBO", bounds.elbo, ".2f"),
         ("  log p(x|z)", bounds.log_px, ".2f"),
         ("  − KL(q‖p)", -bounds.kl, ".2f"),
-        (f"NLL, {bounds.samples:,} importance samples", bounds.nll, ".2f"),
-        ("  bits per dimension", bounds.bits_per_dimension, ".4f"),
+        *_nll(bounds),
     ]
     if code is not None:
         table.add_column("Monte Carlo error", justify="right")
@@ -42,3 +41,12 @@ def print_bounds(bounds: Bounds, title: str, code: LatentCode | None = None) -> 
     if code is not None:
         for line in sentences([*bounds.findings, *code.findings]):
             click.echo(line)
+
+
+def _nll(bounds: Bounds) -> list[tuple[str, Estimate | None, str]]:
+    """Return the NLL of the model and the bound under q, which are one where q is the proposal."""
+    bits = ("  bits per dimension", bounds.bits_per_dimension, ".4f")
+    under_q = (f"bound under q, K = {bounds.samples:,}", bounds.under_q, ".2f")
+    if bounds.proposal == "q":
+        return [under_q, bits]
+    return [(f"NLL, proposal {bounds.proposal}", bounds.nll, ".2f"), bits, under_q]

@@ -51,5 +51,5 @@ def compare(
         paths,
         plugins or load_plugins(),
         options_from(CompareOptions, options, "compare"),
-        evaluating=lambda run, samples: bar,
+        evaluating=lambda run, way: bar,
     )

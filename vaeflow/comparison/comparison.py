@@ -20,6 +20,8 @@ DATA = {
     "dequantize": "the dequantization",
     "images": "the number of images",
     "images_sha256": "the images' checksum",
+    "proposal": "the proposal of the NLL",
+    "tolerance": "its tolerance",
     "samples": "K",
 }
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from vaeflow.comparison import report
 from vaeflow.comparison.compare import compare
 from vaeflow.comparison.comparison import Comparison
-from vaeflow.comparison.finished import Finished, choose_samples, look, not_done
+from vaeflow.comparison.finished import Finished, choose_way, look, not_done
 from vaeflow.comparison.places import find
+from vaeflow.config.way import ProposalKind, Way
 from vaeflow.evaluation.options import Count, Split
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_model
@@ -18,7 +19,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
 from vaeflow.runtime.progress import OpenBar, no_bar
 
-Evaluating = Callable[[Run, int], OpenBar]
+Evaluating = Callable[[Run, Way], OpenBar]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,9 @@ class CompareOptions:
     """How runs are compared.
 
     Attributes:
-        samples: K; by default the largest with which all runs were evaluated.
-        evaluate: evaluate the runs that lack an evaluation with `samples`, where that is given.
+        proposal, samples: of the NLL, and K of the bounds under q: by default the best way in
+            which all runs were evaluated.
+        evaluate: evaluate the runs that lack an evaluation in this way, where one is given.
         split: "train", "validation" or "test".
         baseline: the posterior or the group that the others are compared with; by default identity.
         anyway: compare runs that differ in their data or K.
@@ -37,6 +39,7 @@ class CompareOptions:
         data_root: where the data lies, if it has moved.
     """
 
+    proposal: ProposalKind | None = None
     samples: Count | None = None
     evaluate: bool = True
     split: Split = "test"
@@ -47,13 +50,21 @@ class CompareOptions:
     device: str = "auto"
     data_root: Path | None = None
 
+    @property
+    def way(self) -> Way | None:
+        """Return the way of the evaluations, if one is given; the rest of it is the default."""
+        if self.proposal is None and self.samples is None:
+            return None
+        usual = Way()
+        return Way(self.proposal or usual.proposal, self.samples or usual.samples)
+
 
 def compare_runs(
     paths: Iterable[Path],
     plugins: Plugins,
     options: CompareOptions | None = None,
     *,
-    evaluating: Evaluating = lambda run, samples: no_bar,
+    evaluating: Evaluating = lambda run, way: no_bar,
 ) -> Comparison:
     """Compare the runs of directories, and write the report that is asked for.
 
@@ -61,7 +72,8 @@ def compare_runs(
         paths: run directories, or directories of benchmarks.
         plugins: where the parts of the runs are looked up.
         options: how; by default as `vaeflow compare` does.
-        evaluating: called with each run to be evaluated and K; returns the opener of its bars.
+        evaluating: called with each run to be evaluated and the way; returns the opener of its
+            bars.
 
     Raises:
         CheckpointError: if a path is neither a run nor a benchmark.
@@ -71,11 +83,11 @@ def compare_runs(
     options = options or CompareOptions()
     places, notes = find(paths)
     evaluate = None
-    if options.samples is None:
-        samples = choose_samples(places, options.split, anyway=options.anyway)
+    if options.way is None:
+        ways = choose_way(places, options.split, anyway=options.anyway)
         notes += not_done(places)
     else:
-        samples = dict.fromkeys((place.run.path for place in places), options.samples)
+        ways = dict.fromkeys((place.run.path for place in places), options.way)
         evaluate = _evaluator(plugins, options, evaluating) if options.evaluate else None
     of = (
         []
@@ -83,7 +95,7 @@ def compare_runs(
         else report.check_free(options.out, [place.run.path for place in places])
     )
     found = compare(
-        [look(p, options.split, samples.get(p.run.path, 0), evaluate) for p in places],
+        [look(p, options.split, ways.get(p.run.path, Way()), evaluate) for p in places],
         parameters=lambda run: _parameters(run, plugins),
         baseline=options.baseline,
         anyway=options.anyway,
@@ -97,14 +109,15 @@ def compare_runs(
 
 def _evaluator(
     plugins: Plugins, options: CompareOptions, evaluating: Evaluating
-) -> Callable[[Run, int], object]:
-    """Return a function that evaluates a run with K samples."""
+) -> Callable[[Run, Way], object]:
+    """Return a function that evaluates a run in some way."""
 
-    def evaluate(run: Run, samples: int) -> object:
-        bar = evaluating(run, samples)
+    def evaluate(run: Run, way: Way) -> object:
+        bar = evaluating(run, way)
         how = EvaluationOptions(
             split=options.split,
-            samples=samples,
+            proposal=way.proposal,
+            samples=way.samples,
             device=options.device,
             data_root=options.data_root,
         )

@@ -37,7 +37,9 @@ def results(versus: Mapping[str, Versus]) -> Iterator[Finding]:
 def readings(groups: Sequence[Group], versus: Mapping[str, Versus]) -> Iterator[Finding]:
     """Yield notes on the data, the errors and the intervals of the tables."""
     about = groups[0].about
-    known = {name: about[name] for name in ("images", "split", "binarization", "samples")}
+    known = {
+        name: about[name] for name in ("images", "split", "binarization", "proposal", "samples")
+    }
     yield Finding("evaluated-on", short(about["dataset"]), details=known)
     single = [g.label for g in groups if len(g.runs) == 1]
     if len(single) < len(groups):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,14 +15,16 @@ from vaeflow.benchmark.engines import trouble
 from vaeflow.comparison.places import Place
 from vaeflow.config.files import read_toml
 from vaeflow.config.flat import flatten
+from vaeflow.config.way import PROPOSALS, Way
 from vaeflow.errors import CheckpointError, ConfigError, VaeflowError
 from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.stored import Stored, read
 from vaeflow.runs.directory import Run
 
-Evaluate = Callable[[Run, int], object]
+Evaluate = Callable[[Run, Way], object]
 log = logging.getLogger("vaeflow")
 _WEIGHTS = "best"
+_ENDING = f"-{_WEIGHTS}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,18 @@ def trained(run: Run) -> bool:
         return False
 
 
-def is_evaluated(path: Path, samples: int) -> bool:
-    """Tell whether the run at a path is trained, and evaluated with K samples on the test data."""
+def is_evaluated(path: Path, way: Way) -> bool:
+    """Tell whether the run at a path is trained, and evaluated in this way on the test data."""
     run = Run(path)
-    return trained(run) and kept_evaluation(run, "test", samples) is not None
+    return trained(run) and kept_evaluation(run, "test", way) is not None
 
 
-def kept_evaluation(run: Run, split: str, samples: int) -> Stored | None:
-    """Return the whole evaluation with K samples of the run's present weights, if it is kept.
+def kept_evaluation(run: Run, split: str, way: Way) -> Stored | None:
+    """Return the whole evaluation of the run's present weights in this way, if it is kept.
 
     An evaluation that cannot be read counts as none, after a warning.
     """
-    path = run.evaluation(split, samples, _WEIGHTS)
+    path = run.evaluation(split, way, _WEIGHTS)
     if not path.is_file():
         return None
     try:
@@ -113,10 +114,8 @@ def not_done(places: Iterable[Place]) -> Iterator[Finding]:
     """Yield a note on each benchmark that is not done."""
     of: dict[str, list[bool]] = {}
     for place in places:
-        if place.benchmark is not None and place.samples is not None:
-            done = (
-                trained(place.run) and kept_evaluation(place.run, "test", place.samples) is not None
-            )
+        if place.benchmark is not None and place.way is not None:
+            done = trained(place.run) and kept_evaluation(place.run, "test", place.way) is not None
             of.setdefault(place.benchmark, []).append(done)
     for name, each in of.items():
         if not all(each):
@@ -124,19 +123,20 @@ def not_done(places: Iterable[Place]) -> Iterator[Finding]:
             yield Finding("benchmark-not-done", name, details=counts)
 
 
-def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, int]:
-    """Return K for each trained run, if any: the largest K with which all were evaluated.
+def choose_way(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, Way]:
+    """Return for each trained run the best way in which all were evaluated, if there is any.
 
-    A benchmark's run that is not evaluated yet is left out, if other runs are.
+    The NLL of the model is better than one under q, and a larger K than a smaller. A benchmark's
+    run that is not evaluated yet is left out, if other runs are.
 
     Arguments:
-        anyway: take the largest of each run by itself if they have none in common.
+        anyway: take the best of each run by itself if they have none in common.
 
     Raises:
-        ConfigError: if there is no such K.
+        ConfigError: if there is no such way.
     """
     ready = [place for place in places if trained(place.run)]
-    known = {place.run.path: _samples(place.run, split) for place in ready}
+    known = {place.run.path: _ways(place.run, split) for place in ready}
     if not known:
         return {}
     if split == "test" and any(known.values()):
@@ -145,29 +145,33 @@ def choose_samples(places: Sequence[Place], split: str, *, anyway: bool = False)
                 del known[place.run.path]
     common = set.intersection(*known.values())
     if common:
-        return dict.fromkeys(known, max(common))
+        return dict.fromkeys(known, max(common, key=_rank))
     if anyway and all(known.values()):
-        return {path: max(found) for path, found in known.items()}
+        return {path: max(found, key=_rank) for path, found in known.items()}
     lacking = next((path for path, found in known.items() if not found), None)
     if lacking is not None:
-        usual = next((place.samples for place in ready if place.samples is not None), 5000)
+        usual = next((place.way for place in ready if place.way is not None), Way())
         raise ConfigError(
-            f"{lacking} has no evaluation on the {split} data: give -k, such as -k {usual}, and "
-            "the missing evaluations are made"
+            f"{lacking} has no evaluation on the {split} data: give {usual.advice}, and the "
+            "missing evaluations are made"
         )
     one = next(iter(known))
     other = next(path for path in known if known[path] != known[one])
-    having = Counter(k for found in known.values() for k in found)
-    cheapest = max(having, key=lambda k: (having[k], k))
+    having = Counter(way for found in known.values() for way in found)
+    cheapest = max(having, key=lambda way: (having[way], *_rank(way)))
     raise ConfigError(
-        f"the runs were evaluated with different K, {_list(known[one])} in {one} and "
-        f"{_list(known[other])} in {other}: give -k, such as -k {cheapest}, with "
-        f"which {len(known) - having[cheapest]} of {len(known)} runs will be evaluated"
+        f"the runs were evaluated in different ways, {_list(known[one])} in {one} and "
+        f"{_list(known[other])} in {other}: give {cheapest.advice}, with which "
+        f"{len(known) - having[cheapest]} of {len(known)} runs will be evaluated"
     )
 
 
+def _rank(way: Way) -> tuple[int, int]:
+    return PROPOSALS.index(way.proposal), way.samples
+
+
 def look(
-    place: Place, split: str, samples: int, evaluate: Evaluate | None = None
+    place: Place, split: str, way: Way, evaluate: Evaluate | None = None
 ) -> Finished | Finding:
     """Return a run, or a finding that tells why it cannot be compared.
 
@@ -177,11 +181,11 @@ def look(
     try:
         if not trained(run):
             return _not_trained(place)
-        if (stored := kept_evaluation(run, split, samples)) is None and evaluate is not None:
-            evaluate(run, samples)
-            stored = kept_evaluation(run, split, samples)
+        if (stored := kept_evaluation(run, split, way)) is None and evaluate is not None:
+            evaluate(run, way)
+            stored = kept_evaluation(run, split, way)
         if stored is None:
-            return _not_evaluated(place, samples)
+            return _not_evaluated(place, way)
         environment = run.environment
         return Finished(
             name=place.name,
@@ -199,11 +203,12 @@ def look(
         return Finding("run-damaged", place.name, severity="warning", details=details)
 
 
-def _samples(run: Run, split: str) -> set[int]:
-    pattern = re.compile(rf"{split}-k(\d+)-{_WEIGHTS}\.safetensors")
-    names = (p.name for p in (run.path / "evaluations").glob(f"{split}-k*"))
-    found = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
-    return {k for k in found if kept_evaluation(run, split, k) is not None}
+def _ways(run: Run, split: str) -> set[Way]:
+    found = {
+        Way.of(path.name.removeprefix(f"{split}-").removesuffix(_ENDING))
+        for path in (run.path / "evaluations").glob(f"{split}-*{_ENDING}")
+    }
+    return {way for way in found if way and kept_evaluation(run, split, way) is not None}
 
 
 def _failed(place: Place, reason: str) -> Finding:
@@ -237,10 +242,10 @@ def _fitted_in_python(run: Run) -> bool:
     return name.removeprefix("vaeflow/") == "given"
 
 
-def _not_evaluated(place: Place, samples: int) -> Finding:
+def _not_evaluated(place: Place, way: Way) -> Finding:
     """Return why a trained run has no evaluation."""
     if place.log is None:
-        return Finding("run-lacks-evaluation", place.name, details={"samples": samples})
+        return Finding("run-lacks-evaluation", place.name, details={"way": str(way)})
     why = trouble(place.log)
     if place.log.exists() and f"Error: {why}" in place.log.read_text("utf-8", "replace"):
         return _failed(place, why)
@@ -255,5 +260,5 @@ def _milliseconds(run: Run, images: int) -> float:
     return statistics.median(each[1:] or each)
 
 
-def _list(samples: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(samples)))
+def _list(ways: Iterable[Way]) -> str:
+    return " or ".join(str(way) for way in sorted(ways, key=_rank))

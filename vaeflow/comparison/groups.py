@@ -19,7 +19,15 @@ from vaeflow.evaluation.findings import Finding
 
 BASELINE = "identity"
 # Settings that change no distribution: runs that differ in them are other seeds of the same group.
-_FREE = {"seed", "threads", "tensorboard", "image_every", "checkpoint_seconds", "test_samples"}
+_FREE = {
+    "seed",
+    "threads",
+    "tensorboard",
+    "image_every",
+    "checkpoint_seconds",
+    "test_samples",
+    "test_images",
+}
 _FREE |= {"data_root"}
 
 

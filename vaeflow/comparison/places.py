@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaeflow.benchmark.grid import FILE, Grid
+from vaeflow.config.way import Way
 from vaeflow.errors import CheckpointError
 from vaeflow.evaluation.findings import Finding
 from vaeflow.runs.directory import Run
@@ -20,7 +21,7 @@ class Place:
     run: Run
     log: Path | None = None  # of the benchmark that trains it
     benchmark: str | None = None  # its name
-    samples: int | None = None  # its K
+    way: Way | None = None  # of its evaluations
 
 
 def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
@@ -31,14 +32,14 @@ def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
     Raises:
         CheckpointError: if a path is neither.
     """
-    runs: dict[Path, tuple[Run, Path | None, str | None, int | None]] = {}
+    runs: dict[Path, tuple[Run, Path | None, str | None, Way | None]] = {}
     shared: dict[int, list[str]] = {}  # jobs -> benchmarks
     for path in paths:
         if (path / FILE).is_file():
             grid, benchmark = Grid.read(path), path.resolve().name
             for cell in grid.cells:
                 run, text = path / "runs" / cell.name, path / "logs" / f"{cell.name}.log"
-                runs.setdefault(run.resolve(), (Run(run), text, benchmark, grid.samples))
+                runs.setdefault(run.resolve(), (Run(run), text, benchmark, grid.way))
             if grid.jobs > 1:
                 shared.setdefault(grid.jobs, []).append(benchmark)
         elif (path / "config.toml").is_file():

@@ -127,7 +127,12 @@ class Config(Settings):
         False, description="start the decoder's last bias at the mean of the training data"
     )
     test_samples: PositiveInt = Field(
-        100, description="importance samples of the NLL estimate that ends the training"
+        100, description="K of the bound under q that ends the training"
+    )
+    test_images: PositiveInt | None = Field(
+        1000,
+        description="test images, the first ones, of the figures that end the training; none is "
+        "all, as `vaeflow evaluate` takes",
     )
     tensorboard: bool = Field(True, description="write TensorBoard events")
     image_every: NonNegativeInt = Field(10, description="epochs between pictures; 0 for none")

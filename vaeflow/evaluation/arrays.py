@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.signature import options_from, with_options
+from vaeflow.config.way import ProposalKind
 from vaeflow.data.arrays import as_tensor
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
@@ -17,7 +18,8 @@ from vaeflow.data.places import Place, by_index, in_array
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.bounds import Bounds
 from vaeflow.evaluation.bounds import evaluate as evaluate_tensor
-from vaeflow.evaluation.options import Count, Levels, Seed
+from vaeflow.evaluation.options import Count, Levels, Seed, Tolerance
+from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.model import VAE
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.progress import no_bar, terminal_bar
@@ -29,7 +31,11 @@ class ArrayOptions:
     """How data is evaluated.
 
     Attributes:
-        samples: K, the draws of q(z|x) of each example.
+        proposal: of the NLL: "laplace" fits a Gaussian to the posterior of each example; "mixture"
+            adds q(z|x), where that scores any z; "q" is q(z|x) alone, as papers print it.
+        samples: K of the bounds under q.
+        tolerance: nats, the error of an example's NLL for which the proposal draws.
+        max_draws: of the proposal for one example, at most.
         binarization: "auto" draws grey data once under a binary likelihood, and leaves other data
             alone; "none", "dynamic" and "threshold" choose.
         dequantize: levels of grey data, which are spread over [0, 1] for a density.
@@ -38,7 +44,10 @@ class ArrayOptions:
             figures by rounding alone.
     """
 
-    samples: Count = 5000
+    proposal: ProposalKind = "laplace"
+    samples: Count = 500
+    tolerance: Tolerance = 0.05
+    max_draws: Count = 10_000
     binarization: Literal["auto", "none", "dynamic", "threshold"] = "auto"
     dequantize: Levels | None = None
     seed: Seed = 0
@@ -49,10 +58,12 @@ class ArrayOptions:
 def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: Any) -> Bounds:
     r"""Estimate the ELBO and the NLL of data under a model, with standard errors, in nats.
 
-    .. math:: \mathrm{NLL} = -E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)}
+    .. math:: \mathrm{NLL} = -E\,\log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{r(z_k|x)}
 
-    is the importance-weighted bound (Burda et al. 2016, eq. 8), which approaches −log p(x) from
-    above as K grows. The data is checked as `vaeflow evaluate` checks it.
+    approaches −log p(x) from above as K grows, for every proposal r. With q in the place of r it is
+    the importance-weighted bound (Burda et al. 2016, eq. 8), `under_q`. That bound depends on q as
+    much as on the model. By default r is a Gaussian that is fitted to the posterior of each
+    example, and K follows the tolerance. The data is checked as `vaeflow evaluate` checks it.
 
     Arguments:
         model: the model, on the device where it is to be evaluated.
@@ -82,6 +93,8 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
             model,
             data,
             samples=chosen.samples,
+            proposal=chosen.proposal,
+            precision=Precision(chosen.tolerance, chosen.max_draws),
             chunk=chosen.chunk,
             seed=chosen.seed,
             dequantized=levels,

@@ -21,3 +21,4 @@ Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Count = Annotated[Whole, Field(ge=1)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # of torch's generator
 Levels = Annotated[Whole, Field(ge=2, le=65536)]  # of grey data
+Tolerance = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # nats

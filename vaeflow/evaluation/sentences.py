@@ -123,7 +123,34 @@ def _active_units(v: Values) -> str:
     )
 
 
+def _nll_draws(v: Values) -> str:
+    error = (
+        "" if v["error"] is None else f", which leave an error of {v['error']:.2g} nats (median)"
+    )
+    told = f"the NLL takes {v['mean']:,.0f} draws an image{error}"
+    if not v["unsettled"]:
+        return told
+    return (
+        f"{told}; {v['unsettled']:,} of {v['images']:,} images are not settled to twice "
+        f"{v['tolerance']:g} nats: --referee N anneals N of them"
+    )
+
+
+def _evaluated_on(v: Values) -> str:
+    by = f"q as the proposal and K = {v['samples']:,}"
+    if v["proposal"] != "q":
+        fitted = "a Gaussian fitted to the posterior of each image"
+        also = " and q in equal shares" if v["proposal"] == "mixture" else ""
+        by = f"{fitted}{also} as the proposal; under q K = {v['samples']:,}"
+    return (
+        f"{v['images']:,} images of the {v['split']} data of {v['subject']}, binarization "
+        f"{v['binarization']}; the NLL is measured by importance sampling with {by}."
+    )
+
+
 _EVALUATION: Sentences = {
+    "nll-draws": _nll_draws,
+    "proposal-fell-back": "the proposal of the NLL is {subject}, as {reason}",
     "pareto-k": _pareto_k,
     "active-units": _active_units,
     "information-unknown": "I(x; z) and KL(q(z)‖p) are unknown: {reason}",
@@ -189,10 +216,7 @@ _COMPARISON: Sentences = {
         "{subject} cannot be told apart from {baseline} in NLL, {pairing}: the difference is "
         "{value:+.2f} nats, 95 % interval {low:+.2f} to {high:+.2f}, over {covers}."
     ),
-    "evaluated-on": (
-        "{images:,} images of the {split} data of {subject}, binarization {binarization}; the NLL "
-        "is the importance-weighted bound with K = {samples:,}."
-    ),
+    "evaluated-on": _evaluated_on,
     "errors-over-seeds": "± is the standard error over seeds.",
     "errors-over-images": (
         "± is the standard error over images, not over seeds, for {subject}: one seed each."
@@ -241,7 +265,7 @@ _LEFT_OUT: Sentences = {
         "vaeflow.evaluate(vaeflow.load(RUN), x), or write the arrays to a file and train with "
         "--dataset file and --dataset.path FILE"
     ),
-    "run-lacks-evaluation": "no evaluation with K = {samples:,}",
+    "run-lacks-evaluation": "no evaluation with {way}",
     "run-waits-for-evaluation": "not evaluated yet",
     "run-damaged": "its files are damaged: {reason}",
     "run-repeated": "the same configuration and seed as {other}, so left out",

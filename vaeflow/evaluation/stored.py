@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -26,11 +27,11 @@ from vaeflow.evaluation.estimates import Estimate, PerImage
 from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.storage import write_file
 
-FORMAT = 2
+FORMAT = 3
 _SECONDS = 10.0  # between two writes
 _HEADER = "vaeflow"
-_BOUNDS = ("elbo", "log_px", "kl", "nll", "squared_error")
-_TENSORS = ("effective_sample_size", "pareto_k")
+_BOUNDS = ("elbo", "log_px", "kl", "nll", "under_q", "squared_error")
+_TENSORS = ("draws", "effective_sample_size", "pareto_k")
 _ESTIMATES = ("kl", "mutual_information", "marginal_kl")
 log = logging.getLogger("vaeflow")
 
@@ -40,7 +41,8 @@ class Stored:
     """The content of a file.
 
     `about` lists everything that the bounds depend on: dataset, split, number and SHA-256 of the
-    images, K, seed, weights, versions. Two files with the same `about` agree to the last bit.
+    images, proposal, K, seed, weights, versions. Two files with the same `about` agree to the last
+    bit.
     """
 
     about: Mapping[str, Any]
@@ -107,12 +109,17 @@ def read(path: Path) -> Stored:
                 f"{path} has format {header['format']}, but this vaeflow reads up to {FORMAT}: "
                 "update vaeflow, or evaluate the run again"
             )
+        about = header["about"]
+        if header["format"] < 3:  # before there were other proposals than q
+            about |= {"proposal": "q", "tolerance": None, "max_draws": None}
+            tensors |= {"under_q": tensors["nll"], "under_q.error": tensors["nll.error"]}
+            tensors["draws"] = torch.full_like(tensors["nll"], about["samples"], dtype=torch.int64)
         bounds: dict[str, Any] = {
             name: PerImage(tensors[name], tensors[f"{name}.error"]) if name in tensors else None
             for name in _BOUNDS
         }
         found = ImageBounds(**bounds, **{name: tensors[name] for name in _TENSORS})
-        return Stored(header["about"], found, _code(header["code"]))
+        return Stored(about, found, _code(header["code"]))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: `vaeflow evaluate` makes it") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -23,6 +23,7 @@ import tomli_w
 from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
+from vaeflow.config.way import Way
 from vaeflow.errors import CheckpointError, PluginError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
@@ -210,10 +211,10 @@ class Run:
             )
         return found
 
-    def evaluation(self, split: str, samples: int, weights: str, limit: int | None = None) -> Path:
+    def evaluation(self, split: str, way: Way, weights: str, limit: int | None = None) -> Path:
         """Return where `vaeflow evaluate` keeps its figures of single images."""
         first = "" if limit is None else f"-first{limit}"
-        return self.path / "evaluations" / f"{split}-k{samples}-{weights}{first}.safetensors"
+        return self.path / "evaluations" / f"{split}-{way.stem}-{weights}{first}.safetensors"
 
     def set_config(self, config: Config) -> None:
         """Write config.toml, and drop the summary of an earlier configuration."""

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.settings import Config
+from vaeflow.config.way import ProposalKind, Way
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
 from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, LatentCode, describe_latent_code
-from vaeflow.evaluation.options import Count, Split, Weights
+from vaeflow.evaluation.options import Count, Split, Tolerance, Weights
+from vaeflow.evaluation.proposals.choice import Choice, choose
+from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
@@ -63,7 +66,10 @@ class EvaluationOptions:
 
     Attributes:
         split: "train", "validation" or "test".
-        samples: K.
+        proposal: of the NLL: "laplace", "mixture" or "q".
+        samples: K of the bounds under q.
+        tolerance: nats, the error of an image's NLL for which the proposal draws.
+        max_draws: of the proposal for one image, at most.
         weights: "best" or "last".
         device: "auto", "cpu", "cuda", …
         data_root: where the data lies, if it has moved.
@@ -73,13 +79,21 @@ class EvaluationOptions:
     """
 
     split: Split = "test"
-    samples: Count = 5000
+    proposal: ProposalKind = "laplace"
+    samples: Count = 500
+    tolerance: Tolerance = 0.05
+    max_draws: Count = 10_000
     weights: Weights = "best"
     device: str = "auto"
     data_root: Path | None = None
     limit: Count | None = None
     chunk: Count | None = None
     again: bool = False
+
+    @property
+    def way(self) -> Way:
+        """Return how the NLL is measured, which names the file of its figures."""
+        return Way(self.proposal, self.samples)
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ class Evaluation:
     images: Tensor
     config: Config
     options: EvaluationOptions
+    choice: Choice  # the proposal that the parts allow
     about: Mapping[str, Any]  # the data and the weights
     kept: Keeper
     stored: bool  # whether all figures are kept from an evaluation before
@@ -116,21 +131,23 @@ class Evaluation:
         model = model.to(choose_device(options.device)).eval()
         whole = images_of(load_data(plan), options.split, plan.config)
         images = whole[: options.limit]
+        choice = choose_for(model, images, plan.config, options.proposal)
         about = {
-            **_data(plan.config, options, images),
+            **_data(plan.config, options, choice, images),
             **_weights(model, checkpoint, options.weights),
             "vaeflow": __version__,
             "torch": torch.__version__,
             "device": model.device.type,
         }
         limit = options.limit if len(images) < len(whole) else None
-        path = run.evaluation(options.split, options.samples, options.weights, limit)
+        path = run.evaluation(options.split, options.way, options.weights, limit)
         before = None if options.again else _same(path, about)
         return cls(
             model,
             images,
             plan.config,
             options,
+            choice,
             about,
             kept=Keeper(path, about, before),
             stored=before is not None and before.complete,
@@ -152,7 +169,9 @@ class Evaluation:
                     self.model,
                     self.images,
                     self.config,
+                    self.choice,
                     samples=self.options.samples,
+                    precision=Precision(self.options.tolerance, self.options.max_draws),
                     chunk=self.options.chunk,
                     kept=self.kept,
                     progress=done,
@@ -172,8 +191,26 @@ class Evaluation:
         return Report(self.about, bounds, self.kept.code)
 
 
-def _data(config: Config, options: EvaluationOptions, images: Tensor) -> dict[str, Any]:
+def choose_for(model: VAE, x: Tensor, config: Config, kind: ProposalKind = "laplace") -> Choice:
+    """Return the proposal that the parts of a run allow.
+
+    Raises:
+        ConfigError: if q cannot score what the mixture with q asks for.
+        PluginError: naming the part that fails.
+    """
+    with Blame(model, None, _owners(config)).at(lambda: "in evaluation", _LESS_MEMORY):
+        return choose(model, x, kind)
+
+
+def _owners(config: Config) -> dict[str, str]:
+    return {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
+
+
+def _data(
+    config: Config, options: EvaluationOptions, choice: Choice, images: Tensor
+) -> dict[str, Any]:
     """Return the data of an evaluation, and how it is taken."""
+    fixed = choice.kind == "q"
     return {
         "dataset": config.dataset.name,
         "split": options.split,
@@ -182,7 +219,10 @@ def _data(config: Config, options: EvaluationOptions, images: Tensor) -> dict[st
         "binarization": config.binarization,
         "dequantize": config.dequantize,
         "seed": config.seed,
+        "proposal": choice.kind,
         "samples": options.samples,
+        "tolerance": None if fixed else options.tolerance,
+        "max_draws": None if fixed else options.max_draws,
     }
 
 
@@ -224,8 +264,10 @@ def evaluate_split(
     model: VAE,
     x: Tensor,
     config: Config,
+    choice: Choice,
     *,
     samples: int,
+    precision: Precision | None = None,
     chunk: int | None = None,
     kept: Keeper | None = None,
     progress: Advance = unseen,
@@ -233,19 +275,22 @@ def evaluate_split(
     """Evaluate images with noise of the run's seed: the same figures at each call.
 
     Arguments:
+        choice: the proposal of the NLL.
         kept: holds the figures that are done, and takes the new ones.
 
     Raises:
         NonFiniteError: if a bound is not a number.
         PluginError: naming the part that fails.
     """
-    owners = {kind: f"{kind} {part.name!r}" for kind, part in config.parts().items()}
+    precision = precision or Precision()
     parts = [] if kept is None else list(kept.parts)
-    with Blame(model, None, owners).at(lambda: "in evaluation", _LESS_MEMORY):
+    with Blame(model, None, _owners(config)).at(lambda: "in evaluation", _LESS_MEMORY):
         for part in evaluate_images(
             model,
             x,
             samples=samples,
+            proposal=choice.kind,
+            precision=precision,
             chunk=chunk,
             seed=config.seed,
             start=sum(map(len, parts)),
@@ -260,4 +305,11 @@ def evaluate_split(
             if kept is not None:
                 kept.add(part)
     per_image = ImageBounds.cat(parts)
-    return Bounds.of(per_image, model, samples=samples, dequantized=config.dequantize)
+    return Bounds.of(
+        per_image,
+        model,
+        samples=samples,
+        choice=choice,
+        tolerance=precision.tolerance,
+        dequantized=config.dequantize,
+    )

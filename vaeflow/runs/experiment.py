@@ -17,7 +17,7 @@ from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run
-from vaeflow.runs.evaluation import evaluate_split
+from vaeflow.runs.evaluation import choose_for, evaluate_split
 from vaeflow.runs.paths import new_path, taken
 from vaeflow.runs.prepare import Experiment, prepare
 from vaeflow.runs.weights import load_weights
@@ -191,10 +191,16 @@ def _evaluate(run: Run, experiment: Experiment, fit: Fit, watch: Watch) -> Bound
     """Evaluate the best weights on the test data, and write the summary."""
     config, done = experiment.config, fit.progress
     load_weights(experiment.model, run.checkpoint(), "best")
-    images = images_of(experiment.splits, "test", config)
+    images = images_of(experiment.splits, "test", config)[: config.test_images]
+    choice = choose_for(experiment.model, images, config)
     with watch.bar(len(images), "test images") as progress:
         bounds = evaluate_split(
-            experiment.model, images, config, samples=config.test_samples, progress=progress
+            experiment.model,
+            images,
+            config,
+            choice,
+            samples=config.test_samples,
+            progress=progress,
         )
     run.set_summary(
         {

@@ -12,6 +12,7 @@ import pytest
 
 from vaeflow.benchmark import engines
 from vaeflow.benchmark.grid import Grid
+from vaeflow.config.way import Way
 from vaeflow.runs.directory import Run
 
 GRID = ["--posterior", "identity", "--posterior", "planar", "--posterior.steps", 2]
@@ -72,7 +73,7 @@ def test_a_grid_is_trained_evaluated_and_reported(finished):
     assert sorted(p.name for p in (out / "runs").iterdir()) == NAMES
     for name in NAMES:
         assert f"{name} done" in done.out
-        assert Run(out / "runs" / name).evaluation("test", 5, "best").is_file()
+        assert Run(out / "runs" / name).evaluation("test", Way("laplace", 5), "best").is_file()
     report = json.loads((out / "report.json").read_text())
     (result,) = (f for f in report["findings"] if f["severity"] == "result")
     assert result["subject"] == "planar"
@@ -109,7 +110,7 @@ def test_interrupted_runs_resume_and_missing_runs_begin(cli, copy, commands):
     run.set_status("interrupted", epoch=0, step=3)
     (run.path / "summary.json").unlink()
     shutil.rmtree(copy / "runs/identity-s1")
-    run.evaluation("test", 5, "best").unlink()
+    run.evaluation("test", Way("laplace", 5), "best").unlink()
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err
     assert [(w[0], w[-1] if w[0] == "train" else w[1]) for w in commands] == [
@@ -125,7 +126,10 @@ def test_interrupted_runs_resume_and_missing_runs_begin(cli, copy, commands):
     ("more", "said"),
     [
         (["--epochs", 2], "epochs of identity-s0 was 1 and is 2"),
-        (["-k", 6], "K was 5 and is 6"),
+        (
+            ["-k", 6],
+            "the NLL was of proposal laplace and K = 5 and is of proposal laplace and K = 6",
+        ),
         (["--seeds", 1], "it also has identity-s1, planar-s1"),
         (["--vary", "lr=1e-3"], "it also has identity-s0, identity-s1, planar-s0, planar-s1"),
     ],
@@ -172,7 +176,7 @@ def test_a_wider_grid_is_stored_before_its_runs_begin(cli, copy, monkeypatch):
 
 def test_a_run_without_evaluation_becomes_a_row(cli, copy):
     for name in ("identity-s1", "planar-s1"):
-        Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
+        Run(copy / "runs" / name).evaluation("test", Way("laplace", 5), "best").unlink()
     with (copy / "logs/planar-s1.log").open("a") as log:
         log.write("$ vaeflow evaluate\nError: it burns\n")
     done = cli("compare", copy)
@@ -183,8 +187,10 @@ def test_a_run_without_evaluation_becomes_a_row(cli, copy):
     done = cli("compare", copy, "--baseline", "plaanar")
     assert "there is no such posterior or group" in done.err
     for name in ("identity-s0", "planar-s0"):
-        Run(copy / "runs" / name).evaluation("test", 5, "best").unlink()
-    assert "give -k, such as -k 5, and the missing evaluations" in cli("compare", copy).err
+        Run(copy / "runs" / name).evaluation("test", Way("laplace", 5), "best").unlink()
+    assert (
+        "give --proposal laplace and -k 5, and the missing evaluations" in cli("compare", copy).err
+    )
 
 
 def test_a_benchmark_killed_at_its_start_begins_again(cli, commands, tmp_path):
@@ -206,7 +212,7 @@ def test_the_grid_remembers_its_largest_number_of_jobs(cli, copy, commands):
 
 
 def test_a_damaged_evaluation_is_repeated(cli, copy, commands):
-    path = Run(copy / "runs/planar-s1").evaluation("test", 5, "best")
+    path = Run(copy / "runs/planar-s1").evaluation("test", Way("laplace", 5), "best")
     path.write_bytes(path.read_bytes()[:-9])
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from vaeflow.comparison.directories import CompareOptions, compare_runs
+from vaeflow.config.way import Way
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runtime.progress import no_bar
@@ -47,7 +48,7 @@ def test_compare_reads_the_evaluations_of_the_runs(cli, runs, tmp_path):
 
 
 def test_k_evaluates_the_runs_without_evaluation(cli, runs, one_sentence):
-    missing = Run(runs[1]).evaluation("test", 4, "best")
+    missing = Run(runs[1]).evaluation("test", Way("laplace", 4), "best")
     missing.unlink()
     done = cli("compare", *runs)
     assert done.code == 2
@@ -73,7 +74,7 @@ def test_compare_evaluates_moved_data_and_other_splits(cli, runs, grey_file):
 
 
 def test_evaluations_with_different_k_are_refused(cli, runs):
-    Run(runs[1]).evaluation("test", 4, "best").unlink()
+    Run(runs[1]).evaluation("test", Way("laplace", 4), "best").unlink()
     assert cli("evaluate", runs[1], "-k", 6, "--json").code == 0
     done = cli("compare", *runs)
     assert done.code == 2
@@ -158,7 +159,7 @@ def test_python_compares_like_the_command(runs, tmp_path):
         evaluated.append((run.path, samples))
         return no_bar
 
-    Run(runs[1]).evaluation("test", 4, "best").unlink()
+    Run(runs[1]).evaluation("test", Way("laplace", 4), "best").unlink()
     options = CompareOptions(samples=4, out=tmp_path / "page")
     found = compare_runs(runs, load_plugins(), options, evaluating=evaluating)
     assert evaluated == [(runs[1], 4)]

@@ -15,6 +15,7 @@ from vaeflow.cli.part_options import read_base
 if TYPE_CHECKING:
     from vaeflow.benchmark.engines import Task
     from vaeflow.cli.signals import Stop
+    from vaeflow.config.way import ProposalKind
 
 
 @click.command("benchmark", cls=GridCommand)
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes of this machine, or a Ray cluster.",
 )
-@shared.importance_samples("Of the NLL; fewer for a quick look.")
+@shared.proposal("Of the NLL; q alone is what papers print.")
+@shared.importance_samples("Draws of q for the bounds under q.")
 @shared.baseline
 @shared.anyway
 @click.pass_context
@@ -71,6 +73,7 @@ def command(
     out: Path,
     jobs: int,
     engine: str,
+    proposal: ProposalKind,
     importance_samples: int,
     baseline: str | None,
     anyway: bool,
@@ -91,20 +94,23 @@ def command(
     from vaeflow.cli.signals import Stop
     from vaeflow.comparison.directories import CompareOptions, compare_runs
     from vaeflow.comparison.finished import is_evaluated
+    from vaeflow.config.way import Way
     from vaeflow.plugins.loading import load_plugins
 
+    way = Way(proposal, importance_samples)
     plugins = load_plugins(ctx.obj)
     benchmark = Benchmark(out)
     params["threads"] = params["threads"] or benchmark.threads(jobs, engine)
     base = read_base(recipe, config)
-    grid = read_grid(ctx, params, base, vary, seeds, plugins, importance_samples, jobs)
+    grid = read_grid(ctx, params, base, vary, seeds, plugins, way, jobs)
     check_comparable(grid, baseline, anyway=anyway)
-    tasks = benchmark.begin(grid, plugins, lambda run: is_evaluated(run, importance_samples))
+    tasks = benchmark.begin(grid, plugins, lambda run: is_evaluated(run, way))
     stop, total = Stop(), len(grid.cells)
     failed = _run(tasks, total, engine, jobs, stop, out)
     if stop.code:
         return stop.code
     options = CompareOptions(
+        proposal=proposal,
         samples=importance_samples,
         evaluate=False,
         baseline=baseline,

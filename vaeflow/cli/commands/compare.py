@@ -11,6 +11,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
+    from vaeflow.config.way import ProposalKind, Way
     from vaeflow.evaluation.options import Split
     from vaeflow.runs.directory import Run
     from vaeflow.runtime.progress import OpenBar
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 @click.argument(
     "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN|BENCHMARK..."
 )
-@shared.importance_samples(
-    "Of the NLL; runs that lack this evaluation get it.  [default: the largest that all runs have]",
+@shared.proposal(
+    "Of the NLL; runs that lack this evaluation get it.  [default: the best that all runs have]",
     default=None,
+)
+@shared.importance_samples(
+    "Of the bounds under q; likewise.  [default: the largest that all runs have]", default=None
 )
 @shared.split
 @shared.baseline
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 def command(
     selection: Selection | None,
     runs: tuple[Path, ...],
+    proposal: ProposalKind | None,
     importance_samples: int | None,
     split: Split,
     baseline: str | None,
@@ -57,11 +62,12 @@ def command(
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runtime.progress import terminal_bar
 
-    def evaluating(run: Run, samples: int) -> OpenBar:
-        click.echo(f"evaluating {run.path} with K = {samples:,}", err=True)
+    def evaluating(run: Run, way: Way) -> OpenBar:
+        click.echo(f"evaluating {run.path} with {way}", err=True)
         return terminal_bar
 
     options = CompareOptions(
+        proposal=proposal,
         samples=importance_samples,
         split=split,
         baseline=baseline,

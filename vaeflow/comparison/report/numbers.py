@@ -41,6 +41,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         estimates = {
             "elbo": g.bound("elbo"),
             "nll": g.bound("nll"),
+            "under_q": g.bound("under_q"),
             "kl": g.bound("kl"),
             "bits_per_dimension": g.mean(lambda r: r.bits_per_dimension),
             "active_units": g.mean(lambda r: r.active_units),
@@ -77,6 +78,8 @@ def _run(run: Finished, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of one run, and the facts in which it differs from `about`."""
     found = run.stored.bounds
     own = {key: value for key, value in run.stored.about.items() if about.get(key) != value}
-    means = {name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "kl")}
+    means = {
+        name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "under_q", "kl")
+    }
     seconds = {"ms_per_step": run.milliseconds, "seconds": run.summary["seconds"]}
     return {"name": run.name, "seed": run.seed, **means, **seconds, **own}

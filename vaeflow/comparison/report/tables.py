@@ -59,6 +59,7 @@ def _bounds(comparison: Comparison) -> Table:
     columns: dict[str, Callable[[Group], Estimate | None]] = {
         "ELBO": lambda g: g.bound("elbo"),
         "NLL": lambda g: g.bound("nll"),
+        "bound under q": lambda g: g.bound("under_q"),
         "KL": lambda g: g.bound("kl"),
         "bits/dim": lambda g: g.mean(lambda r: r.bits_per_dimension),
         "active units": lambda g: g.mean(lambda r: r.active_units),

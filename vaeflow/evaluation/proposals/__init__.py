@@ -1,0 +1,1 @@
+"""Proposals: the distributions from which log p(x) is estimated by importance sampling."""

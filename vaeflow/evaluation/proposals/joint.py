@@ -1,0 +1,62 @@
+"""The unnormalized posterior of a batch of images, log p(x|z) + log p(z), and its slope in z.
+
+Shapes: K points, B batch, L latent size. Densities are in nats.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaeflow.model import VAE
+
+
+class Joint:
+    """log p(x, z) as a function of z, for the images x (B, *data_shape).
+
+    Arguments:
+        model: frozen, on the device of x.
+        block: draws, of all images together, that are drawn at a time.
+        rows: points, of all images together, that pass through the decoder at a time.
+    """
+
+    def __init__(self, model: VAE, x: Tensor, block: int, rows: int) -> None:
+        self.model, self.x, self.block, self.rows = model, x, block, rows
+        self._prior = model.latent_prior()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def of(self, images: Tensor) -> Joint:
+        """Return the joint of some images, by their indices; one may come several times."""
+        return Joint(self.model, self.x[images], self.block, self.rows)
+
+    def posterior(self) -> Distribution:
+        """Return q(z|x), batch (B,), event (L,)."""
+        return self.model.infer(self.x)
+
+    def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x|z) and log p(z), (K, B) each, at points z (K, B, L)."""
+        log_px = [self.model.generate(part).log_prob(self.x) for part in self._parts(z)]
+        return torch.cat(log_px), self._prior.log_prob(z)
+
+    def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x, z) (K, B) and its gradient (K, B, L) at points z (K, B, L).
+
+        Raises:
+            RuntimeError: if a part cannot be differentiated.
+        """
+        values, slopes = [], []
+        for part in self._parts(z):
+            with torch.enable_grad():
+                at = part.detach().requires_grad_()
+                value = self.model.generate(at).log_prob(self.x) + self._prior.log_prob(at)
+                (slope,) = torch.autograd.grad(value.sum(), at)
+            values.append(value.detach())
+            slopes.append(slope)
+        return torch.cat(values), torch.cat(slopes)
+
+    def _parts(self, z: Tensor) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = z.split(max(1, self.rows // len(self.x)))
+        return parts
