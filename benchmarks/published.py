@@ -66,7 +66,8 @@ def command(dataset: str, posterior: str, *, epochs: int, runs: int, samples: in
         seeds = f"--seeds 1 --vary dataset.seed={splits} --anyway"  # each has its own test images
     return (
         f"{POSTERIORS[posterior]} {data.words} {PARTS} {settings(epochs)} {seeds} "
-        f"--proposal q -k {samples or data.samples} --test-samples 1 --image-every 0 --no-tensorboard"
+        f"--proposal q -k {samples or data.samples} --test-samples 1 --image-every 0 "
+        "--no-tensorboard"
     )
 
 

@@ -198,7 +198,7 @@ def test_a_stop_ends_the_wait_for_an_orphan(task, steps):
 
 def test_local_yields_each_outcome_as_its_run_ends(tmp_path, monkeypatch):
     def run(task, stop):
-        time.sleep(task.samples / 50)
+        time.sleep(task.way.samples / 50)
         return Outcome(task.name, 0.0)
 
     monkeypatch.setattr(engines, "run_one", run)

@@ -108,7 +108,7 @@ def test_a_written_grid_reads_back_equal(tmp_path):
     text = (tmp_path / "new" / "benchmark.toml").read_text()
     assert text.count("epochs") == 1  # common settings stand once
     found = Grid.read(tmp_path / "new")
-    assert (found.samples, found.jobs) == (5, 2)
+    assert (found.way, found.jobs) == (Way("mixture", 5), 2)
     assert [(c.name, flatten(c.config)) for c in found.cells] == [
         (c.name, flatten(c.config)) for c in grid.cells
     ]

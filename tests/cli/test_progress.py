@@ -29,7 +29,7 @@ def test_a_terminal_shows_a_bar_that_fills(cli, words, monkeypatch):
     assert "━" * 24 in done.out
     assert "epoch 3/3" in done.out
     assert "validation ELBO" in done.out
-    assert "NLL, 3 importance samples" in done.out
+    assert "NLL, proposal laplace" in done.out
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # the cursor is back
 
 

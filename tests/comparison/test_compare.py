@@ -441,7 +441,8 @@ def test_single_runs_list_the_facts_in_which_they_differ(run):
     runs = [run("identity", 0, 1.0, epoch=3), run("planar", 0, 0.0, epoch=5, samples=7)]
     found = numbers.as_json(compare(runs, parameters=ten, anyway=True))
     assert set(found["about"]) == {
-        "dataset", "split", "images", "images_sha256", "binarization", "dequantize", "samples"
+        "dataset", "split", "images", "images_sha256", "binarization", "dequantize", "samples",
+        "proposal", "tolerance",
     }  # fmt: skip
     one, other = (group["runs"][0] for group in found["groups"])
     assert (one["epoch"], "samples" in one) == (3, False)

@@ -4,6 +4,7 @@ import pytest
 
 from vaeflow.comparison.finished import choose_way, kept_evaluation
 from vaeflow.comparison.places import Place
+from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError
 from vaeflow.runs.directory import Run
 

@@ -119,7 +119,7 @@ def test_an_exact_q_has_weights_without_a_tail(dtype, samples):
         found.effective_sample_size, torch.full((60,), float(samples)).double(), rtol=1e-6, atol=0
     )
     assert (found.pareto_k == -torch.inf).all()
-    bounds = evaluate(model, x, samples=samples)
+    bounds = evaluate(model, x, samples=samples, proposal="q")
     assert bounds.pareto_k.share_above == 0
     assert bounds.as_dict()["pareto_k"] == {"median": None, "share_above": 0}
     (finding,) = bounds.findings

@@ -38,8 +38,9 @@ def diagnose(
         [\log p(x) - \mathrm{ELBO}(q^*)] + [\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q_φ)]
 
     (Cremer et al. 2018.) The highest of the lower bounds, beyond their noise, stands for log p(x):
-    IWAE, annealed importance sampling, and the IWAE bounds of the local q. Its distance from
-    log p(x) is seen on as many images that the model made itself; these have an upper bound too.
+    IWAE, a Laplace proposal (see `marginal`), annealed importance sampling, and the IWAE bounds of
+    the local q. Its distance from log p(x) is seen on as many images that the model made itself;
+    these have an upper bound too.
 
     Arguments:
         model: evaluated on the device where it is, in evaluation mode.
@@ -58,8 +59,8 @@ def diagnose(
     options = options or DiagnosisOptions()
     stages = Stages(model, x, options, keeper, progress)
     with Blame(model, None).at(lambda: "in the diagnosis", _LESS_MEMORY):
-        elbo, iwae = stages.bounds(x, "the images")
-        log_px, bracket = {"IWAE": iwae}, None
+        elbo, log_px = stages.bounds(x, "the images")
+        bracket = None
         if "ais" not in options.skip:
             log_px["AIS"] = stages.annealed(x, "annealing")
             bracket = stages.bracket()

@@ -34,6 +34,8 @@ from vaeflow.diagnosis.options import BATCH, DiagnosisOptions
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation import ImageBounds, PerImage, evaluate_images
 from vaeflow.evaluation.active_units import ActiveUnits, active_units
+from vaeflow.evaluation.proposals.choice import choose
+from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
 from vaeflow.runtime.frozen import frozen
@@ -101,24 +103,36 @@ class Stages:
             self.keeper.put(stage, key, form.pack(found))
         return found
 
-    def bounds(self, images: Tensor, what: str) -> tuple[PerImage, PerImage]:
-        """Return the ELBO and the IWAE bound of each image."""
-        how = {"samples": self.options.samples}
+    def bounds(self, images: Tensor, what: str) -> tuple[PerImage, dict[str, PerImage]]:
+        """Return the ELBO of each image, and lower bounds on log p(x) by name.
+
+        They are the IWAE bound and, where all parts can be differentiated, the one by draws of a
+        Laplace approximation.
+        """
+        how = {"samples": self.options.samples, "tolerance": Precision().tolerance}
 
         def measure(done: Advance) -> dict[str, PerImage]:
-            seed = self.options.seed
-            parts = evaluate_images(self.model, images, **how, seed=seed, progress=done)
+            kind = choose(self.model, images, "laplace").kind
+            parts = evaluate_images(
+                self.model,
+                images,
+                samples=self.options.samples,
+                proposal=kind,
+                seed=self.options.seed,
+                progress=done,
+            )
             found = ImageBounds.cat([*parts])
             if not found.finite:
                 raise NonFiniteError(
                     f"the bound is not finite (ELBO {found.elbo.over_images}): look for images or "
                     "weights that the model cannot score, or diagnose other --weights"
                 )
-            return {"elbo": found.elbo, "iwae": -found.nll}
+            bounds = {"elbo": found.elbo, "IWAE": -found.under_q}
+            return bounds if kind == "q" else {**bounds, "Laplace": -found.nll}
 
         stage, of = f"IWAE of {what}", {"x": images}
         found = self.once(stage, BOUNDS, measure, images=len(images), of=of, how=how)
-        return found["elbo"], found["iwae"]
+        return found["elbo"], {name: found[name] for name in found if name != "elbo"}
 
     def annealed(self, images: Tensor, stage: str, z: Tensor | None = None) -> PerImage:
         """Return the bound of annealed importance sampling: from below, or from z from above."""
@@ -138,7 +152,7 @@ class Stages:
         """Return both bounds on log p(x), of as many simulated images."""
         z, made = simulate(self.model, len(self.x), seed=self.options.seed)
         below = {
-            "IWAE": self.bounds(made, "simulated images")[1],
+            **self.bounds(made, "simulated images")[1],
             "AIS": self.annealed(made, "annealing simulated images"),
         }
         above = self.annealed(made, "annealing them backwards", z)

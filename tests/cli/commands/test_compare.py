@@ -52,11 +52,13 @@ def test_k_evaluates_the_runs_without_evaluation(cli, runs, one_sentence):
     missing.unlink()
     done = cli("compare", *runs)
     assert done.code == 2
-    assert f"{runs[1]} has no evaluation on the test data: give -k" in done.err
+    assert (
+        f"{runs[1]} has no evaluation on the test data: give --proposal laplace and -k" in done.err
+    )
     one_sentence(done.err.strip())
     done = cli("compare", *runs, "-k", 4)
     assert done.code == 0
-    assert done.err == f"evaluating {runs[1]} with K = 4\n"
+    assert done.err == f"evaluating {runs[1]} with proposal laplace and K = 4\n"
     assert missing.is_file()
 
 
@@ -78,7 +80,10 @@ def test_evaluations_with_different_k_are_refused(cli, runs):
     assert cli("evaluate", runs[1], "-k", 6, "--json").code == 0
     done = cli("compare", *runs)
     assert done.code == 2
-    assert f"different K, 4 in {runs[0]} and 6 in {runs[1]}: give -k" in done.err
+    first, second = (
+        f"proposal laplace and K = {k} in {run}" for k, run in zip((4, 6), runs, strict=True)
+    )
+    assert f"in different ways, {first} and {second}: give --proposal laplace and -k" in done.err
     done = cli("compare", *runs, "--anyway")
     assert done.code == 0, done.err
     assert "differ in K, 4 and 6" in done.out
@@ -155,14 +160,14 @@ def test_help_names_the_files_and_the_limits_of_anyway(cli):
 def test_python_compares_like_the_command(runs, tmp_path):
     evaluated = []
 
-    def evaluating(run, samples):
-        evaluated.append((run.path, samples))
+    def evaluating(run, way):
+        evaluated.append((run.path, way))
         return no_bar
 
     Run(runs[1]).evaluation("test", Way("laplace", 4), "best").unlink()
     options = CompareOptions(samples=4, out=tmp_path / "page")
     found = compare_runs(runs, load_plugins(), options, evaluating=evaluating)
-    assert evaluated == [(runs[1], 4)]
+    assert evaluated == [(runs[1], Way("laplace", 4))]
     assert [group.label for group in found.groups] == ["identity", "radial"]
     assert found.results[0].subject == "radial"
     assert {path.name for path in found.written} >= {"report.json", "report.md"}

@@ -43,21 +43,22 @@ def test_diagnose_prints_a_table_and_the_findings(diagnosed):
     assert labels == [
         "ELBO, K = 50",
         "log p(x) ≥ IWAE",
+        "log p(x) ≥ Laplace",
         "log p(x) ≥ AIS",
         "log p(x) ≥ IWAE, local identity",
         "log p(x) ≥ IWAE, local planar",
-        labels[5],
+        labels[6],
         "log p(x) − ELBO",
         "approximation, identity",
         "amortization",
         "approximation, planar",
         "closed by planar",
         "2 simulated images",
-        labels[12],
+        labels[13],
         "log p(x) ≤ reverse AIS",
         "between them",
     ]
-    assert labels[5].startswith("log p(x) by ")
+    assert labels[6].startswith("log p(x) by ")
     report = json.loads((out / "diagnosis.json").read_text())
     said = [finding["sentence"] for finding in report["findings"]]
     assert done.out.splitlines()[-2 - len(said) :] == [

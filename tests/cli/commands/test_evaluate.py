@@ -28,7 +28,7 @@ def test_json_names_the_data_and_the_weights(figures, trained):
     for name in ("images_sha256", "weights_sha256"):
         assert len(stated.pop(name)) == 64
     kinds = [finding["kind"] for finding in stated.pop("findings")]
-    assert kinds == ["active-units", "information-limited"]
+    assert kinds == ["pareto-k", "nll-draws", "active-units", "information-limited"]
     epoch = json.loads((trained / "summary.json").read_text())["best_epoch"]
     assert stated == {
         "run": str(trained),
@@ -42,15 +42,19 @@ def test_json_names_the_data_and_the_weights(figures, trained):
         "seed": 0,
         "images": 6,
         "samples": 5,
+        "proposal": "laplace",
+        "tolerance": 0.05,
+        "max_draws": 10_000,
+        "unsettled": [],
+        "fell_back": "",
         "vaeflow": __version__,
         "torch": torch.__version__,
         "device": "cpu",
-        "pareto_k": None,  # five draws have no tail
     }
-    for name in ("elbo", "log_px", "kl", "nll", "bits_per_dimension", "squared_error"):
+    for name in ("elbo", "log_px", "kl", "nll", "under_q", "bits_per_dimension", "squared_error"):
         assert set(found[name]) == {"mean", "standard_error", "monte_carlo_error"}
         assert found[name]["monte_carlo_error"] > 0
-    assert 1 < found["effective_sample_size"]["mean"] <= 5
+    assert 1 < found["effective_sample_size"]["mean"] <= found["draws"]["mean"]
     code = found["code"]
     parts = code["mutual_information"]["mean"] + code["marginal_kl"]["mean"]
     assert parts == pytest.approx(code["kl"]["mean"])
@@ -122,9 +126,15 @@ def test_the_table_shows_standard_errors(cli, trained):
             "KL(q(z)‖p), from above",
         )
         assert bool(error.strip()) == known, name
-    k, units, information = done.out.splitlines()[-3:]  # a line each, so that a log can be searched
+    k, draws, units, information = done.out.splitlines()[
+        -4:
+    ]  # a line each, so that a log can be searched
     assert k.startswith("Pareto-k̂ of the weights ")
     assert k.endswith("% of the images")
+    assert re.fullmatch(
+        r"the NLL takes [\d,]+ draws an image, which leave an error of 0.0\d+ nats \(median\)",
+        draws,
+    )
     assert re.fullmatch(
         r"active units \d of 3, and \d undecided from 6 images: more images would tell", units
     )

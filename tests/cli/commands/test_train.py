@@ -74,7 +74,7 @@ def test_train_fills_a_run_directory_and_prints_its_figures(train, here):
         "ELBO",
         "log p(x|z)",
         "− KL(q‖p)",
-        "NLL, 3 importance samples",
+        "NLL, proposal laplace",
         "bits per dimension",
     ]
     assert all("±" in row for row in table)
