@@ -23,7 +23,7 @@ def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence
         caught.value
     )
     one_sentence(str(caught.value))
-    with pytest.raises(ConfigError, match="samples=5000, with which 1 of 2 runs will"):
+    with pytest.raises(ConfigError, match="-k 5000, with which 1 of 2 runs will"):
         choose_way([places[2], places[3]], "test")
 
 
