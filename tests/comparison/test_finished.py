@@ -19,9 +19,8 @@ def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence
     places = [Place(name, Run(tmp_path / name)) for name in kept]
     with pytest.raises(ConfigError) as caught:
         choose_way(places, "test")
-    assert 'give proposal="laplace" and samples=7, with which 2 of 5 runs will be evaluated' in str(
-        caught.value
-    )
+    cure = "give --proposal laplace and -k 7, with which 2 of 5 runs will be evaluated"
+    assert cure in str(caught.value)
     one_sentence(str(caught.value))
     with pytest.raises(ConfigError, match="-k 5000, with which 1 of 2 runs will"):
         choose_way([places[2], places[3]], "test")
