@@ -11,7 +11,8 @@ from vaeflow.evaluation.stored import read
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs import evaluation as evaluations
 from vaeflow.runs.directory import Run
-from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
+from vaeflow.runs.evaluation import Evaluation
+from vaeflow.runs.evaluation_options import EvaluationOptions
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 from rich.console import Console
 from rich.table import Table
 
 from vaeflow.evaluation import Bounds, Estimate
-from vaeflow.evaluation.findings import sentences
+from vaeflow.evaluation.findings import Finding, sentences
 from vaeflow.evaluation.latent_code import LatentCode
 
 
-def print_bounds(bounds: Bounds, title: str, code: LatentCode | None = None) -> None:
-    """Print the estimates as a table, and with a latent code all details and the findings."""
+def print_bounds(
+    bounds: Bounds, title: str, code: LatentCode | None = None, findings: Iterable[Finding] = ()
+) -> None:
+    """Print the estimates as a table, with a latent code in all details, then the findings."""
     table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
     table.add_column("nats per image" if code is None else "per image, densities in nats")
     table.add_column("mean ± standard error", justify="right")
@@ -38,9 +42,8 @@ def print_bounds(bounds: Bounds, title: str, code: LatentCode | None = None) -> 
                 cells.append("" if error is None else f"{error:.2g}")
             table.add_row(*cells)
     Console().print(table)
-    if code is not None:
-        for line in sentences([*bounds.findings, *code.findings]):
-            click.echo(line)
+    for line in sentences(findings):
+        click.echo(line)
 
 
 def _nll(bounds: Bounds) -> list[tuple[str, Estimate | None, str]]:

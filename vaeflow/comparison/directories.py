@@ -16,7 +16,8 @@ from vaeflow.evaluation.options import Count, Split
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_model
 from vaeflow.runs.directory import Run
-from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
+from vaeflow.runs.evaluation import Evaluation
+from vaeflow.runs.evaluation_options import EvaluationOptions
 from vaeflow.runtime.progress import OpenBar, no_bar
 
 Evaluating = Callable[[Run, Way], OpenBar]

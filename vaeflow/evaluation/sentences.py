@@ -148,8 +148,17 @@ def _evaluated_on(v: Values) -> str:
     )
 
 
+def _referee(v: Values) -> str:
+    count = v["images"]
+    return (
+        f"annealing of {count} unsettled {'image' if count == 1 else 'images'} gives an NLL of "
+        f"{v['annealed']}, which is {v['value']:+.2f} nats from that of the proposal there"
+    )
+
+
 _EVALUATION: Sentences = {
     "nll-draws": _nll_draws,
+    "referee": _referee,
     "proposal-fell-back": "the proposal of the NLL is {subject}, as {reason}",
     "pareto-k": _pareto_k,
     "active-units": _active_units,

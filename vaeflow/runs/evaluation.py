@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.settings import Config
-from vaeflow.config.way import ProposalKind, Way
+from vaeflow.config.way import ProposalKind
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
-from vaeflow.evaluation.findings import Finding
-from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, LatentCode, describe_latent_code
-from vaeflow.evaluation.options import Count, Split, Tolerance, Weights
+from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, describe_latent_code
 from vaeflow.evaluation.proposals.choice import Choice, choose
 from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.evaluation.stored import Keeper, Stored, read
@@ -26,6 +24,9 @@ from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import build_model, images_of, load_data
 from vaeflow.runs.directory import Run
+from vaeflow.runs.evaluation_options import EvaluationOptions
+from vaeflow.runs.referee import Referee, referee
+from vaeflow.runs.report import Report
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.devices import choose_device
@@ -35,65 +36,6 @@ from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
 _LESS_MEMORY = "`vaeflow evaluate --chunk 1000` takes less memory"  # the cure in `train` too
-
-
-@dataclass(frozen=True)
-class Report:
-    """The bounds of a run, with the data and the weights that they belong to."""
-
-    about: Mapping[str, Any]
-    bounds: Bounds
-    code: LatentCode
-
-    @property
-    def findings(self) -> list[Finding]:
-        """Return how far the figures are to be trusted, and what they cannot show."""
-        return [*self.bounds.findings, *self.code.findings]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {
-            **self.about,
-            **self.bounds.as_dict(),
-            "code": self.code.as_dict(),
-            "findings": [finding.as_dict() for finding in self.findings],
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """How a run is evaluated.
-
-    Attributes:
-        split: "train", "validation" or "test".
-        proposal: of the NLL: "laplace", "mixture" or "q".
-        samples: K of the bounds under q.
-        tolerance: nats, the error of an image's NLL for which the proposal draws.
-        max_draws: of the proposal for one image, at most.
-        weights: "best" or "last".
-        device: "auto", "cpu", "cuda", …
-        data_root: where the data lies, if it has moved.
-        limit: how many of the first images are evaluated, by default all.
-        chunk: rows that pass through the decoder at a time; the figures do not depend on it.
-        again: use none of the kept figures.
-    """
-
-    split: Split = "test"
-    proposal: ProposalKind = "laplace"
-    samples: Count = 500
-    tolerance: Tolerance = 0.05
-    max_draws: Count = 10_000
-    weights: Weights = "best"
-    device: str = "auto"
-    data_root: Path | None = None
-    limit: Count | None = None
-    chunk: Count | None = None
-    again: bool = False
-
-    @property
-    def way(self) -> Way:
-        """Return how the NLL is measured, which names the file of its figures."""
-        return Way(self.proposal, self.samples)
 
 
 @dataclass(frozen=True)
@@ -188,7 +130,22 @@ class Evaluation:
                     )
                 self.kept.describe(code)
         assert self.kept.code is not None
-        return Report(self.about, bounds, self.kept.code)
+        return Report(self.about, bounds, self.kept.code, self._referee(bounds, progress))
+
+    def _referee(self, bounds: Bounds, progress: OpenBar) -> Referee | None:
+        """Anneal the first of the unsettled images, as many as are asked for."""
+        images = bounds.unsettled[: self.options.referee]
+        if not images:
+            return None
+        with progress(len(images), "images annealed", 0) as done:
+            return referee(
+                self.model,
+                self.images,
+                images,
+                self.kept.bounds.nll,
+                seed=self.config.seed,
+                progress=done,
+            )
 
 
 def choose_for(model: VAE, x: Tensor, config: Config, kind: ProposalKind = "laplace") -> Choice:

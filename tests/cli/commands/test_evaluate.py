@@ -47,6 +47,7 @@ def test_json_names_the_data_and_the_weights(figures, trained):
         "max_draws": 10_000,
         "unsettled": [],
         "fell_back": "",
+        "referee": None,
         "vaeflow": __version__,
         "torch": torch.__version__,
         "device": "cpu",
@@ -197,3 +198,19 @@ def test_data_root_finds_moved_data(cli, tiny, grey_file, here):
         done = cli("evaluate", run, "-k", 2, "--json", "--data-root", "new")
         assert done.code == 0, done.err
         assert json.loads(done.out)["images"] == 6
+
+
+def test_the_referee_anneals_images_that_the_draws_leave_unsettled(figures):
+    few = ("--max-draws", 40, "--tolerance", 1e-3, "--limit", 3, "--again")
+    found = figures(*few, "--referee", 2)
+    assert found["unsettled"] == [0, 1, 2]
+    told = found["referee"]
+    assert told["images"] == [0, 1]
+    for ours, error, annealed, noise in zip(
+        *(told[by][of] for by in ("proposal", "annealed") for of in ("values", "errors")),
+        strict=True,
+    ):
+        assert abs(ours - annealed) < 4 * (error**2 + noise**2) ** 0.5 + 0.02
+    (finding,) = (f for f in found["findings"] if f["kind"] == "referee")
+    assert finding["sentence"].startswith("annealing of 2 unsettled images gives an NLL of ")
+    assert figures(*few)["referee"] is None

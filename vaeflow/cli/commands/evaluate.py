@@ -43,6 +43,13 @@ if TYPE_CHECKING:
 @shared.data_root
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images, for a quick look.")
 @click.option(
+    "--referee",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Anneal N of the images whose NLL the draws leave unsettled: seconds each.",
+)
+@click.option(
     "--chunk",
     type=click.IntRange(1),
     help="Draws that pass through the decoder at a time, of all images together: fewer take "
@@ -63,6 +70,7 @@ def command(
     device: str,
     data_root: Path | None,
     limit: int | None,
+    referee: int,
     chunk: int | None,
     again: bool,
     as_json: bool,
@@ -80,7 +88,8 @@ def command(
     from vaeflow.cli.tables import print_bounds
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.evaluation import Evaluation, EvaluationOptions
+    from vaeflow.runs.evaluation import Evaluation
+    from vaeflow.runs.evaluation_options import EvaluationOptions
     from vaeflow.runtime.progress import no_bar, terminal_bar
 
     options = EvaluationOptions(
@@ -93,6 +102,7 @@ def command(
         device=device,
         data_root=data_root,
         limit=limit,
+        referee=referee,
         chunk=chunk,
         again=again,
     )
@@ -112,5 +122,5 @@ def command(
         click.echo(json.dumps({"run": str(run), **report.as_dict()}, indent=2))
     else:
         of = f"{split} data, binarization {evaluation.config.binarization}"
-        print_bounds(report.bounds, of, report.code)
+        print_bounds(report.bounds, of, report.code, report.findings)
     return 0
