@@ -21,15 +21,17 @@ def interleaved(
     *,
     rounds: int,
     steps: int,
+    warm: int = 3,
     settle: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
     """Time contenders in turns, `steps` calls at a time; return seconds per call of each round.
 
     Turns keep the comparison fair on a machine whose speed drifts: a ratio is taken within a round.
-    `settle` waits at the ends of a turn for a device that works on its own.
+    Each is called `warm` times before. `settle` waits at the ends of a turn for a device that works
+    on its own.
     """
     for call in contenders.values():
-        for _ in range(3):
+        for _ in range(warm):
             call()
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
