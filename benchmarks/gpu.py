@@ -197,7 +197,8 @@ def report(figures: dict[str, Any]) -> str:
         "alone. Launch: one kernel that does next to nothing. An epoch has "
         f"{figures['images']:,} images, and its validation.\n\n{figures['machine']}\n\n"
         + table(headings, micro)
-        + f"\nBound under q of {figures['test_images']:,} images with K = {figures['samples']:,}:\n\n"
+        + f"\nBound under q of {figures['test_images']:,} images, "
+        + f"K = {figures['samples']:,}:\n\n"
         + table(["work", "seconds"], nll)
         + "\nLargest relative difference between a loss of captured and eager steps, of 20:\n\n"
         + table(["work", "difference"], checked)
