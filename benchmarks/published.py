@@ -101,11 +101,11 @@ def read(place: Path, *, bits: bool) -> dict[str, Any] | None:
     if not (place / FILE).is_file():
         return None
     grid = Grid.read(place)
-    found = [look(run, "test", grid.samples) for run in find([place])[0]]
+    found = [look(run, "test", grid.way) for run in find([place])[0]]
     done = [run for run in found if isinstance(run, Finished)]
     return {
         "of": len(found),
-        "K": grid.samples,
+        "K": grid.way.samples,
         "settings": {key: done[0].config[key] for key in RECIPE} if done else {},
         "runs": [_figures(run, bits=bits) for run in done],
     }

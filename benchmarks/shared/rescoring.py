@@ -18,6 +18,7 @@ from vaeflow.comparison.differences import Difference, difference, over_seeds
 from vaeflow.comparison.finished import Finished, look
 from vaeflow.comparison.pairing import Pairing
 from vaeflow.comparison.places import Place
+from vaeflow.config.way import Way
 from vaeflow.evaluation import Estimate
 from vaeflow.model import VAE
 from vaeflow.parts.likelihoods.continuous_bernoulli import TiltedUniform
@@ -141,7 +142,11 @@ def measure(
         samples: K of their evaluation.
     """
     plugins = load_plugins()
-    runs = [run for place in places if isinstance(run := look(place, "test", samples), Finished)]
+    runs = [
+        run
+        for place in places
+        if isinstance(run := look(place, "test", Way("q", samples)), Finished)
+    ]
     plan = runs[0].run.plan(plugins)
     splits = load_data(plan)
     validation, test = (images_of(splits, name, plan.config) for name in ("validation", "test"))
