@@ -145,7 +145,7 @@ def places(script, cli, tmp_path_factory):
             run = folder / f"{name}-{seed}"
             done = cli("train", *settings, *options, "--seed", seed, "--run-dir", run)
             assert done.code == 0, done.err
-            done = cli("evaluate", run, "--importance-samples", script.K)
+            done = cli("evaluate", run, "--proposal", "q", "-k", script.K)
             assert done.code == 0, done.err
     return find(sorted(folder.iterdir()))[0]
 
