@@ -76,6 +76,7 @@ def test_train_fills_a_run_directory_and_prints_its_figures(train, here):
         "− KL(q‖p)",
         "NLL, proposal laplace",
         "bits per dimension",
+        "bound under q, K = 3",
     ]
     assert all("±" in row for row in table)
     assert lines[lines.index("Next:") + 1 :] == [
