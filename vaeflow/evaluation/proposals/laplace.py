@@ -26,7 +26,7 @@ from vaeflow.evaluation.proposals.joint import Joint
 _ROUNDS = 3  # of all images
 _MORE_ROUNDS = 8  # of those that have not settled
 _SETTLED = 0.5  # length of a step, in standard deviations of the proposal
-_LONGEST = 2.0  # step, likewise
+_LONGEST = 2.0  # step, likewise, at first: each gain in a row doubles it, for starts from afar
 _LEAST, _MOST = 0.05, 1e8  # of the precisions, in units of those of the round before
 
 
@@ -37,6 +37,10 @@ class Fit:
     center: Tensor  # (B, L)
     factor: Tensor  # (B, L, L)
     bound: Tensor  # (B,): E_r[log p(x, z)] + log|det F|, the ELBO of r but for a constant
+
+    def of(self, images: Tensor) -> Fit:
+        """Return the fits of some images, by their indices or a mask."""
+        return Fit(self.center[images], self.factor[images], self.bound[images])
 
 
 def fit(joint: Joint, center: Tensor, spread: Tensor) -> Fit:
@@ -75,6 +79,7 @@ class _Rounds:
         self.curvature = torch.diag_embed(torch.ones_like(center))  # −E[∇²] in them,
         self.slope = torch.zeros_like(center)  # and E[∇]
         self.rate = center.new_ones(b)
+        self.longest = center.new_full((b,), _LONGEST / 2)
         self.step = center.new_full((b,), math.inf)
 
     def one(self, images: Tensor) -> None:
@@ -96,6 +101,7 @@ class _Rounds:
             where = better.view(-1, *[1] * (new.dim() - 1))
             old[images] = torch.where(where, new, old[images])
         self.rate[images] = torch.where(better, 1.0, self.rate[images] / 2)
+        self.longest[images] = torch.where(better, 2 * self.longest[images], _LONGEST)
         self._move(images)
 
     def unsettled(self) -> Tensor:
@@ -118,7 +124,7 @@ class _Rounds:
         turned = axes @ turn.to(axes.dtype)
         slope = torch.einsum("bij,bi->bj", turn.to(axes.dtype), self.slope[images])
         length = (slope / precision.sqrt()).norm(dim=-1)
-        shorter = rate * (_LONGEST / length.clamp_min(_LONGEST))[:, None]
+        shorter = rate * (self.longest[images] / length).clamp_max(1)[:, None]
         step = torch.einsum("bij,bj->bi", turned, slope / precision)
         self.center[images] = self.found.center[images] + shorter * step
         lost = self.found.bound[images] == -math.inf  # nothing there was a number: look closer
