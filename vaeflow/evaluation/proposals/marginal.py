@@ -22,14 +22,15 @@ from vaeflow.evaluation.estimates import PerImage
 from vaeflow.evaluation.importance import ImportanceWeights
 from vaeflow.evaluation.proposals.gaussians import Gaussians
 from vaeflow.evaluation.proposals.joint import Joint
-from vaeflow.evaluation.proposals.laplace import fit
+from vaeflow.evaluation.proposals.laplace import Fit, fit
 from vaeflow.runtime.progress import Advance
 
 _STARTS = 16  # draws of q from which the fit begins
 _PILOT, _LARGER_PILOT = 128, 512  # draws that decide on K, and are not counted
 _MARGIN = 1.3  # times the K that the pilot asks for
 _FINENESS = 4  # values of K in a doubling: images of one K are drawn together
-_HARD = 8.0  # effective draws of the pilot below which an image is fitted again
+_HARD = 8.0  # effective draws of the pilot below which an image is fitted again,
+_MISSED, _UNSEEN = 0.02, 10.0  # or a share of p(x) where w is above 10 times its mean
 _SECOND_STARTS, _FREEDOM = 4, 10.0  # of that fit: several modes, and heavier tails
 _START_SPREAD, _TINY = 0.5, 1e-4  # of the first Gaussian: q's standard deviations, and above 0
 
@@ -91,8 +92,9 @@ def marginal(
     """Estimate log p(x) of the B images of a joint.
 
     K is decided by a pilot, draws of the same proposal that are not counted: a rule that looked at
-    the draws it counts would be biased. An image whose pilot has few effective draws is fitted
-    again from several draws of q, for a posterior of several modes, with the tails of Student's t.
+    the draws it counts would be biased. An image is fitted again from several
+    draws of q, with the tails of Student's t, if its pilot has few effective draws, or if draws of
+    q tell of other modes.
 
     Arguments:
         kind: "laplace", or its "mixture" with q in equal shares.
@@ -103,15 +105,18 @@ def marginal(
         RuntimeError: if a part cannot be differentiated.
         NotImplementedError, KeyError: if q is asked to score z and cannot.
     """
-    starts = draw(joint.posterior(), (_STARTS,)).z
-    first = _proposal(joint, _gaussians(joint, starts), kind)
-    wanted, effective = _pilot(joint, first, precision)
+    starts = _Starts.of(joint)
+    fitted = starts.first_fit(joint)
+    first = _proposal(joint, _mixture([fitted], math.inf), kind)
+    wanted, effective, log_px = _pilot(joint, first, precision)
     images = torch.arange(len(joint), device=effective.device)
-    hard = effective < _HARD
+    missed = starts.missed(first, log_px)
+    hard = (effective < _HARD) | (missed.sum(0) > _MISSED)
     groups = [(images[~hard], first.of(images[~hard]))]
     if bool(hard.any()):
         some = joint.of(images[hard])
-        second = _proposal(some, _several(some, starts[:, hard]), kind)
+        several = _mixture([fitted.of(hard), *starts.more_fits(some, hard, missed)], _FREEDOM)
+        second = _proposal(some, several, kind)
         wanted[hard] = _pilot(some, second, precision)[0]
         groups.append((images[hard], second))
     found = _empty(len(joint))
@@ -137,27 +142,60 @@ def weigh(joint: Joint, proposal: Proposal, count: int) -> ImportanceWeights:
     return weights
 
 
-def _gaussians(joint: Joint, starts: Tensor) -> Gaussians:
-    """Fit from the best of the draws (S, B, L) and of their mean."""
-    points = torch.cat((starts, starts.mean(0, keepdim=True)))
-    log_px, log_pz = joint.terms(points)
-    best = (log_px + log_pz).nan_to_num(-torch.inf).argmax(0)
-    center = points[best, torch.arange(len(joint), device=best.device)]
-    found = fit(joint, center, _START_SPREAD * starts.std(0) + _TINY)
-    return Gaussians(found.center[None], found.factor[None], torch.zeros_like(found.bound)[None])
+@dataclass(frozen=True)
+class _Starts:
+    """Draws of q, where the fits begin."""
+
+    z: Tensor  # (S, B, L)
+    log_joint: Tensor  # (S, B): log p(x, z)
+    log_q: Tensor  # (S, B)
+
+    @classmethod
+    def of(cls, joint: Joint) -> _Starts:
+        sample = draw(joint.posterior(), (_STARTS,))
+        log_px, log_pz = joint.terms(sample.z)
+        return cls(sample.z, (log_px + log_pz).nan_to_num(-torch.inf), sample.log_prob)
+
+    @property
+    def spread(self) -> Tensor:
+        """Return the standard deviations (B, L) with which a fit begins."""
+        return _START_SPREAD * self.z.std(0) + _TINY
+
+    def first_fit(self, joint: Joint) -> Fit:
+        """Fit from the best of the draws and of their mean."""
+        mean = self.z.mean(0, keepdim=True)
+        at_mean = sum(joint.terms(mean)).nan_to_num(-torch.inf)
+        points, values = torch.cat((self.z, mean)), torch.cat((self.log_joint, at_mean))
+        best = values.argmax(0)
+        return fit(joint, points[best, torch.arange(len(joint), device=best.device)], self.spread)
+
+    def missed(self, proposal: Proposal, log_px: Tensor) -> Tensor:
+        """Return the share of p(x) that each draw stands for where a proposal hardly comes (S, B).
+
+        The proposal's own draws cannot tell: those of one mode know nothing of another.
+        """
+        unseen = self.log_joint - proposal.log_prob(self.z) - log_px > math.log(_UNSEEN)
+        share = (self.log_joint - self.log_q - log_px).exp() / len(self.z)
+        return torch.where(unseen, share, 0.0).nan_to_num(0.0)
+
+    def more_fits(self, joint: Joint, images: Tensor, missed: Tensor) -> list[Fit]:
+        """Fit some images from the draws that stand for the most of what was missed."""
+        order = missed[:, images].topk(_SECOND_STARTS, dim=0).indices
+        z = self.z[:, images]
+        some = z.gather(0, order[..., None].expand(-1, -1, z.shape[-1]))
+        each = torch.arange(len(joint), device=z.device).repeat(len(some))
+        found = fit(joint.of(each), some.flatten(0, 1), self.spread[images].repeat(len(some), 1))
+        return [
+            found.of(part) for part in torch.arange(len(each), device=z.device).chunk(len(some))
+        ]
 
 
-def _several(joint: Joint, starts: Tensor) -> Gaussians:
-    """Fit from several draws of q (S, B, L), and weight the fits by their bounds."""
-    b, latent = starts.shape[1:]
-    some = starts[:_SECOND_STARTS]
-    each = torch.arange(b, device=starts.device).repeat(len(some))
-    spread = _START_SPREAD * starts.std(0) + _TINY
-    found = fit(joint.of(each), some.flatten(0, 1), spread.repeat(len(some), 1))
-    share = found.bound.view(-1, b).log_softmax(0).exp()
-    share = (share + 1 / len(some)) / 2  # a bound may be wrong: no component vanishes
-    center, factor = found.center.view(-1, b, latent), found.factor.view(-1, b, latent, latent)
-    return Gaussians(center, factor, share.log(), _FREEDOM)
+def _mixture(fits: list[Fit], freedom: float) -> Gaussians:
+    """Weight the fits by their bounds."""
+    share = torch.stack([f.bound for f in fits]).softmax(0)
+    share = (share + 1 / len(fits)) / 2  # a bound may be wrong: no component vanishes
+    center, factor = torch.stack([f.center for f in fits]), torch.stack([f.factor for f in fits])
+    return Gaussians(center, factor, share.log(), freedom)
 
 
 @dataclass(frozen=True)
@@ -183,8 +221,8 @@ def _proposal(joint: Joint, found: Gaussians, kind: str) -> Proposal:
     return found if kind == "laplace" else _WithPosterior(joint, found)
 
 
-def _pilot(joint: Joint, proposal: Proposal, precision: Precision) -> tuple[Tensor, Tensor]:
-    r"""Return K for each image (B,), and the effective draws of the first pilot (B,).
+def _pilot(joint: Joint, proposal: Proposal, precision: Precision) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return K, and the effective draws and log p(x) of the first pilot, of each image (B,).
 
     The error of log p(x) is :math:`\sqrt{C/K}`, C the squared coefficient of variation of w.
     """
@@ -194,7 +232,7 @@ def _pilot(joint: Joint, proposal: Proposal, precision: Precision) -> tuple[Tens
     if len(more := (wanted > 2 * _LARGER_PILOT).nonzero()[:, 0]):  # the tail needs a better look
         larger = weigh(joint.of(more), proposal.of(more), min(_LARGER_PILOT, precision.largest))
         wanted[more] = _wanted(larger, precision)
-    return wanted, effective
+    return wanted, effective, weights.log_mean.values.to(effective.device)
 
 
 def _wanted(weights: ImportanceWeights, precision: Precision) -> Tensor:
