@@ -51,7 +51,10 @@ class Joint:
         for part in self._parts(z):
             with torch.enable_grad():
                 at = part.detach().requires_grad_()
-                value = self.model.generate(at).log_prob(self.x) + self._prior.log_prob(at)
+                log_px = self.model.generate(at).log_prob(self.x)
+                if not log_px.requires_grad:  # the prior's slope alone would pass for the whole
+                    raise RuntimeError("log p(x|z) does not depend on z by differentiable steps")
+                value = log_px + self._prior.log_prob(at)
                 (slope,) = torch.autograd.grad(value.sum(), at)
             values.append(value.detach())
             slopes.append(slope)
