@@ -67,9 +67,9 @@ def test_a_decoder_without_gradients_is_measured_under_q(way, kind, likelihood):
     assert choice.reason in str(told)
 
 
-@pytest.mark.parametrize("posterior", ["planar", "radial"])
-def test_mixture_with_a_posterior_that_scores_its_own_draws_alone_is_refused(posterior):
-    model = vaeflow.build(SHAPE, latent=2, posterior=(posterior, {"steps": 2}), **SMALL)
+def test_mixture_with_a_posterior_that_scores_its_own_draws_alone_is_refused():
+    pytest.importorskip("vaeflow_sylvester")  # its maps have no inverse; all built-in ones have
+    model = vaeflow.build(SHAPE, latent=2, posterior="sylvester", **SMALL)
     x = images(model)
     with pytest.raises(ConfigError, match=r"--proposal mixture: .* use --proposal laplace$"):
         evaluate(model, x, samples=10, proposal="mixture")
@@ -78,21 +78,15 @@ def test_mixture_with_a_posterior_that_scores_its_own_draws_alone_is_refused(pos
 
 
 @pytest.mark.parametrize("posterior", names("posterior"))
-def test_every_posterior_allows_the_fitted_proposal_and_the_mixture_or_says_why(posterior):
+def test_every_posterior_allows_the_fitted_proposal_and_the_mixture(posterior):
     model = vaeflow.build(SHAPE, latent=2, posterior=posterior, **SMALL)
     x = images(model)
     assert choose(model, x, "q") == Choice("q")
     assert choose(model, x, "laplace") == Choice("laplace")
-    try:
-        choice = choose(model, x, "mixture")
-    except ConfigError as error:
-        named = type(model.infer(x)).__name__ in str(error)
-        assert named
-    else:
-        assert choice == Choice("mixture")
-        found = evaluate(model, x, samples=20, proposal="mixture", precision=ROUGH)
-        assert found.proposal == "mixture"
-        assert torch.tensor(found.nll.mean).isfinite()
+    assert choose(model, x, "mixture") == Choice("mixture")
+    found = evaluate(model, x, samples=20, proposal="mixture", precision=ROUGH)
+    assert found.proposal == "mixture"
+    assert torch.tensor(found.nll.mean).isfinite()
 
 
 @pytest.mark.parametrize(
