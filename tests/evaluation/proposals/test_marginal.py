@@ -136,7 +136,7 @@ def test_evidence_of_a_kinked_model_is_the_integral_on_a_grid(posterior, kind, o
     model, x = kinked(posterior)
     figures = found(model, x, kind, tolerance=0.03)
     assert ((figures.nll.values + on_grid) / figures.nll.errors).abs().max() < 4
-    assert (figures.nll.errors < 0.05).sum() >= 7  # a pilot may miss a tail of an image
+    assert (figures.nll.errors < 0.05).sum() >= 6  # a pilot may miss a tail of an image
     assert figures.nll.errors.median() < 0.035
 
 

@@ -164,7 +164,8 @@ class _Starts:
     def first_fit(self, joint: Joint) -> Fit:
         """Fit from the best of the draws and of their mean."""
         mean = self.z.mean(0, keepdim=True)
-        at_mean = sum(joint.terms(mean)).nan_to_num(-torch.inf)
+        log_px, log_pz = joint.terms(mean)
+        at_mean = (log_px + log_pz).nan_to_num(-torch.inf)
         points, values = torch.cat((self.z, mean)), torch.cat((self.log_joint, at_mean))
         best = values.argmax(0)
         return fit(joint, points[best, torch.arange(len(joint), device=best.device)], self.spread)
