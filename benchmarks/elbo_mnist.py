@@ -43,7 +43,7 @@ def network_options(network: str) -> str:
 @click.option("--epochs", default=20, show_default=True, help="Of each run.")
 @click.option("--seeds", default="3", show_default=True, help="How many seeds, or which.")
 @click.option("--jobs", default=1, show_default=True, help="Runs at a time.")
-@click.option("-k", "samples", default=500, show_default=True, help="K of the NLL.")
+@click.option("-k", "samples", default=500, show_default=True, help="K of the bounds under q.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/elbo_mnist"))
 def main(network: str, epochs: int, seeds: str, jobs: int, samples: int, work: Path) -> None:
     """Train, evaluate and compare; write results/elbo_mnist_NETWORK.{md,json,png}."""

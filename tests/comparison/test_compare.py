@@ -47,7 +47,7 @@ def run(tmp_path):
         known = {
             "dataset": "vaeflow/digits", "split": "test", "images": 3, "images_sha256": "a" * 64,
             "binarization": "dynamic", "dequantize": None, "proposal": "laplace",
-            "tolerance": 0.05, "samples": 100,
+            "tolerance": 0.05, "max_draws": 10_000, "samples": 100,
         }  # fmt: skip
         name = f"{posterior}-{seed}"
         return Finished(
@@ -327,6 +327,9 @@ def test_groups_whose_weights_are_not_to_be_trusted_are_named(run):
         ({"binarization": "none"}, "the binarization, dynamic and none"),
         ({"dequantize": 256}, "the dequantization, none and 256"),
         ({"samples": 7}, "K, 100 and 7"),
+        ({"proposal": "q"}, "the proposal of the NLL, laplace and q"),
+        ({"tolerance": 0.5}, "the tolerance of the NLL, 0.05 and 0.5"),
+        ({"max_draws": 50}, "the largest number of draws, 10000 and 50"),
     ],
 )
 def test_runs_on_other_data_are_refused_unless_asked(run, one_sentence, about, said):
@@ -442,7 +445,7 @@ def test_single_runs_list_the_facts_in_which_they_differ(run):
     found = numbers.as_json(compare(runs, parameters=ten, anyway=True))
     assert set(found["about"]) == {
         "dataset", "split", "images", "images_sha256", "binarization", "dequantize", "samples",
-        "proposal", "tolerance",
+        "proposal", "tolerance", "max_draws",
     }  # fmt: skip
     one, other = (group["runs"][0] for group in found["groups"])
     assert (one["epoch"], "samples" in one) == (3, False)

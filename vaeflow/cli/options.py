@@ -58,8 +58,8 @@ baseline = click.option(
 anyway = click.option(
     "--anyway",
     is_flag=True,
-    help="Compare even runs of other data or K; differences are taken only between runs of "
-    "the same images.",
+    help="Compare even runs of other data, proposals or K; differences are taken only between runs "
+    "of the same images.",
 )
 
 

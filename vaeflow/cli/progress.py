@@ -63,7 +63,7 @@ def report(outcome: Outcome, stop: Stop) -> int:
     click.echo(f"weights {which}; all results in {run.path}")
     out = "samples.png" if is_image(experiment.splits.data_shape) else "samples.npz"
     click.echo("\nNext:")
-    click.echo(f"  vaeflow evaluate {path} --importance-samples 1000")
+    click.echo(f"  vaeflow evaluate {path}")
     click.echo(f"  vaeflow sample {path} -n 64 --out {out}")
     picture = f"vaeflow reconstruct {path} --out {out.replace('samples', 'reconstructions')}"
     click.echo(

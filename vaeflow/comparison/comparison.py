@@ -21,7 +21,8 @@ DATA = {
     "images": "the number of images",
     "images_sha256": "the images' checksum",
     "proposal": "the proposal of the NLL",
-    "tolerance": "its tolerance",
+    "tolerance": "the tolerance of the NLL",
+    "max_draws": "the largest number of draws",
     "samples": "K",
 }
 

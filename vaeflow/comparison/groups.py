@@ -132,9 +132,11 @@ def group_runs(
 def _key(run: Finished) -> dict[str, Any]:
     """Return all that the seeds of a group share.
 
-    Another K makes another group; without --anyway, runs of other K were refused before.
+    Another proposal or K makes another group; without --anyway, such runs were refused before.
     """
-    own = {"images_sha256": run.stored.about["images_sha256"], "K": run.stored.about["samples"]}
+    about = run.stored.about
+    own = {name: about[name] for name in ("images_sha256", "proposal", "tolerance")}
+    own["K"] = about["samples"]
     return {**{k: v for k, v in run.config.items() if k not in _FREE}, **own}
 
 

@@ -17,7 +17,7 @@ from vaeflow.data.checks import check_values
 from vaeflow.data.places import Place, by_index, in_array
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.bounds import Bounds
-from vaeflow.evaluation.bounds import evaluate as evaluate_tensor
+from vaeflow.evaluation.measure import evaluate as evaluate_tensor
 from vaeflow.evaluation.options import Count, Levels, Seed, Tolerance
 from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.model import VAE

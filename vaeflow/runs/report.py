@@ -1,4 +1,4 @@
-"""What an evaluation of a run tells."""
+"""The outcome of an evaluation of a run."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def command(
 
 
 def _interrupted(stages: StageFiles) -> str:
-    """Return what an interrupted diagnosis leaves."""
+    """Return the sentence on an interrupted diagnosis: the stages that it keeps."""
     if not stages.kept:
         return "Interrupted before the end of a stage that could be kept."
     names = ", ".join(stages.kept)

@@ -25,7 +25,7 @@ class Choice(NamedTuple):
 
 @torch.no_grad()
 def choose(model: VAE, x: Tensor, kind: ProposalKind) -> Choice:
-    """Return the proposal of this kind, or q where a part cannot be differentiated.
+    """Return the proposal of this kind, or q where a part or the device does not allow it.
 
     Arguments:
         x: one image is tried, (N, *data_shape).
@@ -35,10 +35,12 @@ def choose(model: VAE, x: Tensor, kind: ProposalKind) -> Choice:
     """
     if kind == "q":
         return Choice("q")
+    if model.device.type == "mps":
+        return Choice("q", "MPS has no float64")
     one = x[:1].to(model.device)
     with Noise(0, model.device).private("choice of a proposal"), frozen(model):
         joint = Joint(model, one, 1, 1)
-        q = joint.posterior()
+        q = joint.posterior
         z = draw(q, (1,)).z
         if kind == "mixture":
             try:
@@ -50,6 +52,8 @@ def choose(model: VAE, x: Tensor, kind: ProposalKind) -> Choice:
                 ) from None
         try:
             joint.slope(z)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             return Choice("q", f"log p(x, z) has no gradient in z ({str(error).splitlines()[0]})")
     return Choice(kind)

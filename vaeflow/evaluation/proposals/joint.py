@@ -5,6 +5,8 @@ Shapes: K points, B batch, L latent size. Densities are in nats.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -19,21 +21,25 @@ class Joint:
         model: frozen, on the device of x.
         block: draws, of all images together, that are drawn at a time.
         rows: points, of all images together, that pass through the decoder at a time.
+        prior: p(z), if it is known: a mixture of posteriors takes a pass through the encoder.
     """
 
-    def __init__(self, model: VAE, x: Tensor, block: int, rows: int) -> None:
+    def __init__(
+        self, model: VAE, x: Tensor, block: int, rows: int, prior: Distribution | None = None
+    ) -> None:
         self.model, self.x, self.block, self.rows = model, x, block, rows
-        self._prior = model.latent_prior()
+        self._prior = model.latent_prior() if prior is None else prior
 
     def __len__(self) -> int:
         return len(self.x)
 
     def of(self, images: Tensor) -> Joint:
         """Return the joint of some images, by their indices; one may come several times."""
-        return Joint(self.model, self.x[images], self.block, self.rows)
+        return Joint(self.model, self.x[images], self.block, self.rows, self._prior)
 
+    @cached_property
     def posterior(self) -> Distribution:
-        """Return q(z|x), batch (B,), event (L,)."""
+        """Return q(z|x), batch (B,), event (L,): the encoder runs once."""
         return self.model.infer(self.x)
 
     def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ _START_SPREAD, _TINY = 0.5, 1e-4  # of the first Gaussian: q's standard deviatio
 
 
 class Proposal(Protocol):
-    """What importance sampling asks of a proposal for B images."""
+    """The proposals of B images, as importance sampling uses them."""
 
     def of(self, images: Tensor) -> Proposal:
         """Return the proposals of some images, by their indices."""
@@ -67,7 +67,7 @@ class Marginal:
 
     @classmethod
     def of(cls, weights: ImportanceWeights) -> Marginal:
-        """Return what the weights of images with one K tell."""
+        """Return the figures of images that share one K."""
         pareto_k = weights.pareto_k
         return cls(
             -weights.log_mean,
@@ -92,9 +92,9 @@ def marginal(
     """Estimate log p(x) of the B images of a joint.
 
     K is decided by a pilot, draws of the same proposal that are not counted: a rule that looked at
-    the draws it counts would be biased. An image is fitted again from several
-    draws of q, with the tails of Student's t, if its pilot has few effective draws, or if draws of
-    q tell of other modes.
+    the draws it counts would be biased. An image is fitted again from several draws of q, with the
+    tails of Student's t, if its pilot has few effective draws, or if draws of q tell of other
+    modes.
 
     Arguments:
         kind: "laplace", or its "mixture" with q in equal shares.
@@ -136,9 +136,9 @@ def weigh(joint: Joint, proposal: Proposal, count: int) -> ImportanceWeights:
     for done in range(0, count, block):
         z = proposal.draw(min(block, count - done))
         pieces = torch.stack((*joint.terms(z), proposal.log_prob(z).to(z.dtype)), 1)
-        rounding = torch.finfo(z.dtype).eps * pieces.abs().sum(1).double()
-        log_px, log_pz, log_r = pieces.double().unbind(1)
-        weights.add(log_px + log_pz - log_r, rounding)
+        precise = pieces.double()
+        log_px, log_pz, log_r = precise.unbind(1)
+        weights.add(log_px + log_pz - log_r, torch.finfo(z.dtype).eps * precise.abs().sum(1))
     return weights
 
 
@@ -152,7 +152,7 @@ class _Starts:
 
     @classmethod
     def of(cls, joint: Joint) -> _Starts:
-        sample = draw(joint.posterior(), (_STARTS,))
+        sample = draw(joint.posterior, (_STARTS,))
         log_px, log_pz = joint.terms(sample.z)
         return cls(sample.z, (log_px + log_pz).nan_to_num(-torch.inf), sample.log_prob)
 
@@ -210,11 +210,11 @@ class _WithPosterior:
         return _WithPosterior(self.joint.of(images), self.other.of(images))
 
     def draw(self, count: int) -> Tensor:
-        ours, theirs = self.other.draw(count), draw(self.joint.posterior(), (count,)).z
+        ours, theirs = self.other.draw(count), draw(self.joint.posterior, (count,)).z
         return torch.where(torch.rand_like(ours[..., :1]) < 0.5, ours, theirs)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        theirs = self.joint.posterior().log_prob(z)
+        theirs = self.joint.posterior.log_prob(z)
         return torch.logaddexp(self.other.log_prob(z), theirs) - math.log(2)
 
 
