@@ -25,6 +25,7 @@ from vaeflow.evaluation.proposals.joint import Joint
 
 _ROUNDS = 3  # of all images
 _MORE_ROUNDS = 8  # of those that have not settled
+_AVERAGED = 2  # rounds that gain, after which precisions are averaged: single ones are noisy
 _SETTLED = 0.5  # length of a step, in standard deviations of the proposal
 _LONGEST = 2.0  # step, likewise, at first: each gain in a row doubles it, for starts from afar
 _LEAST, _MOST = 0.05, 1e8  # of the precisions, in units of those of the round before
@@ -67,7 +68,8 @@ def fit(joint: Joint, center: Tensor, spread: Tensor) -> Fit:
 class _Rounds:
     """Newton's method on the ELBO of r, a step of each image at a time.
 
-    A step that loses is taken back, and tried at half its length.
+    A step that loses is taken back, and tried at half its length. The precision of an image is the
+    average over its rounds, but for the first ones: each round measures it along axes of its own.
     """
 
     def __init__(self, joint: Joint, center: Tensor, factor: Tensor) -> None:
@@ -81,6 +83,7 @@ class _Rounds:
         self.rate = center.new_ones(b)
         self.longest = center.new_full((b,), _LONGEST / 2)
         self.step = center.new_full((b,), math.inf)
+        self.gains = center.new_zeros(b)  # rounds that were the best so far
 
     def one(self, images: Tensor) -> None:
         """Measure where these images stand, keep what is better, and move on."""
@@ -100,6 +103,7 @@ class _Rounds:
         ):
             where = better.view(-1, *[1] * (new.dim() - 1))
             old[images] = torch.where(where, new, old[images])
+        self.gains[images] += better.to(self.gains.dtype)
         self.rate[images] = torch.where(better, 1.0, self.rate[images] / 2)
         self.longest[images] = torch.where(better, 2 * self.longest[images], _LONGEST)
         self._move(images)
@@ -116,11 +120,12 @@ class _Rounds:
         return Fit(center, factor, self.found.bound)
 
     def _move(self, images: Tensor) -> None:
-        """Take a step from the best: its precision and its center move at the same rate."""
+        """Take a step from the best."""
         axes, rate = self.axes[images], self.rate[images, None]
         precision, turn = torch.linalg.eigh(self.curvature[images].double())
         precision = precision.abs().clamp(_LEAST, _MOST).to(axes.dtype)
-        precision = 1 - rate + rate * precision
+        part = rate / (self.gains[images, None] - _AVERAGED).clamp_min(1)
+        precision = 1 - part + part * precision
         turned = axes @ turn.to(axes.dtype)
         slope = torch.einsum("bij,bi->bj", turn.to(axes.dtype), self.slope[images])
         length = (slope / precision.sqrt()).norm(dim=-1)
