@@ -101,14 +101,14 @@ def test_a_written_grid_reads_back_equal(tmp_path):
             cell("a", **shared, **{"posterior.name": "identity"}),
             cell("b", **shared, **{"posterior.name": "planar", "posterior.steps": 4}),
         ),
-        way=Way("mixture", 5),
+        way=Way("mixture", 5, 20),
         jobs=2,
     )
     grid.write(tmp_path / "new")
     text = (tmp_path / "new" / "benchmark.toml").read_text()
     assert text.count("epochs") == 1  # common settings stand once
     found = Grid.read(tmp_path / "new")
-    assert (found.way, found.jobs) == (Way("mixture", 5), 2)
+    assert (found.way, found.jobs) == (Way("mixture", 5, 20), 2)
     assert [(c.name, flatten(c.config)) for c in found.cells] == [
         (c.name, flatten(c.config)) for c in grid.cells
     ]
@@ -128,6 +128,11 @@ def test_a_damaged_file_is_refused(tmp_path, text):
         (
             Grid((cell("a", x=1),), Way("laplace", 9)),
             "the NLL was of proposal laplace and K = 5 and is of proposal laplace and K = 9",
+        ),
+        (
+            Grid((cell("a", x=1),), Way("laplace", 5, 20)),
+            "the NLL was of proposal laplace and K = 5 and is of proposal laplace and K = 5 of the "
+            "first 20",
         ),
         (
             Grid((cell("b", x=1), cell("a", x=1)), WAY),

@@ -61,7 +61,7 @@ def test_every_cell_is_three_runs_of_the_recipe(script, grids):
     for dataset, data in script.DATASETS.items():
         for posterior in script.POSTERIORS:
             grid = grids(dataset, posterior, epochs=2000)
-            assert grid.way == ("q", data.samples)
+            assert grid.way == ("q", data.samples, None)
             configs = [one.config for one in grid.cells]
             varied = {c["dataset"]["seed"] if data.splits else c["seed"] for c in configs}
             assert varied == set(data.splits or range(3))
@@ -72,7 +72,7 @@ def test_every_cell_is_three_runs_of_the_recipe(script, grids):
 
 def test_a_smaller_attempt_has_a_shorter_warm_up(grids):
     grid = grids("freyfaces", "planar", epochs=30, runs=2, samples=10)
-    assert grid.way == ("q", 10)
+    assert grid.way == ("q", 10, None)
     assert [c.config["dataset"]["seed"] for c in grid.cells] == [123, 321]
     assert {(c.config["epochs"], c.config["objective"]["warmup"]) for c in grid.cells} == {(30, 15)}
 

@@ -26,6 +26,24 @@ def test_the_k_of_the_most_runs_is_suggested(tmp_path, monkeypatch, one_sentence
         choose_way([places[2], places[3]], "test")
 
 
+@pytest.mark.parametrize("proposal", ["q", "laplace", "mixture"])
+@pytest.mark.parametrize("limit", [None, 20])
+def test_a_way_is_read_from_the_name_of_its_file(proposal, limit):
+    way = Way(proposal, 500, limit)
+    assert Way.of(way.stem) == way
+    assert Way.of(f"{way.stem}-") is None
+
+
+def test_all_images_come_before_the_first_ones(tmp_path, monkeypatch):
+    ways = {Way("q", 5), Way("laplace", 500, 20), Way("mixture", 9, 10)}
+    monkeypatch.setattr("vaeflow.comparison.finished._ways", lambda run, split: ways)
+    monkeypatch.setattr("vaeflow.comparison.finished.trained", lambda run: True)
+    run = Run(tmp_path / "a")
+    assert choose_way([Place("a", run)], "test") == {run.path: Way("q", 5)}
+    ways.remove(Way("q", 5))
+    assert choose_way([Place("a", run)], "test") == {run.path: Way("laplace", 500, 20)}
+
+
 def test_an_unreadable_evaluation_counts_as_missing(tmp_path, caplog):
     found = Run(tmp_path)
     path = found.evaluation("test", WAY, "best")

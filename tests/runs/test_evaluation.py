@@ -130,13 +130,13 @@ def test_each_choice_of_options_has_its_own_file(run, plugins):
         Evaluation.of(run, plugins, EvaluationOptions(**options)).run()
     assert sorted(p.name for p in (run.path / "evaluations").iterdir()) == [
         "test-k3-best.safetensors",
-        "test-laplace-k2-best-first20.safetensors",
         "test-laplace-k2-best.safetensors",
+        "test-laplace-k2-first20-best.safetensors",
         "test-laplace-k2-last.safetensors",
         "test-laplace-k3-best.safetensors",
         "validation-laplace-k2-best.safetensors",
     ]
-    few = read(run.evaluation("test", Way("laplace", 2), "best", 20))
+    few = read(run.evaluation("test", Way("laplace", 2, 20), "best"))
     assert (few.about["images"], len(few.bounds)) == (20, 20)
 
 

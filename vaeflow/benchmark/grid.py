@@ -75,7 +75,7 @@ class Grid:
             for name, flat in flats.items()
         }
         content = {
-            **self.way._asdict(),
+            **{key: value for key, value in self.way._asdict().items() if value is not None},
             "jobs": self.jobs,
             "common": nest(common),
             "cells": {name: nest(own) for name, own in cells.items()},
@@ -98,7 +98,8 @@ class Grid:
             if not cells:
                 raise ValueError("no cells")
             # A grid of before there were proposals was evaluated under q.
-            way = Way(raw.get("proposal", "q"), int(raw["samples"]))
+            limit = int(raw["limit"]) if "limit" in raw else None
+            way = Way(raw.get("proposal", "q"), int(raw["samples"]), limit)
             if way.proposal not in PROPOSALS:
                 raise ValueError("no such proposal")
             return cls(tuple(cells), way, int(raw["jobs"]))

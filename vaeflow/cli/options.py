@@ -21,6 +21,9 @@ config = click.option(
 assignments = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key."
 )
+limit = click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Evaluate only the first N images."
+)
 split = click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),

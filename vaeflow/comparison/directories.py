@@ -28,8 +28,8 @@ class CompareOptions:
     """How runs are compared.
 
     Attributes:
-        proposal, samples: of the NLL, and K of the bounds under q: by default the best way in
-            which all runs were evaluated.
+        proposal, samples, limit: of the NLL, K of the bounds under q, and how many of the first
+            images are taken: by default the best way in which all runs were evaluated.
         evaluate: evaluate the runs that lack an evaluation in this way, where one is given.
         split: "train", "validation" or "test".
         baseline: the posterior or the group that the others are compared with; by default identity.
@@ -42,6 +42,7 @@ class CompareOptions:
 
     proposal: ProposalKind | None = None
     samples: Count | None = None
+    limit: Count | None = None
     evaluate: bool = True
     split: Split = "test"
     baseline: str | None = None
@@ -54,10 +55,10 @@ class CompareOptions:
     @property
     def way(self) -> Way | None:
         """Return the way of the evaluations, if one is given; the rest of it is the default."""
-        if self.proposal is None and self.samples is None:
+        if self.proposal is None and self.samples is None and self.limit is None:
             return None
         usual = Way()
-        return Way(self.proposal or usual.proposal, self.samples or usual.samples)
+        return Way(self.proposal or usual.proposal, self.samples or usual.samples, self.limit)
 
 
 def compare_runs(
@@ -119,6 +120,7 @@ def _evaluator(
             split=options.split,
             proposal=way.proposal,
             samples=way.samples,
+            limit=way.limit,
             device=options.device,
             data_root=options.data_root,
         )

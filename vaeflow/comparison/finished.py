@@ -126,8 +126,9 @@ def not_done(places: Iterable[Place]) -> Iterator[Finding]:
 def choose_way(places: Sequence[Place], split: str, *, anyway: bool = False) -> dict[Path, Way]:
     """Return for each trained run the best way in which all were evaluated, if there is any.
 
-    The NLL of the model is better than one under q, and a larger K than a smaller. A benchmark's
-    run that is not evaluated yet is left out, if other runs are.
+    All images are better than the first ones, the NLL of the model is better than one under q, and
+    a larger K than a smaller. A benchmark's run that is not evaluated yet is left out, if other
+    runs are.
 
     Arguments:
         anyway: take the best of each run by itself if they have none in common.
@@ -166,8 +167,9 @@ def choose_way(places: Sequence[Place], split: str, *, anyway: bool = False) -> 
     )
 
 
-def _rank(way: Way) -> tuple[int, int]:
-    return PROPOSALS.index(way.proposal), way.samples
+def _rank(way: Way) -> tuple[float, int, int]:
+    images = math.inf if way.limit is None else way.limit
+    return images, PROPOSALS.index(way.proposal), way.samples
 
 
 def look(

@@ -211,10 +211,11 @@ class Run:
             )
         return found
 
-    def evaluation(self, split: str, way: Way, weights: str, limit: int | None = None) -> Path:
+    def evaluation(self, split: str, way: Way, weights: str) -> Path:
         """Return where `vaeflow evaluate` keeps its figures of single images."""
-        first = "" if limit is None else f"-first{limit}"
-        return self.path / "evaluations" / f"{split}-{way.stem}-{weights}{first}.safetensors"
+        if way.limit is not None and way.limit >= self.environment["data_sizes"][split]:
+            way = way._replace(limit=None)
+        return self.path / "evaluations" / f"{split}-{way.stem}-{weights}.safetensors"
 
     def set_config(self, config: Config) -> None:
         """Write config.toml, and drop the summary of an earlier configuration."""

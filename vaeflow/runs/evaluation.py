@@ -71,8 +71,7 @@ class Evaluation:
         model = build_model(plan, tuple(run.environment["data_shape"]))
         load_weights(model, checkpoint, options.weights)
         model = model.to(choose_device(options.device)).eval()
-        whole = images_of(load_data(plan), options.split, plan.config)
-        images = whole[: options.limit]
+        images = images_of(load_data(plan), options.split, plan.config)[: options.limit]
         choice = choose_for(model, images, plan.config, options.proposal)
         about = {
             **_data(plan.config, options, choice, images),
@@ -81,8 +80,7 @@ class Evaluation:
             "torch": torch.__version__,
             "device": model.device.type,
         }
-        limit = options.limit if len(images) < len(whole) else None
-        path = run.evaluation(options.split, options.way, options.weights, limit)
+        path = run.evaluation(options.split, options.way, options.weights)
         before = None if options.again else _same(path, about)
         return cls(
             model,

@@ -47,4 +47,4 @@ class EvaluationOptions:
     @property
     def way(self) -> Way:
         """Return how the NLL is measured, which names the file of its figures."""
-        return Way(self.proposal, self.samples)
+        return Way(self.proposal, self.samples, self.limit)

@@ -67,6 +67,18 @@ def copy(finished, commands, tmp_path):
 NAMES = ["identity-s0", "identity-s1", "planar-s0", "planar-s1"]
 
 
+def test_limit_evaluates_the_first_images(cli, commands, tmp_path):
+    commands.clear()
+    words = ("benchmark", "--posterior", "identity", *SMALL, "--seeds", 1, "--limit", 7)
+    done = cli(*words, "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+    assert commands[-1][-2:] == ["--limit", "7"]
+    assert "7 images of the test data" in done.out
+    commands.clear()
+    assert cli(*words, "--out", tmp_path / "grid").code == 0
+    assert commands == []  # all is done
+
+
 def test_a_grid_is_trained_evaluated_and_reported(finished):
     out, done, taken = finished
     assert [w[0] for w in taken] == ["train", "evaluate"] * 4

@@ -9,6 +9,7 @@ import pytest
 
 from vaeflow.comparison.directories import CompareOptions, compare_runs
 from vaeflow.config.way import Way
+from vaeflow.evaluation.stored import read
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runtime.progress import no_bar
@@ -155,6 +156,16 @@ def test_help_names_the_files_and_the_limits_of_anyway(cli):
     said = " ".join(cli("compare", "--help").out.split())
     assert "the page report.html, its picture report.png, and report.md, .csv and .json" in said
     assert "differences are taken only between runs of the same images" in said
+
+
+def test_limit_compares_the_first_images(cli, runs):
+    done = cli("compare", *runs, "-k", 4, "--limit", 3)
+    assert done.code == 0
+    assert "3 images of the test data" in done.out
+    way = Way("laplace", 4, 3)
+    assert read(Run(runs[0]).evaluation("test", way, "best")).about["images"] == 3
+    whole = Run(runs[0]).evaluation("test", way._replace(limit=10**6), "best")
+    assert whole == Run(runs[0]).evaluation("test", Way("laplace", 4), "best")
 
 
 def test_python_compares_like_the_command(runs, tmp_path):

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 )
 @shared.proposal("Of the NLL; q alone is what papers print.")
 @shared.importance_samples("Draws of q for the bounds under q.")
+@shared.limit
 @shared.baseline
 @shared.anyway
 @click.pass_context
@@ -75,6 +76,7 @@ def command(
     engine: str,
     proposal: ProposalKind,
     importance_samples: int,
+    limit: int | None,
     baseline: str | None,
     anyway: bool,
     **params: Any,
@@ -97,7 +99,7 @@ def command(
     from vaeflow.config.way import Way
     from vaeflow.plugins.loading import load_plugins
 
-    way = Way(proposal, importance_samples)
+    way = Way(proposal, importance_samples, limit)
     plugins = load_plugins(ctx.obj)
     benchmark = Benchmark(out)
     params["threads"] = params["threads"] or benchmark.threads(jobs, engine)
@@ -112,6 +114,7 @@ def command(
     options = CompareOptions(
         proposal=proposal,
         samples=importance_samples,
+        limit=limit,
         evaluate=False,
         baseline=baseline,
         anyway=anyway,

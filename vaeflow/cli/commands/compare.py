@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @shared.importance_samples(
     "Of the bounds under q; likewise.  [default: the largest that all runs have]", default=None
 )
+@shared.limit
 @shared.split
 @shared.baseline
 @shared.anyway
@@ -45,6 +46,7 @@ def command(
     runs: tuple[Path, ...],
     proposal: ProposalKind | None,
     importance_samples: int | None,
+    limit: int | None,
     split: Split,
     baseline: str | None,
     anyway: bool,
@@ -69,6 +71,7 @@ def command(
     options = CompareOptions(
         proposal=proposal,
         samples=importance_samples,
+        limit=limit,
         split=split,
         baseline=baseline,
         anyway=anyway,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @shared.weights
 @shared.device
 @shared.data_root
-@click.option("--limit", type=click.IntRange(1), help="Only the first N images, for a quick look.")
+@shared.limit
 @click.option(
     "--referee",
     type=click.IntRange(0),
