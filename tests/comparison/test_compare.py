@@ -318,6 +318,19 @@ def test_groups_whose_weights_are_not_to_be_trusted_are_named(run):
     assert "above 0.7 for 67% of the images of planar: the NLL there is not" in str(finding)
 
 
+def test_the_difference_under_q_stands_beside_that_of_the_nll(run):
+    def table(**about):
+        runs = [run("identity", 0, 1.0, **about), run("planar", 0, 0.0, **about)]
+        bounds, differences = tables(compare(runs, parameters=ten))[:2]
+        return bounds.headings, dict(zip(differences.headings, differences.rows[0], strict=False))
+
+    headings, row = table()
+    assert "bound under q" in headings
+    assert row["bound under q"] == row["NLL"] == "-1.00 ± 0.00"
+    headings, row = table(proposal="q", tolerance=None, max_draws=None)
+    assert "bound under q" not in (*headings, *row)  # it is the NLL
+
+
 @pytest.mark.parametrize(
     ("about", "said"),
     [

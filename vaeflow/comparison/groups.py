@@ -85,6 +85,7 @@ class Versus:
 
     baseline: str
     nll: Difference
+    under_q: Difference
     elbo: Difference
     left_out: tuple[str, ...]  # the runs of either group without a partner of their seed
 
@@ -97,12 +98,13 @@ class Versus:
     def of(cls, group: Group, baseline: Group) -> Versus:
         """Return the paired differences of two groups on the same images."""
         pairing = Pairing(group.seeds, baseline.seeds)
-        nll, elbo = (
-            difference(group.values(n), baseline.values(n), pairing) for n in ("nll", "elbo")
+        nll, under_q, elbo = (
+            difference(group.values(name), baseline.values(name), pairing)
+            for name in ("nll", "under_q", "elbo")
         )
         runs = (*group.runs, *baseline.runs)
         alone = tuple(run.name for run in runs if run.seed in pairing.left_out)
-        return cls(baseline.label, nll, elbo, alone)
+        return cls(baseline.label, nll, under_q, elbo, alone)
 
 
 def group_runs(

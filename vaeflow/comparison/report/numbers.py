@@ -56,7 +56,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         versus = comparison.versus.get(g.label)
         row["baseline"] = None if versus is None else versus.baseline
         row["pairing"] = None if versus is None else str(versus.pairing)
-        for name in ("nll", "elbo"):
+        for name in ("nll", "under_q", "elbo"):
             d: Difference | None = getattr(versus, name, None)
             for key in _NUMBERS:
                 row[f"{name}_difference_{key}"] = None if d is None else getattr(d, key)

@@ -69,6 +69,8 @@ def _bounds(comparison: Comparison) -> Table:
         name: [_text(of(g), digits.get(name, ".2f")) for g in comparison.groups]
         for name, of in columns.items()
     }
+    if _under_q_alone(comparison):
+        del cells["bound under q"]
     shown = {name: column for name, column in cells.items() if any(column)}
     rows = tuple(
         (g.label, str(len(g.runs)), *(column[i] for column in shown.values()))
@@ -79,16 +81,23 @@ def _bounds(comparison: Comparison) -> Table:
 
 def _differences(comparison: Comparison) -> Table:
     rows = []
+    bound = () if _under_q_alone(comparison) else ("bound under q",)
     for label, versus in comparison.versus.items():
         nll, elbo = versus.nll, versus.elbo
+        under_q = _interval(versus.under_q)[: len(bound)]  # its interval would be a third one
         parts = ["–" if nll.of_seeds is None else f"{nll.of_seeds:.2f}", f"{nll.of_images:.2f}"]
         names = (label, versus.baseline, versus.pairing.brief)
-        rows.append((*names, *_interval(nll), *_interval(elbo), " / ".join(parts)))
+        rows.append((*names, *_interval(nll), *under_q, *_interval(elbo), " / ".join(parts)))
     headings = (
-        *("posterior", "against", "seeds", "NLL", "95 %", "ELBO", "95 %"),
+        *("posterior", "against", "seeds", "NLL", "95 %", *bound, "ELBO", "95 %"),
         "± of seeds / images",
     )
     return Table("Paired differences, in nats per image", headings, tuple(rows))
+
+
+def _under_q_alone(comparison: Comparison) -> bool:
+    """Tell whether q was the proposal of all: the NLL is the bound under q, and stands once."""
+    return all(g.about["proposal"] == "q" for g in comparison.groups)
 
 
 def _costs(comparison: Comparison) -> Table:
