@@ -34,18 +34,14 @@ from shared.proposals import (
     timed,
     under_q,
 )
+from shared.training import test_images, trained
 from shared.work import HIDDEN, LATENT
 from torch import Tensor
 
 from vaeflow import VAE, load
-from vaeflow.config.layers import Layers
 from vaeflow.evaluation import PerImage
 from vaeflow.evaluation.pareto import UNRELIABLE
 from vaeflow.evaluation.proposals.marginal import Marginal
-from vaeflow.plugins.loading import load_plugins
-from vaeflow.runs.build import images_of, load_data
-from vaeflow.runs.directory import Run
-from vaeflow.runs.experiment import resume, train
 
 LARGE = 50_000
 SETTINGS = {
@@ -165,26 +161,6 @@ def scan(model: VAE, x: Tensor, rounds: int) -> dict[str, list[float]]:
     return timed(ways, rounds)
 
 
-def trained(work: Path, name: str, latent: int, epochs: int) -> Path:
-    """Return a run of this posterior: trained, resumed, or found finished."""
-    path = work / f"{name}-L{latent}"
-    plugins = load_plugins()
-    if path.exists():
-        resume(Run.open(path), plugins)
-        return path
-    layers = Layers()
-    layers.add(
-        {**SETTINGS, "posterior": POSTERIORS[name], "latent": latent, "epochs": epochs}, "benchmark"
-    )
-    return train(layers.resolve(plugins), path).run.path
-
-
-def test_images(path: Path, count: int) -> Tensor:
-    """Return the first test images of a run's data, binarized."""
-    plan = Run.open(path).plan(load_plugins())
-    return images_of(load_data(plan), "test", plan.config)[:count]
-
-
 def picture(measured: Mapping[str, Measured], path: Path) -> None:
     """Draw the NLL against the time of an image, a panel for each of the first two runs."""
     import matplotlib
@@ -257,7 +233,12 @@ def main(
     """Measure and write results/nll.{md,json,png}."""
     torch.set_num_threads(threads)
     sizes = latents or (() if runs else (LATENT, 50))
-    paths = [*runs, *(trained(work, name, size, epochs) for size in sizes for name in POSTERIORS)]
+    paths = [*runs]
+    for size in sizes:
+        settings = {**SETTINGS, "latent": size, "epochs": epochs}
+        for name, posterior in POSTERIORS.items():
+            path = work / f"{name}-L{size}"
+            paths.append(trained(path, settings=settings, posterior=posterior))
     measured = {}
     for path in paths:
         measured[path.name] = measure(load(path), test_images(path, images), rounds, few)
