@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from shared.grids import compare_grids
+from shared.grids import compare_grids, remark_option
 
 SETTINGS = (
     "--dataset digits --latent 10 --encoder.hidden 200 --decoder.hidden 200 --batch-size 50 "
@@ -28,7 +28,8 @@ GRIDS = (
 @click.option("--seeds", default="5", show_default=True, help="How many seeds, or which.")
 @click.option("--jobs", default=2, show_default=True, help="Runs at a time.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/elbo_digits"))
-def main(seeds: str, jobs: int, work: Path) -> None:
+@remark_option
+def main(seeds: str, jobs: int, work: Path, remark: str) -> None:
     """Train, evaluate and compare; write results/elbo_digits.{md,json,png}."""
     compare_grids(
         "elbo_digits",
@@ -38,6 +39,7 @@ def main(seeds: str, jobs: int, work: Path) -> None:
         work=work,
         options=["--seeds", seeds, "--jobs", str(jobs)],
         script="elbo_digits",
+        remark=remark,
     )
 
 

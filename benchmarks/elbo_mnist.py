@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from shared.grids import compare_grids
+from shared.grids import compare_grids, remark_option
 
 GRIDS = (
     "--posterior identity --posterior planar --posterior iaf --posterior realnvp "
@@ -32,8 +32,16 @@ NETWORK = "--latent 20 --encoder.hidden 500,500 --decoder.hidden 500,500"
 @click.option("--threads", default=1, show_default=True, help="Of each run.")
 @click.option("--limit", default=2000, show_default=True, help="Test images, the first ones.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/elbo_mnist"))
+@remark_option
 def main(
-    epochs: int, warmup: int, seeds: str, jobs: int, threads: int, limit: int, work: Path
+    epochs: int,
+    warmup: int,
+    seeds: str,
+    jobs: int,
+    threads: int,
+    limit: int,
+    work: Path,
+    remark: str,
 ) -> None:
     """Train, evaluate and compare; write results/elbo_mnist.{md,json,png}."""
     compare_grids(
@@ -46,6 +54,7 @@ def main(
         work=work,
         options=["--seeds", seeds, "--jobs", str(jobs)],
         script="elbo_mnist",
+        remark=remark,
     )
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 from shared.common import RESULTS, machine, write_results
 
 
@@ -42,6 +43,11 @@ def train_grids(work: Path, places: Sequence[Path], lines: Sequence[str]) -> flo
     return minutes
 
 
+remark_option = click.option(
+    "--remark", default="", help="Printed with the results, such as what else the machine did."
+)
+
+
 def compare_grids(
     name: str,
     claim: str,
@@ -51,6 +57,7 @@ def compare_grids(
     work: Path,
     options: Sequence[str],
     script: str,
+    remark: str = "",
 ) -> None:
     """Train and evaluate every grid below `work`, or go on with them; write results/NAME.*.
 
@@ -61,6 +68,7 @@ def compare_grids(
         grids: the options that each varies.
         options: of the script's own command line, such as --seeds 5.
         script: that calls this.
+        remark: a sentence on what else the machine did.
     """
     places = [work / f"grid{i}" for i in range(len(grids))]
     lines = [f"{grid} {settings} {shlex.join(options)}" for grid in grids]
@@ -74,6 +82,7 @@ def compare_grids(
     report = report.removeprefix("# Comparison").replace("](report.png)", f"]({name}.png)")
     text = (
         f"# {claim}\n\nMeasured by `python benchmarks/{script}.py`, which runs\n\n{commands}\n\n"
-        f"and compares them, in {minutes:.0f} minutes. Machine: {machine()}.\n\n{report.strip()}\n"
+        f"and compares them, in {minutes:.0f} minutes. Machine: {machine()}. {remark}\n\n"
+        f"{report.strip()}\n"
     )
     write_results(name, {"machine": machine(), "commands": lines, "report": figures}, text)
