@@ -24,32 +24,19 @@ NETWORK = "--latent 20 --encoder.hidden 500,500 --decoder.hidden 500,500"
 
 @click.command()
 @click.option("--epochs", default=30, show_default=True, help="Of each run.")
-@click.option(
-    "--warmup", default=3, show_default=True, help="Epochs in which the KL's weight rises."
-)
 @click.option("--seeds", default="5", show_default=True, help="How many seeds, or which.")
 @click.option("--jobs", default=1, show_default=True, help="Runs at a time.")
-@click.option("--threads", default=1, show_default=True, help="Of each run.")
 @click.option("--limit", default=2000, show_default=True, help="Test images, the first ones.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/elbo_mnist"))
 @remark_option
-def main(
-    epochs: int,
-    warmup: int,
-    seeds: str,
-    jobs: int,
-    threads: int,
-    limit: int,
-    work: Path,
-    remark: str,
-) -> None:
+def main(epochs: int, seeds: str, jobs: int, limit: int, work: Path, remark: str) -> None:
     """Train, evaluate and compare; write results/elbo_mnist.{md,json,png}."""
     compare_grids(
         "elbo_mnist",
         "Posteriors on dynamically binarized MNIST, 784-500-500-20",
         f"--dataset mnist --binarization dynamic {NETWORK} --epochs {epochs} "
-        f"--objective.warmup {warmup} --image-every 0 --no-tensorboard --test-samples 10 "
-        f"--threads {threads} --limit {limit}",
+        "--objective.warmup 3 --image-every 0 --no-tensorboard --test-samples 10 --threads 1 "
+        f"--limit {limit}",
         GRIDS,
         work=work,
         options=["--seeds", seeds, "--jobs", str(jobs)],
