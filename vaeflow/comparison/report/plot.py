@@ -47,8 +47,10 @@ def draw(numbers: Mapping[str, Any]) -> bytes | None:
         label="Pareto front",
     )
     axes.set_xlabel("milliseconds per training step")
-    samples = numbers["about"]["samples"]
-    axes.set_ylabel(f"NLL in nats, K = {samples:,} (lower is better)")
+    about = numbers["about"]
+    by = about.get("proposal", "q")  # earlier reports had no other
+    by += f", K = {about['samples']:,}" if by == "q" else ""
+    axes.set_ylabel(f"NLL in nats, proposal {by} (lower is better)")
     handles, labels = axes.get_legend_handles_labels()  # lines come before error bars
     figure.legend(
         handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside right upper", fontsize=9
