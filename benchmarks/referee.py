@@ -4,7 +4,7 @@ Claim: the two agree within two errors for all posteriors. Annealing knows nothi
 fitted proposal. Its bound is loose by an amount that simulated images tell: there it bounds
 log p(x) from both sides. The figures are in results/referee.md.
 
-    python benchmarks/referee.py [--run PATH …] [--images 100] [--temperatures 2000] [--chains 8]
+    python benchmarks/referee.py [--run PATH …] [--images 100] [--temperatures 1000] [--chains 8]
 
 Given runs are measured as they are; by default identity, planar, iaf, spline and mixture are
 trained on scikit-learn's digits and kept in --work.
@@ -94,7 +94,7 @@ def referee(model: VAE, x: Tensor, options: Annealing, simulated: int) -> Refere
 @click.option("--epochs", default=60, show_default=True, help="Of the runs that are trained.")
 @click.option("--images", default=100, show_default=True, help="Test images.")
 @click.option("--simulated", default=100, show_default=True, help="Images drawn from the model.")
-@click.option("--temperatures", default=2000, show_default=True, help="Of annealing.")
+@click.option("--temperatures", default=1000, show_default=True, help="Of annealing.")
 @click.option("--chains", default=8, show_default=True, help="Of annealing.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 @click.option("--name", default="referee", show_default=True, help="Of the results.")
