@@ -37,7 +37,7 @@ class Finished:
     stored: Stored
     environment: Mapping[str, Any]
     summary: Mapping[str, Any]
-    milliseconds: float  # per training step, the median over epochs
+    milliseconds: float | None  # per training step, the median over epochs
 
     def __repr__(self) -> str:
         return f"Finished({self.name!r}, NLL {self.stored.bounds.nll.over_images})"
@@ -254,12 +254,21 @@ def _not_evaluated(place: Place, way: Way) -> Finding:
     return Finding("run-waits-for-evaluation", place.name)
 
 
-def _milliseconds(run: Run, images: int) -> float:
-    """Return the time of a step, the median over epochs; the first one warms up."""
-    epochs = run.metrics
-    steps = epochs[0]["step"] / epochs[0]["epoch"]
-    each: list[float] = [1000 * images / steps / e["images_per_second"] for e in epochs]
-    return statistics.median(each[1:] or each)
+def _milliseconds(run: Run, images: int) -> float | None:
+    """Return the time of a step, the median over epochs; the first one warms up.
+
+    It is unknown where metrics.jsonl was lost: nothing else of a comparison needs that file.
+    """
+    each: list[float] = [
+        1000 * images / (e["step"] / e["epoch"]) / e["images_per_second"]
+        for e in run.metrics
+        if e["step"] > 0 and e["epoch"] > 0 and _positive(e.get("images_per_second"))
+    ]
+    return statistics.median(each[1:] or each) if each else None
+
+
+def _positive(figure: object) -> bool:
+    return isinstance(figure, int | float) and figure > 0
 
 
 def _list(ways: Iterable[Way]) -> str:
