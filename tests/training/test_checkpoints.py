@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from vaeflow.errors import CheckpointError, StorageError
-from vaeflow.training import checkpoints
 from vaeflow.training.checkpoints import CheckpointStore, read
+from vaeflow.training.checkpoints import store as checkpoints
 
 TENSORS = {"model": {"w": torch.arange(6.0), "b": torch.ones(2)}, "loop": {"t": torch.zeros(3)}}
 
