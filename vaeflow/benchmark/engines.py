@@ -28,7 +28,7 @@ try:
 except ImportError:  # Windows has no advisory locks of this kind
     fcntl = None  # type: ignore[assignment]
 
-Stop = Callable[[], bool]
+Stop = Callable[[], int]  # asked again and again: not 0 where the benchmark is to stop
 _POLL = 0.2  # seconds
 _PROMPT = "$ vaeflow "  # before the words of a step, in a log
 log = logging.getLogger("vaeflow")
@@ -60,7 +60,7 @@ class Outcome:
 Engine = Callable[[Sequence[Task], int, Stop], Iterator[Outcome]]
 
 
-def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
+def run_one(task: Task, stop: Stop = lambda: 0) -> Outcome:
     """Train a run, or go on with one that was interrupted, and evaluate it on the test data.
 
     The log is held meanwhile by this process and the one that it starts, which outlives a benchmark
@@ -75,7 +75,7 @@ def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
                 return Outcome(task.name, time.monotonic() - began, interrupted=True)
             code = launch([*words, *task.flags], out, stop)
             if code != 0:
-                interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
+                interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or bool(stop())
                 error = None if interrupted else trouble(task.log, code)
                 if error is not None:
                     out.write(
@@ -85,7 +85,7 @@ def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
     return Outcome(task.name, time.monotonic() - began)
 
 
-def launch(words: Sequence[str], out: IO[str], stop: Stop = lambda: False) -> int:
+def launch(words: Sequence[str], out: IO[str], stop: Stop = lambda: 0) -> int:
     """Run `python -m vaeflow WORDS…`, its output added to a log; return its exit code.
 
     The process gets one SIGINT where this one is to stop, and time to write its checkpoint.
@@ -118,7 +118,7 @@ def local(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
     """Yield outcomes as they come, `jobs` processes of this machine at a time."""
     ending = False
 
-    def ended() -> bool:
+    def ended() -> int:
         return ending or stop()
 
     with ThreadPoolExecutor(jobs) as pool:

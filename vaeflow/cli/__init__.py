@@ -93,9 +93,9 @@ def _answer(argv: list[str], debug: bool) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:  # click turns the latter into the former
         click.echo("Interrupted.", err=True)
-        return 130
+        return getattr(error.__cause__ or error, "code", 130)
     except BrokenPipeError:  # | head
         sys.stderr.close()
         return 0

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import click
 
-from vaeflow.cli.signals import Stop, interruptible
+from vaeflow.cli.signals import Stop, interruptible, stopped_at_once
 from vaeflow.cli.tables import print_bounds
 from vaeflow.pictures import is_image
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.prepare import Experiment
+from vaeflow.runs.status import ELSEWHERE
 from vaeflow.runtime.progress import on_terminal, terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import Bar, Lines
@@ -40,6 +41,7 @@ def watch(stop: Stop) -> Watch:
     return Watch(
         observers=observers,
         stopping=lambda world: interruptible(stop, once=world.count == 1),
+        evaluating=lambda: stopped_at_once(stop),
         bar=terminal_bar,
     )
 
@@ -52,10 +54,10 @@ def report(outcome: Outcome, stop: Stop) -> int:
     if not outcome.experiment.trainer.world.first:
         return 0
     if outcome.bounds is None:
-        click.echo(
-            f"Interrupted after step {done.step:,}; go on with: vaeflow resume {path}", err=True
-        )
-        return stop.code
+        whole = outcome.fit.status == "completed"
+        where = "before the end of the final evaluation" if whole else f"after step {done.step:,}"
+        click.echo(f"Interrupted {where}; go on with: vaeflow resume {path}", err=True)
+        return stop() or ELSEWHERE
     print_bounds(outcome.bounds, f"test data, binarization {experiment.config.binarization}")
     which = f"of epoch {done.best_epoch}, the best validation ELBO"
     if not done.best_epoch:

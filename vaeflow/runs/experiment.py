@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vaeflow.config.layers import Plan
-from vaeflow.errors import ConfigError, DataError, VaeflowError
+from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.build import images_of
@@ -20,6 +20,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import choose_for, evaluate_split
 from vaeflow.runs.paths import new_path, taken
 from vaeflow.runs.prepare import Experiment, prepare
+from vaeflow.runs.status import ELSEWHERE, Stop, ending, known_status
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.progress import OpenBar, no_bar
@@ -30,7 +31,6 @@ from vaeflow.training.observers.plugin_hooks import hooks_of
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
-Stop = Callable[[], bool]  # asked between two steps
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ class Watch:
     Arguments:
         observers: called before the first step, by the first rank alone.
         stopping: entered for the time of the training; its value is asked between two steps.
+        evaluating: entered for the time of the final evaluation; it raises KeyboardInterrupt in the
+            block, or at its begin, where the run is to stop.
         bar: opens the bar of the final evaluation.
     """
 
     observers: Callable[[Run, Experiment], Sequence[Observer]] = lambda run, experiment: ()
-    stopping: Callable[[World], AbstractContextManager[Stop]] = lambda world: nullcontext(
-        lambda: False
-    )
+    stopping: Callable[[World], AbstractContextManager[Stop]] = lambda world: nullcontext(lambda: 0)
+    evaluating: Callable[[], AbstractContextManager[object]] = nullcontext
     bar: OpenBar = no_bar
 
 
@@ -105,9 +106,10 @@ def resume(
         CheckpointError: if no checkpoint is whole.
     """
     plan = _changed(run.plan(plugins), run, epochs, data_root)
-    done = run.status.get("epoch") or 0
+    status = known_status(run)
+    done = status.get("epoch") or 0
     enough = epochs is None or done >= epochs  # early stopping may have ended it before its time
-    complete = run.status.get("state") == "completed" and enough and run.summary
+    complete = status.get("state") == "completed" and enough and run.summary
     if complete and run.store.latest() is not None:
         return None
 
@@ -139,33 +141,41 @@ def _live(
                 held.enter_context(run.locked())
                 fit = _train(run, experiment, observers, stop, resuming=resuming)
         # The other ranks have left: the evaluation is the first one's.
-        bounds = None if fit.status == "interrupted" else _evaluate(run, experiment, fit, watch)
-        return Outcome(run, experiment, fit, bounds)
+        return Outcome(run, experiment, fit, _finish(run, experiment, fit, watch, stop))
 
 
 def _train(
     run: Run, experiment: Experiment, observers: Sequence[Observer], stop: Stop, *, resuming: bool
 ) -> Fit:
-    """Train, and keep the run's status true to it."""
-    if resuming:
-        run.set_config(experiment.config)
-    run.set_status("running")
-    hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
-    crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
-    crew += _tensorboard(run, experiment)
+    """Train with all the observers of a run."""
+    with ending(run, stop):
+        if resuming:
+            run.set_config(experiment.config)
+        hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
+        crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
+        crew += _tensorboard(run, experiment)
+        return _fit(run, experiment, crew, stop, resuming=resuming)
+
+
+def _finish(run: Run, experiment: Experiment, fit: Fit, watch: Watch, stop: Stop) -> Bounds | None:
+    """Evaluate a training that is whole; the run is completed when its summary is written.
+
+    Returns:
+        None where the run is told to stop before: resume then does what is left.
+    """
+    reached = {"epoch": fit.progress.epoch, "step": fit.progress.step}
+    if fit.status == "interrupted" or stop():
+        run.set_status("interrupted", exit_code=stop() or ELSEWHERE, **reached)
+        return None
     try:
-        result = _fit(run, experiment, crew, stop, resuming=resuming)
-    except VaeflowError as error:
-        run.set_status("failed", exit_code=error.exit_code, error=error.written)
-        raise
-    except KeyboardInterrupt:  # a second one, which does not wait for the checkpoint
-        run.set_status("interrupted", exit_code=130)
-        raise
-    except BaseException as error:
-        run.set_status("failed", exit_code=1, error=f"{type(error).__name__}: {error}")
-        raise
-    run.set_status(result.status, epoch=result.progress.epoch, step=result.progress.step)
-    return result
+        with ending(run, stop, **reached), watch.evaluating():
+            bounds = _evaluate(run, experiment, fit, watch)
+    except KeyboardInterrupt:
+        if not stop():  # nobody but the caller knows of it
+            raise
+        return None
+    run.set_status("completed", **reached)
+    return bounds
 
 
 def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:

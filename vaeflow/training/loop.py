@@ -102,7 +102,7 @@ class Trainer:
         self,
         observers: Sequence[Observer] = (),
         store: CheckpointStore | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], int] = lambda: 0,
     ) -> Fit:
         """Train to the end, or until `stop()` is true between two steps.
 
@@ -148,7 +148,7 @@ class Trainer:
         clock: Stopwatch,
         crew: Crew,
         store: CheckpointStore | None,
-        stop: Callable[[], bool],
+        stop: Callable[[], int],
     ) -> str:
         """Train epoch by epoch; return "completed", or "interrupted" if stopped before the end."""
         done, since_save = self.progress, Stopwatch()
@@ -170,14 +170,14 @@ class Trainer:
                 since_save = Stopwatch()
         return "completed"
 
-    def _steps(self, pace: Pace, crew: Crew, stop: Callable[[], bool]) -> bool:
+    def _steps(self, pace: Pace, crew: Crew, stop: Callable[[], int]) -> bool:
         """Take the epoch's remaining steps; return False if stopped before its end."""
         done, data = self.progress, self.data.train
         self.model.train()
         batches = self.noise.order(done.epoch, len(data)).split(self.settings.batch_size)
         beta = torch.zeros((), device=data.device)
         for i in range(done.batch, len(batches)):
-            if self.world.any(stop()):
+            if self.world.any(bool(stop())):
                 return False
             # Filled in place: making a tensor from a number would wait for the device.
             beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))

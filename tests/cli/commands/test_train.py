@@ -443,7 +443,8 @@ def test_a_signal_stops_training_and_resume_continues(train, cli, here, plugin, 
     done = train("--epochs", 3, "--run-dir", "run")
     assert done.code == 128 + number
     assert "Interrupted after step 3; go on with: vaeflow resume run" in done.err
-    assert read(here / "run", "status.json") == {"state": "interrupted", "epoch": 1, "step": 3}
+    stopped = {"state": "interrupted", "exit_code": 128 + number, "epoch": 1, "step": 3}
+    assert read(here / "run", "status.json") == stopped
     assert signal.getsignal(number) is before
     assert not (here / "run" / "summary.json").exists()
     done = cli("resume", "run")
