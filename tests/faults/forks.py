@@ -18,6 +18,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch._dynamo  # noqa: F401, an optimizer imports it, which takes seconds
+
 RAISED = 70  # the exit code of a child whose work raised; its traceback is in `output`
 _to_parent: Connection | None = None
 
