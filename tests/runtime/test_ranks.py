@@ -194,7 +194,7 @@ def lost():
     try:
         prepare_trainer(model(), x, objective=Lost(), settings=SETTINGS).run()
     except NonFiniteError as error:
-        return {"at step 4": torch.tensor("at step 4:" in str(error))}
+        return {"at step 4": torch.tensor("at step 4" in str(error))}
     return {}
 
 

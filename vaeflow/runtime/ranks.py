@@ -65,7 +65,11 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is up on any rank: all ranks get one answer."""
-        return flag
+        return bool(self.most(int(flag)))
+
+    def most(self, number: int) -> int:
+        """Return the largest number of any rank, of 63 bits: all ranks get one answer."""
+        return number
 
     def same(self, number: int) -> bool:
         """Return whether all ranks have the same number of 63 bits."""
@@ -145,11 +149,13 @@ class Ranks(World):
         dist.all_reduce(x)
         return x
 
-    def any(self, flag: bool) -> bool:
-        return bool(self._largest(int(flag)))
+    def most(self, number: int) -> int:
+        vote = torch.tensor(number)
+        dist.all_reduce(vote, dist.ReduceOp.MAX)
+        return int(vote)
 
     def same(self, number: int) -> bool:
-        return self._largest(number) == -self._largest(-number)
+        return self.most(number) == -self.most(-number)
 
     def broadcast(self, module: nn.Module) -> None:
         kept = module.state_dict().keys()
@@ -193,11 +199,6 @@ class Ranks(World):
                     "says of it, and continue with `vaeflow resume`"
                 ) from error
             raise
-
-    def _largest(self, number: int) -> int:
-        vote = torch.tensor(number)
-        dist.all_reduce(vote, dist.ReduceOp.MAX)
-        return int(vote)
 
     def _first_failure(self, error: Exception, code: int) -> tuple[int, int, str]:
         """Return the rank, exit code and text of the first failure, which may be this one."""

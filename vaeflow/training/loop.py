@@ -34,10 +34,12 @@ from vaeflow.training.optimizers import (
 )
 from vaeflow.training.progress import Fit, Progress, Stopwatch, Weights
 from vaeflow.training.record import Pace, record_terms
+from vaeflow.training.saver import Saver
 from vaeflow.training.splits import TrainingData
 from vaeflow.training.step import TERMS, Step
 from vaeflow.training.validation import validate
 
+_GO_ON, _SAVE, _STOP = range(3)  # votes of the ranks: the largest wins
 _UNIT_DRAWS = 100_000  # of z for the active units of an epoch, at most
 
 
@@ -94,7 +96,8 @@ class Trainer:
         load_optimizer_tensors(self.eager.optimizer, self._names, tensors["optimizer"])
         self.best = {k: v.to(device) for k, v in tensors.get("best", {}).items()}
         if self.world.first:  # it holds the sums over all ranks
-            self.eager.sums.totals.copy_(tensors["loop"]["totals"])
+            totals = tensors["loop"]["totals"]  # an older one has no count of skipped images
+            self.eager.sums.totals[: len(totals)].copy_(totals)
         self.progress.load(checkpoint.state["progress"])
         self.noise_states = self.world.own(tensors["loop"])
 
@@ -118,6 +121,7 @@ class Trainer:
         done = self.progress
         result = Fit("failed", done, self.best)
         clock = Stopwatch(done.seconds)
+        saver = Saver(self._save, store, self.settings.checkpoint_seconds)
         self.finite.checkpoints = store is not None and done.step > 0
         with (
             self.world.shared_fate(),
@@ -127,14 +131,13 @@ class Trainer:
             matrix_products(self.settings.precision),
         ):
             self._check_start()
+            self.finite.begin()
             with self.noise.private("observers"):
                 crew.start(done.epoch, done.step, self.settings.epochs, self.steps_per_epoch)
             try:
-                status = self._epochs(result.records, clock, crew, store, stop)
-                done.seconds = clock.seconds
+                status = self._epochs(result.records, clock, crew, saver, stop)
                 self.finite.weights()
-                if store:
-                    self._save(store)
+                saver.save()
                 result.status = status
             finally:
                 with self.noise.private("observers"):
@@ -147,16 +150,16 @@ class Trainer:
         records: list[Record],
         clock: Stopwatch,
         crew: Crew,
-        store: CheckpointStore | None,
+        saver: Saver,
         stop: Callable[[], int],
     ) -> str:
         """Train epoch by epoch; return "completed", or "interrupted" if stopped before the end."""
-        done, since_save = self.progress, Stopwatch()
+        done = self.progress
         schedule = make_schedule(self.eager.optimizer, self.settings, done.epoch)
         while not self._finished():
             pace = Pace()
             with self.blame.at(lambda: f"at step {done.step + 1}"):
-                whole = self._steps(pace, crew, stop)
+                whole = self._steps(pace, clock, crew, saver, stop)
             if not whole:
                 return "interrupted"
             rate = float(schedule.get_last_lr()[0])
@@ -164,21 +167,28 @@ class Trainer:
             records.append(self._close_epoch(rate, pace, clock))
             with self.noise.private("observers"):
                 crew.epoch(records[-1], self.model)
-            due = since_save.seconds >= self.settings.checkpoint_seconds
-            if store and self.world.any(due) and not self._finished():
-                self._save(store)
-                since_save = Stopwatch()
+            if self.world.any(saver.due) and not self._finished():
+                saver.save()
+        done.seconds = clock.seconds
         return "completed"
 
-    def _steps(self, pace: Pace, crew: Crew, stop: Callable[[], int]) -> bool:
+    def _steps(
+        self, pace: Pace, clock: Stopwatch, crew: Crew, saver: Saver, stop: Callable[[], int]
+    ) -> bool:
         """Take the epoch's remaining steps; return False if stopped before its end."""
         done, data = self.progress, self.data.train
         self.model.train()
         batches = self.noise.order(done.epoch, len(data)).split(self.settings.batch_size)
         beta = torch.zeros((), device=data.device)
         for i in range(done.batch, len(batches)):
-            if self.world.any(bool(stop())):
+            # One vote for both, as it costs a round trip between the ranks.
+            vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
+            if vote:
+                done.seconds = clock.seconds
+            if vote == _STOP:
                 return False
+            if vote == _SAVE:
+                saver.save()
             # Filled in place: making a tensor from a number would wait for the device.
             beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))
             self.step(batches[i], beta)
@@ -191,10 +201,9 @@ class Trainer:
     def _close_epoch(self, rate: float, pace: Pace, clock: Stopwatch) -> Record:
         """Turn the accumulated sums into a record, validate, and remember the best weights."""
         done, sums, peak = self.progress, self.eager.sums, self.model.likelihood.log_peak
-        means = (self.world.sum(sums.totals) / len(self.data.train)).tolist()  # waits, once
+        *totals, skipped = self.world.sum(sums.totals).tolist()  # waits, once
         speed = pace.images_per_second
-        named = dict(zip(TERMS, means, strict=True))
-        self.finite.epoch(named)
+        named = self.finite.epoch(totals, TERMS, len(self.data.train) - skipped)
         sums.totals.zero_()
         done.epoch += 1
         done.batch = 0
@@ -257,9 +266,11 @@ class Trainer:
 
     def _save(self, store: CheckpointStore) -> None:
         self.finite.weights()
+        moments = optimizer_tensors(self.eager.optimizer, self._names)
+        self.finite.moments(moments)
         tensors = {
             "model": self._weights(),
-            "optimizer": optimizer_tensors(self.eager.optimizer, self._names),
+            "optimizer": moments,
             "loop": {
                 "totals": self.world.sum(self.eager.sums.totals.clone()),
                 **self.world.gather(self.noise.states()),

@@ -20,7 +20,8 @@ class Progress:
 
     epoch: int = 0  # completed epochs
     batch: int = 0  # steps taken in the epoch after them
-    step: int = 0  # steps in all
+    step: int = 0  # steps in all, skipped ones included
+    skipped: int = 0  # steps that changed nothing, as a loss or a gradient was not finite
     best_epoch: int = 0
     best_elbo: float | None = None  # of the validation data
     seconds: float = 0.0  # spent in earlier processes
