@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vaeflow.errors import StorageError
+
+
+def no_link(path: str, flags: int) -> int:
+    """Open a file for `open(path, …, opener=no_link)`, which then follows no link at its end."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextmanager
@@ -36,7 +42,9 @@ def write_file(path: Path, content: bytes | str, *, make_folder: bool = True) ->
         try:
             if make_folder:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.unlink(missing_ok=True)  # left by a crash
+            with open(temporary, "xb") as file:  # which follows no link
+                file.write(content.encode() if isinstance(content, str) else content)
             temporary.replace(path)
         except OSError:
             with suppress(OSError):  # half a file would keep a full disk full

@@ -12,6 +12,7 @@ import torch
 import vaeflow
 from vaeflow.errors import CheckpointError, ConfigError, PluginError, StorageError
 from vaeflow.plugins.loading import load_plugins
+from vaeflow.reading import unsealed
 from vaeflow.runs.directory import Run
 from vaeflow.runs.paths import new_path
 
@@ -60,7 +61,7 @@ def test_a_run_below_a_file_is_refused(tmp_path, plan, one_sentence):
     one_sentence(str(caught.value))
 
 
-@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+@pytest.mark.parametrize("failing", ["unlink", "replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failed_creation_leaves_no_directory(tmp_path, plan, failing, error, monkeypatch):
     def refuse(*args, **kwargs):
@@ -91,10 +92,10 @@ def test_status_and_summary_are_replaced_atomically(tmp_path, plan, monkeypatch)
     assert run.status == {"state": "completed", "epoch": 3, "step": 40}
     assert run.summary == {"elbo": 1.5}
 
-    def torn(self, *args, **kwargs):
+    def torn(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", torn)
+    monkeypatch.setattr("vaeflow.storage.open", torn, raising=False)
     with pytest.raises(StorageError, match=r"status\.json cannot be written \(No space left"):
         run.set_status("failed")
     assert run.status["state"] == "completed"
@@ -129,11 +130,11 @@ def test_open_refuses_other_paths(tmp_path, kind, one_sentence):
     [
         ("environment.json", None, "lacks the run's parts or its data's shape: restore"),
         ("environment.json", "{}", "lacks the run's parts or its data's shape: restore"),
-        ("environment.json", "[]", "holds no JSON object: restore the file"),
+        ("environment.json", "[]", "holds no JSON object): restore the file"),
         ("environment.json", "{", "cannot be read (Expecting"),
-        ("status.json", "3", "holds no JSON object: restore the file"),
+        ("status.json", "3", "holds no JSON object): restore the file"),
         ("status.json", "\x00", "cannot be read ("),
-        ("summary.json", '"x"', "holds no JSON object: restore the file"),
+        ("summary.json", '"x"', "holds no JSON object): restore the file"),
     ],
 )
 def test_a_damaged_file_is_named(run_copy, name, content, told, one_sentence):
@@ -157,7 +158,7 @@ def test_metrics_skip_a_torn_last_line(run_copy):
 def run_that_needs(run_copy: Path, qualified: str) -> Run:
     """Let the run need the posterior "distribution/name"."""
     file = run_copy / "environment.json"
-    environment = json.loads(file.read_text())
+    environment = unsealed(json.loads(file.read_text()))
     environment["parts"]["posterior"] = {
         "name": qualified,
         "distribution": qualified.partition("/")[0],

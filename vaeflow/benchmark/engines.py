@@ -22,6 +22,7 @@ from typing import IO
 
 from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError, one_line
+from vaeflow.storage import no_link, writing
 
 try:
     import fcntl
@@ -67,8 +68,10 @@ def run_one(task: Task, stop: Stop = lambda: 0) -> Outcome:
     that is killed: the next benchmark waits for it, and goes on from its checkpoints.
     """
     began = time.monotonic()
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(task.log, "a", encoding="utf-8") as out:
+    with writing(task.log):
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        log = open(task.log, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115, closed below
+    with log as out:
         _hold(out, stop)
         for words in _steps(task):
             if stop():  # as this task's turn came, or between two of its steps

@@ -28,6 +28,7 @@ from vaeflow.errors import CheckpointError, PluginError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.reading import plain_json, read_text, sealed, unsealed
 from vaeflow.runs.build import build_model
 from vaeflow.runs.lock import locked
 from vaeflow.runs.paths import taken
@@ -241,17 +242,17 @@ class Run:
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = plain_json(read_text(path))
+            if not isinstance(content, dict):
+                raise ValueError("it holds no JSON object")
+            return unsealed(content)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}): restore the file") from None
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} holds no JSON object: restore the file")
-        return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        self._replace(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        self._replace(name, json.dumps(sealed(content), indent=2, allow_nan=False) + "\n")
 
     def _replace(self, name: str, text: str) -> None:
         # A run that was removed meanwhile is not made again, as a directory without config.toml.

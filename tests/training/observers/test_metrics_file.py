@@ -23,7 +23,9 @@ def train(path, done, epochs):
     for epoch in range(done + 1, epochs + 1):
         crew.epoch(row(epoch), None)
     crew.end("completed")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    found = read_metrics(path)
+    assert len(found) == len(path.read_text().splitlines())
+    return found
 
 
 GOOD = b"".join(json.dumps(row(e)).encode() + b"\n" for e in (1, 2))

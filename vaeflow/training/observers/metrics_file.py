@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vaeflow.model import VAE
-from vaeflow.storage import write_file, writing
+from vaeflow.reading import read_file, sealed, unsealed
+from vaeflow.storage import no_link, write_file, writing
 from vaeflow.training.observers import Observer, Record
 
 log = logging.getLogger("vaeflow")
@@ -29,9 +30,9 @@ class MetricsFile(Observer):
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         with writing(self.path):
-            records, others = _split(self.path.read_bytes() if self.path.exists() else b"")
+            records, others = _split(_content(self.path))
         if others:
-            before = self.aside.read_bytes() if self.aside.is_file() else b""
+            before = _content(self.aside)
             text = before + b"".join(line + b"\n" for line in others)
             write_file(self.aside, text, make_folder=False)
             log.warning(
@@ -42,13 +43,13 @@ class MetricsFile(Observer):
 
     def epoch(self, record: Record, model: VAE) -> None:
         cure = f"free some space, then `vaeflow resume {self.path.parent}`"
-        with writing(self.path, cure), open(self.path, "a", encoding="utf-8") as f:
+        with writing(self.path, cure), open(self.path, "a", encoding="utf-8", opener=no_link) as f:
             f.write(_line(record))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read metrics.jsonl without the lines that are no records, such as one torn by a crash."""
-    return _split(path.read_bytes())[0] if path.is_file() else []
+    return _split(_content(path))[0]
 
 
 def write_metrics(path: Path, records: Iterable[Record]) -> None:
@@ -63,11 +64,19 @@ def write_metrics(path: Path, records: Iterable[Record]) -> None:
 def _line(record: Record) -> str:
     # JSON has no NaN and no infinity.
     finite = {k: None if _infinite(v) else v for k, v in record.items()}
-    return json.dumps(finite, allow_nan=False) + "\n"
+    return json.dumps(sealed(finite), allow_nan=False) + "\n"
 
 
 def _infinite(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def _content(path: Path) -> bytes:
+    """Return what the file holds, nothing if it is missing or no file, such as a pipe."""
+    try:
+        return read_file(path)
+    except (FileNotFoundError, ValueError):
+        return b""
 
 
 def _split(content: bytes) -> tuple[list[dict[str, Any]], list[bytes]]:
@@ -84,6 +93,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
     """Return the record that a line holds, None if it holds none."""
     try:
         found = json.loads(line.decode(), parse_constant=lambda name: None)
+        found = unsealed(found) if isinstance(found, dict) else None
     except (ValueError, RecursionError):
         return None
     whole = isinstance(found, dict) and all(type(found.get(k)) is int for k in ("epoch", "step"))
