@@ -114,7 +114,7 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the texts of a safetensors file.
+    """Return the tensors of a safetensors file, in the order of their names, and its texts.
 
     Raises:
         ValueError: if it is none.
@@ -128,7 +128,9 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         texts = plain_json(content[8 : 8 + size]).get("__metadata__") or {}
     except SafetensorError as error:
         raise ValueError(str(error)) from None
-    return tensors, texts
+    # safetensors gives them in any order, and in memory that may not be aligned: a sum over it
+    # could round otherwise.
+    return {name: tensors[name].clone() for name in sorted(tensors)}, texts
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

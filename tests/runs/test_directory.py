@@ -130,11 +130,11 @@ def test_open_refuses_other_paths(tmp_path, kind, one_sentence):
     [
         ("environment.json", None, "lacks the run's parts or its data's shape: restore"),
         ("environment.json", "{}", "lacks the run's parts or its data's shape: restore"),
-        ("environment.json", "[]", "holds no JSON object): restore the file"),
+        ("environment.json", "[]", "cannot be read (it holds no JSON object): restore the file"),
         ("environment.json", "{", "cannot be read (Expecting"),
-        ("status.json", "3", "holds no JSON object): restore the file"),
+        ("status.json", "3", "cannot be read (it holds no JSON object): restore the file"),
         ("status.json", "\x00", "cannot be read ("),
-        ("summary.json", '"x"', "holds no JSON object): restore the file"),
+        ("summary.json", '"x"', "cannot be read (it holds no JSON object): restore the file"),
     ],
 )
 def test_a_damaged_file_is_named(run_copy, name, content, told, one_sentence):

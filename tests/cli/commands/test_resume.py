@@ -13,9 +13,11 @@ import sys
 import numpy as np
 import pytest
 
+from vaeflow.runs.directory import Run
+
 
 def status(run) -> dict:
-    return json.loads((run / "status.json").read_text())
+    return Run(run).status
 
 
 @pytest.mark.parametrize("words", [(), ("--epochs", 2), ("--epochs", 1)])
@@ -43,12 +45,12 @@ def test_a_run_that_stopped_early_is_complete(cli, tiny, grey_file, here, snapsh
 
 
 def test_resume_repeats_a_killed_final_evaluation(cli, run_copy):
-    summary = (run_copy / "summary.json").read_text()
+    summary = Run(run_copy).summary
     (run_copy / "summary.json").unlink()
     done = cli("resume", run_copy)
     assert done.code == 0, done.err
-    again = json.loads((run_copy / "summary.json").read_text())
-    timed = {**json.loads(summary), "seconds": 0}
+    again = Run(run_copy).summary
+    timed = {**summary, "seconds": 0}
     assert {**again, "seconds": 0} == timed
     assert status(run_copy) == {"state": "completed", "epoch": 2, "step": 6}
 
