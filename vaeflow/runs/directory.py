@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ from vaeflow.runs.lock import locked
 from vaeflow.runs.paths import taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
-from vaeflow.storage import write_file, writing
-from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
+from vaeflow.storage import flush_folder, sweep, temporary_name, write_file, writing
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_room
 from vaeflow.training.observers.metrics_file import read_metrics
 from vaeflow.version import __version__
 
@@ -79,28 +80,37 @@ class Run:
         return model.to(choose_device(device)).eval().requires_grad_(False)
 
     @classmethod
-    def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any]) -> Run:
-        """Make the directory, which must not exist, and write the files of an untrained run.
+    def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any], weights: int = 0) -> Run:
+        """Make the directory, which must not exist, with the files of an untrained run.
 
-        `facts` join the versions in environment.json: the data's shape and checksum, threads.
+        It appears whole: a kill leaves none.
+
+        Arguments:
+            path: the directory.
+            plan: what is trained.
+            facts: what joins the versions in environment.json: the data's shape and checksum,
+                threads.
+            weights: the bytes of the model's weights, for whose checkpoints there must be room.
 
         Raises:
             ConfigError: if the directory exists.
             StorageError: if it cannot be written.
         """
-        run = cls(path)
+        if os.path.lexists(path):
+            raise taken(path)
+        check_room(path.parent, weights)
+        half = cls(temporary_name(path))
         with writing(path):
+            os.mkdir(half.path)
             try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                raise taken(path) from None
-            try:
-                run.set_config(plan.config)
-                run._write("environment.json", {**_environment(plan), **facts})
+                half.set_config(plan.config)
+                half._write("environment.json", {**_environment(plan), **facts})
+                _rename(half.path, path)
             except BaseException:
-                shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
+                shutil.rmtree(half.path, ignore_errors=True)
                 raise
-        return run
+            flush_folder(path.parent)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -231,13 +241,16 @@ class Run:
         """Write summary.json."""
         self._write("summary.json", summary)
 
-    def locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """Hold the run for writing. The lock ends with the process, however that ends.
 
         Raises:
             RunLockedError: if another process holds it.
         """
-        return locked(self.path)
+        with locked(self.path):
+            sweep(self.path)
+            yield
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -257,6 +270,15 @@ class Run:
     def _replace(self, name: str, text: str) -> None:
         # A run that was removed meanwhile is not made again, as a directory without config.toml.
         write_file(self.path / name, text, make_folder=False)
+
+
+def _rename(half: Path, path: Path) -> None:
+    try:
+        half.rename(path)
+    except OSError:
+        if os.path.lexists(path):  # another process was faster
+            raise taken(path) from None
+        raise
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

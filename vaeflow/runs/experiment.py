@@ -26,6 +26,7 @@ from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched
 from vaeflow.training import Fit, Observer
+from vaeflow.training.checkpoints import check_room
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
 from vaeflow.version import __version__
@@ -75,7 +76,9 @@ def train(plan: Plan, path: Path | None = None, watch: Watch | None = None) -> O
     def begin(experiment: Experiment, world: World) -> Run:
         directory = path or new_path(Path("runs"), experiment.config)
         facts = _facts(experiment, world)
-        return Run.create(directory, experiment.plan, facts) if world.first else Run(directory)
+        if not world.first:
+            return Run(directory)
+        return Run.create(directory, experiment.plan, facts, _weight_bytes(experiment))
 
     return _live(plan, begin, watch or Watch())
 
@@ -106,11 +109,7 @@ def resume(
         CheckpointError: if no checkpoint is whole.
     """
     plan = _changed(run.plan(plugins), run, epochs, data_root)
-    status = known_status(run)
-    done = status.get("epoch") or 0
-    enough = epochs is None or done >= epochs  # early stopping may have ended it before its time
-    complete = status.get("state") == "completed" and enough and run.summary
-    if complete and run.store.latest() is not None:
+    if _complete(run, epochs):
         return None
 
     def begin(experiment: Experiment, world: World) -> Run:
@@ -118,6 +117,16 @@ def resume(
         return run
 
     return _live(plan, begin, watch or Watch(), resuming=True)
+
+
+def _complete(run: Run, epochs: int | None) -> bool:
+    """Return whether a run is at its end, by the newest checkpoint that is whole."""
+    status, found = known_status(run), run.store.latest()
+    if found is None or status.get("state") != "completed" or status.get("step") != found.step:
+        return False
+    # Early stopping may have ended it before its time.
+    enough = epochs is None or found.state["progress"]["epoch"] >= epochs
+    return enough and bool(run.summary)
 
 
 def _live(
@@ -139,6 +148,8 @@ def _live(
                     return Outcome(run, experiment, fit, None)
                 observers = watch.observers(run, experiment)
                 held.enter_context(run.locked())
+                if resuming:
+                    check_room(run.store.root, _weight_bytes(experiment))
                 fit = _train(run, experiment, observers, stop, resuming=resuming)
         # The other ranks have left: the evaluation is the first one's.
         return Outcome(run, experiment, fit, _finish(run, experiment, fit, watch, stop))
@@ -225,6 +236,10 @@ def _evaluate(run: Run, experiment: Experiment, fit: Fit, watch: Watch) -> Bound
         }
     )
     return bounds
+
+
+def _weight_bytes(experiment: Experiment) -> int:
+    return sum(w.nbytes for w in experiment.model.state_dict().values())
 
 
 def _facts(experiment: Experiment, world: World) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_a_locked_run_is_refused(cli, run_copy, snapshot, one_sentence):
         [
             sys.executable,
             "-c",
-            "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX);"
+            "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX);"
             "print('held', flush=True); sys.stdin.read()",
             str(run_copy / "lock"),
         ],

@@ -1,8 +1,10 @@
 """The checkpoints of a run: written durably, each whole or not there.
 
 A checkpoint is a directory ``step-00000123`` of safetensors files, one ``state.json`` and a
-``manifest.json`` with the SHA-256 of each. It is written under a temporary name, flushed to the
-disk file by file, the manifest last, and then renamed: a directory with the final name is whole.
+``manifest.json`` with the SHA-256 of each. It is written as ``.tmp-step-00000123-…``, flushed to
+the disk file by file, the manifest last, and then renamed. What it replaces, and what is removed,
+is first renamed to ``.dead-step-…``. At any moment the newest checkpoint is whole under one of the
+three names, and is found under each.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +25,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaeflow.errors import CheckpointError
-from vaeflow.storage import writing
+from vaeflow.storage import ensure_folder, flush_folder, temporary_name, write_new, writing
 from vaeflow.training.checkpoints.reading import FORMAT, Checkpoint, read
 
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME = re.compile(r"step-(\d{8,})|\.(tmp|dead)-step-(\d{8,})(-[0-9a-f]{8})?")
+_CURE = "free some space; older checkpoints are untouched"
+_TRIES = 50  # of reading, while another process saves
 log = logging.getLogger("vaeflow")
+
+_Look = tuple[tuple[str, int, int, int], ...] | None  # name, size, time and inode of each file
 
 
 class CheckpointStore:
-    """The checkpoints of one run, the newest `keep` of them.
+    """The checkpoints of one run, the newest `keep` whole ones of them.
 
     Arguments:
         root: their directory, made at the first save.
@@ -39,6 +47,7 @@ class CheckpointStore:
     def __init__(self, root: Path, keep: int = 2) -> None:
         self.root = root
         self.keep = keep
+        self._verified: dict[Path, _Look] = {}  # what this process wrote or read, as it looked
 
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
@@ -49,65 +58,146 @@ class CheckpointStore:
             StorageError: if the file system refuses; older checkpoints stay.
         """
         final = self.root / f"step-{step:08d}"
-        temporary = self.root / f".tmp-{final.name}"
-        with writing(f"checkpoint {final}", "free some space; older checkpoints are untouched"):
-            self.root.mkdir(exist_ok=True)
-            self._sweep()
-            temporary.mkdir()
-            files = {f"{group}.safetensors": _packed(named) for group, named in tensors.items()}
-            files["state.json"] = _json(state)
-            for name, content in files.items():
-                _write(temporary / name, content)
-            manifest = {
-                "format": FORMAT,
-                "step": step,
-                "sha256": {n: hashlib.sha256(c).hexdigest() for n, c in files.items()},
-            }
-            _write(temporary / "manifest.json", _json(manifest))
-            _flush(temporary)
+        files = {f"{group}.safetensors": _packed(named) for group, named in tensors.items()}
+        files["state.json"] = _json(state)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        files["manifest.json"] = _json({"format": FORMAT, "step": step, "sha256": sums})
+        with writing(f"checkpoint {final}", _CURE, needed=sum(map(len, files.values()))):
+            ensure_folder(self.root)
+            self._sweep(unfinished=True)
+            temporary = self._write(temporary_name(final), files)
             if final.exists():  # the same step, saved again by a resumed run
-                final.rename(self.root / f".dead-{final.name}")
+                final.rename(_dead(final))
             temporary.rename(final)
-            _flush(self.root)
-            for old in self._directories()[: -self.keep]:
-                old.rename(self.root / f".dead-{old.name}")
-            self._sweep()
+            flush_folder(self.root)
+        self._verified[final] = _look(final)
+        self._prune()
         return final
 
     def latest(self) -> Checkpoint | None:
         """Return the newest whole checkpoint, or None if there is none at all.
 
-        A damaged one is passed over with a warning.
+        A damaged one is passed over with a warning. Where another process saves and removes
+        meanwhile, what is there now is read.
 
         Raises:
             CheckpointError: if there are checkpoints, and all are damaged.
         """
-        directories = self._directories()
-        failures = []
-        for path in reversed(directories):
+        for _ in range(_TRIES):
+            paths = self._paths()
+            damage = []
+            for path in paths:
+                look = _look(path)
+                try:
+                    found = read(path)
+                except CheckpointError as error:
+                    if look is None or look != _look(path):  # removed or replaced meanwhile
+                        break
+                    damage.append(str(error))
+                else:
+                    self._verified[path] = look
+                    _warn(damage)
+                    return found
+            if paths == self._paths() and len(damage) == len(paths):
+                if not paths:
+                    return None
+                _warn(damage)
+                raise CheckpointError(
+                    f"{self.root} holds no whole checkpoint ({damage[0]}): restore its files, or "
+                    "remove the directory to train from the beginning"
+                )
+        raise CheckpointError(f"{self.root} changes faster than it can be read: try again")
+
+    def _write(self, folder: Path, files: Mapping[str, bytes]) -> Path:
+        """Make a folder of files, all on the disk, or none."""
+        os.mkdir(folder)
+        try:
+            for name, content in files.items():  # the manifest last
+                write_new(folder / name, content)
+            flush_folder(folder)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)  # it would keep a full disk full
+            raise
+        return folder
+
+    def _paths(self) -> list[Path]:
+        """Return what may be whole, the newest first; of one step, what has its final name."""
+        found = []
+        if self.root.is_dir():
+            for path in self.root.iterdir():
+                if (name := _NAME.fullmatch(path.name)) and (path / "manifest.json").is_file():
+                    step, kind = int(name[1] or name[3]), {None: 2, "tmp": 1, "dead": 0}[name[2]]
+                    found.append((step, kind, path))
+                elif name and name[1] and path.is_dir():
+                    found.append((int(name[1]), 2, path))  # a damaged one, to be told of
+        return [path for *_, path in sorted(found, reverse=True)]
+
+    def _whole(self, path: Path) -> bool:
+        """Return whether a checkpoint can be restored; one that has not changed is not read."""
+        look = _look(path)
+        if self._verified.get(path) != look:
             try:
-                return read(path)
-            except CheckpointError as error:
-                log.warning("%s", error)
-                failures.append(str(error))
-        if failures:
-            raise CheckpointError(
-                f"{self.root} holds no whole checkpoint ({failures[0]}): restore its files, or "
-                "remove the directory to train from the beginning"
-            )
-        return None
+                read(path)
+            except CheckpointError:
+                return False
+            self._verified[path] = look
+        return True
 
-    def _directories(self) -> list[Path]:
-        if not self.root.is_dir():
-            return []
-        found = [p for p in self.root.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()]
-        return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+    def _prune(self) -> None:
+        """Remove what is older than the `keep` newest whole checkpoints.
 
-    def _sweep(self) -> None:
-        """Remove the leftovers of an interrupted save or removal."""
+        A checkpoint was saved before: a file that cannot be removed is told of, and stays.
+        """
+        whole = 0
+        for path in self._paths():
+            if path.name.startswith("."):
+                continue
+            if whole >= self.keep:
+                with _telling(path):
+                    path.rename(_dead(path))
+            elif self._whole(path):
+                whole += 1
+        self._sweep()
+        self._verified = {p: look for p, look in self._verified.items() if p.exists()}
+
+    def _sweep(self, *, unfinished: bool = False) -> None:
+        """Remove the leftovers of an interrupted save or removal, or only the unfinished ones."""
         for path in self.root.iterdir():
-            if re.fullmatch(rf"\.(tmp|dead)-{_NAME.pattern}", path.name):
+            name = _NAME.fullmatch(path.name)
+            if name is None or name[2] is None:
+                continue
+            if unfinished and (path / "manifest.json").exists():
+                continue  # perhaps the only whole one
+            with _telling(path):
                 shutil.rmtree(path)
+
+
+def _dead(path: Path) -> Path:
+    """Return the name under which a checkpoint is removed."""
+    return path.with_name(f".dead-{path.name}-{secrets.token_hex(4)}")
+
+
+def _look(path: Path) -> _Look:
+    """Return what tells that the files of a checkpoint are as they were, None if it is gone."""
+    try:
+        files = [(entry.name, entry.stat()) for entry in os.scandir(path)]
+    except OSError:
+        return None
+    return tuple(sorted((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in files))
+
+
+def _warn(damage: list[str]) -> None:
+    for told in damage:
+        log.warning("%s", told)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Warn of what cannot be removed."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s cannot be removed (%s): remove it by hand", path, error.strerror or error)
 
 
 def _packed(named: Mapping[str, Tensor]) -> bytes:
@@ -116,19 +206,3 @@ def _packed(named: Mapping[str, Tensor]) -> bytes:
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-
-
-def _flush(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ from typing import Any
 
 from vaeflow.model import VAE
 from vaeflow.reading import read_file, sealed, unsealed
-from vaeflow.storage import no_link, write_file, writing
+from vaeflow.storage import append_to_file, write_file, writing
 from vaeflow.training.observers import Observer, Record
 
 log = logging.getLogger("vaeflow")
@@ -43,8 +43,7 @@ class MetricsFile(Observer):
 
     def epoch(self, record: Record, model: VAE) -> None:
         cure = f"free some space, then `vaeflow resume {self.path.parent}`"
-        with writing(self.path, cure), open(self.path, "a", encoding="utf-8", opener=no_link) as f:
-            f.write(_line(record))
+        append_to_file(self.path, _line(record), cure)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
