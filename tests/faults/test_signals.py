@@ -18,7 +18,7 @@ from vaeflow.cli import main
 from vaeflow.runs.directory import Run
 
 EPOCHS = 3
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "sha256")
 
 # Phase -> where the signal comes: a function, and at which of its calls.
 BEFORE = {

@@ -64,7 +64,7 @@ class CheckpointStore:
         files["manifest.json"] = _json({"format": FORMAT, "step": step, "sha256": sums})
         with writing(f"checkpoint {final}", _CURE, needed=sum(map(len, files.values()))):
             ensure_folder(self.root)
-            self._sweep(unfinished=True)
+            self._recover()
             temporary = self._write(temporary_name(final), files)
             if final.exists():  # the same step, saved again by a resumed run
                 final.rename(_dead(final))
@@ -84,8 +84,7 @@ class CheckpointStore:
             CheckpointError: if there are checkpoints, and all are damaged.
         """
         for _ in range(_TRIES):
-            paths = self._paths()
-            damage = []
+            paths, damage = self._paths(), []
             for path in paths:
                 look = _look(path)
                 try:
@@ -93,19 +92,21 @@ class CheckpointStore:
                 except CheckpointError as error:
                     if look is None or look != _look(path):  # removed or replaced meanwhile
                         break
-                    damage.append(str(error))
+                    if not path.name.startswith("."):  # else the rest of a save that was killed
+                        damage.append(str(error))
                 else:
                     self._verified[path] = look
                     _warn(damage)
                     return found
-            if paths == self._paths() and len(damage) == len(paths):
-                if not paths:
-                    return None
-                _warn(damage)
-                raise CheckpointError(
-                    f"{self.root} holds no whole checkpoint ({damage[0]}): restore its files, or "
-                    "remove the directory to train from the beginning"
-                )
+            else:
+                if paths == self._paths():
+                    _warn(damage)
+                    if not damage:
+                        return None
+                    raise CheckpointError(
+                        f"{self.root} holds no whole checkpoint ({damage[0]}): restore its files, "
+                        "or remove the directory to train from the beginning"
+                    )
         raise CheckpointError(f"{self.root} changes faster than it can be read: try again")
 
     def _write(self, folder: Path, files: Mapping[str, bytes]) -> Path:
@@ -132,16 +133,28 @@ class CheckpointStore:
                     found.append((int(name[1]), 2, path))  # a damaged one, to be told of
         return [path for *_, path in sorted(found, reverse=True)]
 
+    def _recover(self) -> None:
+        """Give what a kill left whole its final name, and remove the rest of what it left."""
+        for path in self._paths():
+            name = _NAME.fullmatch(path.name)
+            if name is not None and name[2] is not None:
+                final = self.root / f"step-{name[3]}"
+                if not self._whole(final) and self._whole(path):
+                    if final.exists():
+                        final.rename(_dead(final))
+                    path.rename(final)
+        self._sweep()
+
     def _whole(self, path: Path) -> bool:
         """Return whether a checkpoint can be restored; one that has not changed is not read."""
         look = _look(path)
-        if self._verified.get(path) != look:
+        if look is not None and self._verified.get(path) != look:
             try:
                 read(path)
             except CheckpointError:
                 return False
             self._verified[path] = look
-        return True
+        return look is not None
 
     def _prune(self) -> None:
         """Remove what is older than the `keep` newest whole checkpoints.
@@ -160,16 +173,13 @@ class CheckpointStore:
         self._sweep()
         self._verified = {p: look for p, look in self._verified.items() if p.exists()}
 
-    def _sweep(self, *, unfinished: bool = False) -> None:
-        """Remove the leftovers of an interrupted save or removal, or only the unfinished ones."""
+    def _sweep(self) -> None:
+        """Remove the leftovers of an interrupted save or removal."""
         for path in self.root.iterdir():
             name = _NAME.fullmatch(path.name)
-            if name is None or name[2] is None:
-                continue
-            if unfinished and (path / "manifest.json").exists():
-                continue  # perhaps the only whole one
-            with _telling(path):
-                shutil.rmtree(path)
+            if name is not None and name[2] is not None:
+                with _telling(path):
+                    shutil.rmtree(path)
 
 
 def _dead(path: Path) -> Path:
