@@ -65,7 +65,8 @@ def points(calls, most):
     everything = [(n, False) for n in range(1, len(calls) + 2)]
     everything += [(n + 1, True) for n, call in enumerate(calls) if call.name == "write"]
     renamings = [(n + 1, False) for n, call in enumerate(calls) if call.name == "rename"]
-    spread = [everything[i * len(everything) // most] for i in range(min(most, len(everything)))]
+    most = min(most, len(everything))
+    spread = [everything[i * len(everything) // most] for i in range(most)]
     return sorted({*renamings, *spread})
 
 
