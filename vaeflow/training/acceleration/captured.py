@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaeflow.errors import one_line
 from vaeflow.runtime.blame import Blame
+from vaeflow.runtime.noise import twisters
 from vaeflow.training.step import Step
 
 log = logging.getLogger("vaeflow")
@@ -131,7 +132,7 @@ class Captured:
         if self._replay is None:
             self._rehearsals += 1
             if self._rehearsals == 1:  # it may compile, which waits
-                return self._step(index, beta)
+                return self._first(index, beta)
             try:
                 with self._recorder.harmless():
                     if self._rehearsals <= _REHEARSALS:
@@ -145,6 +146,20 @@ class Captured:
         self._recording.set(index, beta)
         self._replay()
         return self._recording.loss
+
+    def _first(self, index: Tensor, beta: Tensor) -> Tensor:
+        """Take a step, and see whether it draws numbers that a graph would repeat."""
+        before = twisters()
+        loss = self._step(index, beta)
+        for name, state in twisters().items():
+            if not state.equal(before[name]):
+                self._recorder = None
+                log.warning(
+                    "the step is not captured as a CUDA graph: a part draws from %s's generator, "
+                    "whose numbers a graph would repeat",
+                    {"python": "Python", "numpy": "NumPy"}[name],
+                )
+        return loss
 
     def _give_up(self, error: Exception) -> Step:
         """Say why the step cannot be captured, and return the eager step."""
