@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -88,6 +89,23 @@ def one_line(error: BaseException) -> str:
     except Exception:  # the message itself fails
         return name
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an exception is a Ctrl-C, and no KeyboardInterrupt that some code raises.
+
+    A signal interrupts a program between two of its instructions. Code that raises stands at a
+    `raise`; vaeflow's own handlers of signals do so as well.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_globals.get("__name__", "").startswith("vaeflow.cli."):
+        return True
+    instruction = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return instruction != dis.opmap["RAISE_VARARGS"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.ranks import World
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_fit
+from vaeflow.training.fault import naming_faults
 from vaeflow.training.finite import Finite
 from vaeflow.training.observers import Crew, Observer, Record
 from vaeflow.training.optimizers import (
@@ -225,13 +226,14 @@ class Trainer:
         """Return the terms of the validation data and the active units."""
         self.model.eval()
         self.world.broadcast(self.model)
-        epoch = self.progress.epoch
+        where = f"on the validation data after epoch {self.progress.epoch}"
         with (
             self.noise.private("validation"),
-            self.blame.at(lambda: f"on the validation data after epoch {epoch}"),
+            self.blame.at(lambda: where),
+            naming_faults(self.model, self.objective, x, self.blame, where),
         ):
             terms = validate(self.model, x, self.world)
-            self.finite.terms(terms, f"on the validation data after epoch {epoch}")
+            self.finite.terms(terms, where)
             units = active_units(self.model, x, self.world, most=_UNIT_DRAWS)
         record = record_terms("validation", terms, self.model.likelihood.log_peak)
         return {**record, "active_units": units.active, "undecided_units": units.undecided}

@@ -22,6 +22,7 @@ from vaeflow.runtime.ranks import World, world
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training.acceleration.captured import Captured, CUDAGraphs
 from vaeflow.training.acceleration.compiled import Compiled
+from vaeflow.training.fault import name_fault
 from vaeflow.training.finite import Finite
 from vaeflow.training.first_pass import few, first_pass
 from vaeflow.training.loop import Trainer
@@ -86,6 +87,12 @@ def prepare_trainer(
     progress = Progress()
     finite = Finite(model, data.train, settings, progress, ranks, blame)
     eager = _eager_step(model, objective, data, settings, finite)
+
+    def fault(x: Tensor, error: Exception | None) -> None:
+        with noise.private("check"):
+            name_fault(model, objective, x, blame, f"at step {progress.step + 1}", error)
+
+    eager.fault = fault
     return Trainer(
         model=model,
         objective=objective,

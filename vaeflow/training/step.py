@@ -93,7 +93,7 @@ def accept(seen: Seen) -> bool:
     return True
 
 
-def ignore(x: Tensor, beta: Tensor) -> None:
+def ignore(x: Tensor, error: Exception | None) -> None:
     """Know of no part at fault."""
 
 
@@ -108,13 +108,13 @@ class Step:
         redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
         check: is shown the step before its update, and may refuse it by raising, or by False.
-        fault: is called with a batch and β where a part changed the batch in place or returned
-            a wrong shape; it raises an error that names the part.
         world: the ranks of the step.
 
     Attributes:
         off: a number on the device, set by the check, or None: where it is 1, the step changes
             nothing.
+        fault: is called with a batch where a part changed it in place or returned a wrong shape,
+            or with the exception that arose; it raises an error that names the part.
         buffers: what a forward pass may change, and a step that is skipped has to put back.
     """
 
@@ -128,7 +128,6 @@ class Step:
         redraw: Callable[[Tensor], Tensor] | None,
         clip: float | None,
         check: Callable[[Seen], bool] = accept,
-        fault: Callable[[Tensor, Tensor], None] = ignore,
         world: World = ALONE,
     ) -> None:
         self.loss_module = loss_module
@@ -139,7 +138,7 @@ class Step:
         self.redraw = redraw
         self.clip = clip
         self.check = check
-        self.fault = fault
+        self.fault: Callable[[Tensor, Exception | None], None] = ignore
         self.world = world
         self.sums = Sums(data.device)
         self.off: Tensor | None = None
@@ -162,9 +161,13 @@ class Step:
         if self.redraw is not None:
             x = self.redraw(x)
         version, before = x._version, [b.clone() for b in self.buffers]
-        terms, objective = self.loss_module(x, beta)
+        try:
+            terms, objective = self.loss_module(x, beta)
+        except Exception as error:
+            self.fault(x, error)  # a part may fail at what another one returned
+            raise
         if x._version != version or not self._fits(terms, objective, len(images)):
-            self.fault(x, beta)
+            self.fault(x, None)
         loss = -objective.mean()
         for p in self.parameters:
             p.grad = None
