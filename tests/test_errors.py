@@ -62,7 +62,7 @@ def test_words_after_a_flag_are_values_or_known_words():
     for field in fields:
         for choice in re.findall(r"'([\w-]+)'", str(field.annotation)):
             values.add(choice)
-    values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "vaeflow"}
+    values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "skip", "vaeflow"}
     found = {}
     for path in Path(vaeflow.__file__).parent.rglob("*.py"):
         if "cli" in path.parts or "template" in path.parts:  # read only in the shell

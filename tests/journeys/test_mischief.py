@@ -199,7 +199,8 @@ def slope(z):
 def test_a_failure_in_the_final_evaluation_names_the_part(mischief, train, here, raising):
     mischief(
         init="self.seen = 0",
-        forward=f"self.seen += not self.training\n        if self.seen > 2: {raising}",
+        # The first pass takes four of these calls.
+        forward=f"self.seen += not self.training\n        if self.seen > 6: {raising}",
         more="def fail():\n    raise RuntimeError('the end')",
     )
     done = train()

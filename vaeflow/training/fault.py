@@ -35,7 +35,7 @@ def name_fault(
         PluginError: naming the part if it does so again, and in any case where nothing arose.
     """
     x = x.detach().clone()
-    part_by_part = FirstPass(model, objective, x, blame)
+    part_by_part = FirstPass(model, objective, x, blame, where)
     try:
         with blame.at(lambda: where), buffers_kept(model):
             part_by_part.all()

@@ -58,9 +58,21 @@ class _Shape(NamedTuple):
 
 
 class FirstPass:
-    """Calls each part, and holds its value to type, shape and dtype."""
+    """Calls each part, and holds its value to type, shape and dtype.
 
-    def __init__(self, model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
+    Arguments:
+        where: how messages call the pass.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        objective: Objective,
+        x: Tensor,
+        blame: Blame,
+        where: str = "on a first batch",
+    ) -> None:
+        self._where = where
         self._model = model
         self._objective = objective
         self._x = x
@@ -170,7 +182,7 @@ class FirstPass:
 
     def _at(self, part: object) -> AbstractContextManager[None]:
         """Blame a part for what fails in no part's own code, such as in torch's distributions."""
-        return self._blame.at(lambda: "on a first batch", suspect=part)
+        return self._blame.at(lambda: self._where, suspect=part)
 
     def _tensor(self, part: object, what: str, value: object, wanted: _Shape) -> None:
         """Refuse what is no tensor of a shape, of the data's dtype and on its device."""
