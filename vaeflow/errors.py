@@ -21,7 +21,7 @@ class VaeflowError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return spoken(self.written)
+        return printable(spoken(self.written))
 
     @property
     def written(self) -> str:
@@ -81,11 +81,28 @@ class RankError(VaeflowError):
         self.exit_code = exit_code
 
 
+def printable(text: str) -> str:
+    """Return a text without what a terminal obeys instead of showing, which it then spells.
+
+    A name or a message may come from a file that anybody wrote.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+# Escape sequences begin with one of these; the last ones turn the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: a path may have other bytes."""
+    return not re.search(r"[\ud800-\udfff]", text)
+
+
 def one_line(error: BaseException) -> str:
     """Return "Type: message" on one line, at most a screen wide."""
     name = type(error).__name__
     try:
-        text = " ".join(f"{name}: {error}".split())
+        text = printable(" ".join(f"{name}: {error}".split()))
     except Exception:  # the message itself fails
         return name
     return text if len(text) <= 300 else f"{text[:299]}…"

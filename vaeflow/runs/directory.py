@@ -25,13 +25,20 @@ from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.config.way import Way
-from vaeflow.errors import CheckpointError, PluginError, VaeflowError
+from vaeflow.errors import (
+    CheckpointError,
+    ConfigError,
+    VaeflowError,
+    is_utf8,
+    printable,
+)
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.plugins.registry import BUILTIN, KINDS
+from vaeflow.plugins.registry import KINDS
 from vaeflow.reading import plain_json, read_text, sealed, unsealed
 from vaeflow.runs.build import build_model
 from vaeflow.runs.lock import locked
+from vaeflow.runs.owners import check_owner
 from vaeflow.runs.paths import taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
@@ -63,7 +70,7 @@ class Run:
                     told.append(f"{name} {number['mean']:.2f} ± {number['standard_error']:.2f}")
         except (VaeflowError, KeyError, TypeError, ValueError, AttributeError):
             told = ["its files are incomplete"]
-        return f"Run({str(self.path)!r}: {', '.join(told)})"
+        return printable(f"Run({str(self.path)!r}: {', '.join(told)})")
 
     @cached_property
     def model(self) -> VAE:
@@ -141,7 +148,7 @@ class Run:
         raw = self.settings()
         owners = self.environment["parts"]
         for kind in KINDS:
-            self._check_owner(kind, owners[kind], plugins)
+            check_owner(self.path, kind, owners[kind], plugins)
             if raw.get(kind, {}).get("name") != owners[kind]["name"]:
                 raise CheckpointError(
                     f"{self.path / 'config.toml'} names another {kind} than environment.json, "
@@ -150,27 +157,6 @@ class Run:
         layers = Layers()
         layers.add(raw, str(self.path / "config.toml"))
         return layers.resolve(plugins)
-
-    def _check_owner(self, kind: str, owner: Mapping[str, str], plugins: Plugins) -> None:
-        """Refuse a part that is not there, and warn of one that has changed."""
-        distribution, version = owner["distribution"], owner["version"]
-        needs = f"{self.path} needs {kind} {owner['name']!r} of {distribution} {version}"
-        for part in plugins.registry.parts(kind):
-            if part.qualified == owner["name"]:
-                if part.version != version and distribution != BUILTIN:
-                    log.warning("%s, and this is %s: results may differ", needs, part.version)
-                return
-        for plugin in plugins.found:
-            if plugin.distribution == distribution:
-                if plugin.state != "ok":
-                    raise PluginError(f"{needs}: {plugin.trouble}")
-                same = "restore the file" if plugin.point is None else f"install {version}"
-                raise PluginError(f"{needs}, and {plugin.version} does not offer it: {same}")
-        if distribution.endswith(".py"):
-            raise PluginError(
-                f"{needs}, a file of that name: give its path with --plugin PATH/{distribution}"
-            )
-        raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -230,7 +216,13 @@ class Run:
 
     def set_config(self, config: Config) -> None:
         """Write config.toml, and drop the summary of an earlier configuration."""
-        self._replace("config.toml", tomli_w.dumps(config.to_toml()))
+        text = tomli_w.dumps(config.to_toml())
+        if not is_utf8(text):
+            raise ConfigError(
+                "the path of the data has bytes that are not UTF-8, which config.toml cannot hold: "
+                "rename that file or folder"
+            )
+        self._replace("config.toml", text)
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def set_status(self, state: str, **more: Any) -> None:

@@ -146,26 +146,23 @@ def _live(
                 if not world.first:  # the first rank alone writes and is watched
                     fit = _fit(run, experiment, (), stop, resuming=resuming)
                     return Outcome(run, experiment, fit, None)
-                observers = watch.observers(run, experiment)
                 held.enter_context(run.locked())
-                if resuming:
-                    check_room(run.store.root, _weight_bytes(experiment))
-                fit = _train(run, experiment, observers, stop, resuming=resuming)
+                with ending(run, stop):
+                    if resuming:
+                        check_room(run.store.root, _weight_bytes(experiment))
+                    fit = _train(run, experiment, watch, stop, resuming=resuming)
         # The other ranks have left: the evaluation is the first one's.
         return Outcome(run, experiment, fit, _finish(run, experiment, fit, watch, stop))
 
 
-def _train(
-    run: Run, experiment: Experiment, observers: Sequence[Observer], stop: Stop, *, resuming: bool
-) -> Fit:
+def _train(run: Run, experiment: Experiment, watch: Watch, stop: Stop, *, resuming: bool) -> Fit:
     """Train with all the observers of a run."""
-    with ending(run, stop):
-        if resuming:
-            run.set_config(experiment.config)
-        hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
-        crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
-        crew += _tensorboard(run, experiment)
-        return _fit(run, experiment, crew, stop, resuming=resuming)
+    if resuming:
+        run.set_config(experiment.config)
+    hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
+    crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watch.observers(run, experiment)]
+    crew += _tensorboard(run, experiment)
+    return _fit(run, experiment, crew, stop, resuming=resuming)
 
 
 def _finish(run: Run, experiment: Experiment, fit: Fit, watch: Watch, stop: Stop) -> Bounds | None:

@@ -39,7 +39,7 @@ def ending(run: Run, stop: Stop, **reached: int) -> Iterator[None]:
 def _told(error: BaseException) -> dict[str, Any]:
     if isinstance(error, VaeflowError):
         return {"exit_code": error.exit_code, "error": error.written}
-    return {"exit_code": 1, "error": one_line(error)}
+    return {"exit_code": 8 if isinstance(error, OSError) else 1, "error": one_line(error)}
 
 
 def known_status(run: Run) -> dict[str, Any]:
