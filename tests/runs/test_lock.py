@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from vaeflow.errors import RunLockedError, StorageError
+from vaeflow.runs import lock
 from vaeflow.runs.directory import Run
+from vaeflow.runs.lock import held
 
 
 @pytest.fixture
@@ -62,3 +64,25 @@ def test_a_refused_lock_is_a_storage_error(run, monkeypatch, one_sentence):
     shutil.rmtree(run.path)
     with pytest.raises(StorageError, match=r"lock cannot be written \(ENOENT: No such file"):
         run.locked().__enter__()
+
+
+def test_a_run_that_nobody_holds_and_that_says_running_was_killed(run):
+    with run.locked():
+        run.set_status("running", epoch=1)
+        assert held(run.path)
+        assert run.status == {"state": "running", "epoch": 1}
+        assert held(run.path)  # a look takes nothing
+    assert not held(run.path)
+    assert run.status == {"state": "killed", "epoch": 1}
+    run.set_status("completed")
+    assert run.status == {"state": "completed"}
+
+
+def test_a_look_at_a_lock_refuses_nobody_else(run, monkeypatch):
+    with run.locked():
+        pass
+    look = os.open(run.path / "lock", os.O_RDWR)
+    lock._take(look)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.close(look))
+    with run.locked():
+        assert held(run.path)

@@ -229,10 +229,10 @@ def _not_trained(place: Place) -> Finding:
         return Finding("run-fitted-in-python", place.name)
     if status["state"] == "completed":
         return Finding("run-not-evaluated", place.name)
-    state = "not done, or killed" if status["state"] == "running" else status["state"]
+    state = "not done" if status["state"] == "running" else status["state"]
     details = {"state": state, "epoch": status.get("epoch")}
     found = Finding("run-not-done", place.name, details=details)
-    if status["state"] == "running" and logged:
+    if status["state"] == "killed" and logged:
         reason = trouble(logged, otherwise=str(found))
         return found if reason == str(found) else _failed(place, reason)
     return found

@@ -37,7 +37,7 @@ from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.reading import plain_json, read_text, sealed, unsealed
 from vaeflow.runs.build import build_model
-from vaeflow.runs.lock import locked
+from vaeflow.runs.lock import held, locked
 from vaeflow.runs.owners import check_owner
 from vaeflow.runs.paths import taken
 from vaeflow.runs.weights import load_weights
@@ -182,8 +182,14 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """Return status.json: state, epoch, step and exit code."""
-        return self._read("status.json")
+        """Return status.json: state, epoch, step and exit code.
+
+        A run that says "running" and that no process holds was killed: its state is "killed".
+        """
+        found = self._read("status.json")
+        if found.get("state") == "running" and not held(self.path):
+            return {**found, "state": "killed"}
+        return found
 
     @property
     def summary(self) -> dict[str, Any]:

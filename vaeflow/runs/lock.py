@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 from vaeflow.errors import RunLockedError, StorageError
 from vaeflow.storage import guarded, writing
 
+_LOOKS = 5
 _held: set[int] = set()  # the descriptors of the locks of this process
 
 
@@ -72,9 +74,35 @@ def locked(run: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def held(run: Path) -> bool:
+    """Tell whether a process holds the run, this one included; True where nobody can tell."""
+    try:
+        descriptor = os.open(run / "lock", os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return False
+    except OSError:  # such as a run that may not be written
+        return True
     try:
         _take(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _take_soon(descriptor: int) -> None:
+    """Take the lock, or wait a moment for a process that only looks whether it is held."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError, PermissionError):
+            return _take(descriptor)
+        time.sleep(0.01)
+    return _take(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        _take_soon(descriptor)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             raise RunLockedError(
