@@ -190,7 +190,8 @@ def _dead(path: Path) -> Path:
 def _look(path: Path) -> _Look:
     """Return what tells that the files of a checkpoint are as they were, None if it is gone."""
     try:
-        files = [(entry.name, entry.stat()) for entry in os.scandir(path)]
+        with os.scandir(path) as entries:
+            files = [(entry.name, entry.stat()) for entry in entries]
     except OSError:
         return None
     return tuple(sorted((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in files))
