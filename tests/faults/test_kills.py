@@ -67,7 +67,7 @@ def test_kills_at_any_time_lose_nothing_and_the_end_is_the_same(place, fork, amo
     began = time.monotonic()
     right = fork(train, place / "whole").end().value
     length = time.monotonic() - began
-    wanted, kills, lost, different, runs = amount(10, 100), 0, 0, 0, 0
+    wanted, kills, lost, different, runs = amount(6, 100), 0, 0, 0, 0
     draw = random.Random(0)
     while kills < wanted:
         root, end, saved = place / f"run{runs}", None, 0
