@@ -89,7 +89,7 @@ def prepare_trainer(
     eager = _eager_step(model, objective, data, settings, finite)
 
     def fault(x: Tensor, error: Exception | None) -> None:
-        with noise.private("check"):
+        with noise.private("check"), torch.enable_grad():
             name_fault(model, objective, x, blame, f"at step {progress.step + 1}", error)
 
     eager.fault = fault

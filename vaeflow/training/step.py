@@ -168,6 +168,8 @@ class Step:
             raise
         if x._version != version or not self._fits(terms, objective, len(images)):
             self.fault(x, None)
+        if not objective.requires_grad:  # a part may have turned gradients off
+            self.fault(x, None)
         loss = -objective.mean()
         for p in self.parameters:
             p.grad = None
