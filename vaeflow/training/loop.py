@@ -24,7 +24,7 @@ from vaeflow.runtime.devices import matrix_products
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.ranks import World
 from vaeflow.runtime.validation import no_validation
-from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_fit
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.fault import naming_faults
 from vaeflow.training.finite import Finite
 from vaeflow.training.observers import Crew, Observer, Record
@@ -35,6 +35,13 @@ from vaeflow.training.optimizers import (
 )
 from vaeflow.training.progress import Fit, Progress, Stopwatch, Weights
 from vaeflow.training.record import Pace, record_terms
+from vaeflow.training.restoring import (
+    check_loop,
+    check_optimizer,
+    check_position,
+    check_weights,
+    unchanged,
+)
 from vaeflow.training.saver import Saver
 from vaeflow.training.splits import TrainingData
 from vaeflow.training.step import TERMS, Step
@@ -89,18 +96,23 @@ class Trainer:
         """Continue from a checkpoint instead of from the beginning.
 
         Raises:
-            CheckpointError: if it is of another model; nothing is loaded then.
+            CheckpointError: if it is of another model, or odd; nothing is loaded then.
+            ConfigError: if the training is to end before the epoch that it has reached.
         """
         tensors, device = checkpoint.tensors, self.model.device
-        check_fit(self.model, tensors["model"])
+        check_position(checkpoint, self.steps_per_epoch, self.settings.epochs)
+        check_weights(checkpoint, self.model)
+        check_optimizer(checkpoint, self.model, self.eager.optimizer)
+        states = self.world.own(checkpoint.group("loop"))
+        check_loop(checkpoint, self.eager.sums.totals, states, first=self.world.first)
         self.model.load_state_dict(tensors["model"])
         load_optimizer_tensors(self.eager.optimizer, self._names, tensors["optimizer"])
         self.best = {k: v.to(device) for k, v in tensors.get("best", {}).items()}
         if self.world.first:  # it holds the sums over all ranks
             totals = tensors["loop"]["totals"]  # an older one has no count of skipped images
             self.eager.sums.totals[: len(totals)].copy_(totals)
-        self.progress.load(checkpoint.state["progress"])
-        self.noise_states = self.world.own(tensors["loop"])
+        self.progress.load(checkpoint.progress)
+        self.noise_states = states
 
     def run(
         self,
@@ -281,5 +293,7 @@ class Trainer:
         if self.best:
             tensors["best"] = self.best
         if self.world.first:
-            store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
+            unused = unchanged(self.model, moments)
+            state = {"progress": asdict(self.progress), "unchanged": unused}
+            store.save(self.progress.step, tensors, state)
         self.finite.checkpoints = True

@@ -42,12 +42,17 @@ class CheckpointStore:
     Arguments:
         root: their directory, made at the first save.
         keep: how many to keep, at least 1; an older one goes only after a newer one is whole.
+        about: is written into each, the id of the run first: "run". Those of other runs are not
+            read. By default there is no run, and any are.
     """
 
-    def __init__(self, root: Path, keep: int = 2) -> None:
+    def __init__(
+        self, root: Path, keep: int = 2, about: Mapping[str, str | None] | None = None
+    ) -> None:
         self.root = root
         self.keep = keep
         self._verified: dict[Path, _Look] = {}  # what this process wrote or read, as it looked
+        self.about = about
 
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
@@ -59,9 +64,11 @@ class CheckpointStore:
         """
         final = self.root / f"step-{step:08d}"
         files = {f"{group}.safetensors": _packed(named) for group, named in tensors.items()}
-        files["state.json"] = _json(state)
+        files["state.json"] = _json({**state, **(self.about or {})})
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        files["manifest.json"] = _json({"format": FORMAT, "step": step, "sha256": sums})
+        sizes = {name: len(content) for name, content in files.items()}
+        manifest = {"format": FORMAT, "step": step, "bytes": sizes, "sha256": sums}
+        files["manifest.json"] = _json(manifest)
         with writing(f"checkpoint {final}", _CURE, needed=sum(map(len, files.values()))):
             ensure_folder(self.root)
             self._recover()
@@ -88,7 +95,7 @@ class CheckpointStore:
             for path in paths:
                 look = _look(path)
                 try:
-                    found = read(path)
+                    found = self._read(path)
                 except CheckpointError as error:
                     if look is None or look != _look(path):  # removed or replaced meanwhile
                         break
@@ -150,11 +157,15 @@ class CheckpointStore:
         look = _look(path)
         if look is not None and self._verified.get(path) != look:
             try:
-                read(path)
+                self._read(path)
             except CheckpointError:
                 return False
             self._verified[path] = look
         return look is not None
+
+    def _read(self, path: Path) -> Checkpoint:
+        """Read one, if it is of this run."""
+        return read(path, (self.about or {}).get("run"), of_any=self.about is None)
 
     def _prune(self) -> None:
         """Remove what is older than the `keep` newest whole checkpoints.
