@@ -23,7 +23,7 @@ TEXT = 2**24  # bytes of a file of text, far above what vaeflow writes
 _DEPTH = 32  # keys of one dotted key in TOML
 # A key starts where no other character of it comes before: the search takes linear time.
 _DOTTED = re.compile(r"(?<![\w\"'.-])(?:[\w\"'-]+[ \t]*\.[ \t]*){%d}" % _DEPTH)  # noqa: UP031
-_SUM = "sha256"
+SUM = "sha256"
 
 
 def read_file(path: Path, limit: int | None = None) -> bytes:
@@ -94,7 +94,7 @@ def plain_toml(content: str) -> dict[str, Any]:
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return values of JSON with their checksum, the last of them."""
-    return {**content, _SUM: _checksum(content)}
+    return {**content, SUM: _checksum(content)}
 
 
 def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if a value was changed.
     """
-    values = {name: value for name, value in content.items() if name != _SUM}
-    if content.get(_SUM, seen := _checksum(values)) != seen:
+    values = {name: value for name, value in content.items() if name != SUM}
+    if content.get(SUM, seen := _checksum(values)) != seen:
         raise ValueError("its values have another SHA-256 than it states: it was changed")
     return values
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vaeflow.reading import unsealed
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, trained) -> Path:
@@ -96,7 +98,7 @@ def place(tmp_path_factory, trained) -> Path:
     file = damaged("run-other") / "config.toml"
     file.write_text(file.read_text().replace("latent = 3", "latent = 4"))
     file = damaged("run-plugin") / "environment.json"
-    environment = json.loads(file.read_text())
+    environment = unsealed(json.loads(file.read_text()))
     environment["parts"]["posterior"] = {
         "name": "vaeflow-twist/twist",
         "distribution": "vaeflow-twist",

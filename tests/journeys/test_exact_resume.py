@@ -22,6 +22,7 @@ from vaeflow.parts.posteriors.iaf import IAF
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.posteriors.planar import Planar
 from vaeflow.parts.priors.normal import Normal
+from vaeflow.reading import unsealed
 from vaeflow.training import Observer, prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 
@@ -259,7 +260,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name, code):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert f"vaeflow resume {run}" in errors
-    status = json.loads((run / "status.json").read_text())
+    status = unsealed(json.loads((run / "status.json").read_text()))
     assert status["state"] == "interrupted"
     latest = CheckpointStore(run / "checkpoints").latest()
     assert latest.step == status["step"]

@@ -29,6 +29,7 @@ from vaeflow.parts.posteriors.iaf import IAF
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.priors.normal import Normal
 from vaeflow.parts.priors.vamp import Vamp
+from vaeflow.reading import unsealed
 from vaeflow.runtime.ranks import Ranks, World, world
 from vaeflow.testing.noise import GivenNoise
 from vaeflow.training import prepare_trainer
@@ -353,7 +354,7 @@ def torchrun(tiny, grey_file):
 
 
 def read(run, name):
-    return json.loads((run / name).read_text())
+    return unsealed(json.loads((run / name).read_text()))
 
 
 def test_torchrun_trains_one_run_that_a_signal_stops_and_torchrun_resumes(torchrun, tmp_path):

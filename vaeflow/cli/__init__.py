@@ -25,6 +25,7 @@ from vaeflow.version import __version__
         "benchmark": "Train and evaluate a grid of models, and compare them.",
         "compare": "Compare finished runs, with standard errors and intervals.",
         "diagnose": "Tell where the gap between log p(x) and the ELBO is.",
+        "verify": "Check the files of a run by their checksums.",
         "sample": "Draw from a trained model.",
         "reconstruct": "Encode and decode held-out data.",
         "list": "List the parts that can be chosen by name.",

@@ -106,6 +106,10 @@ def kept_evaluation(run: Run, split: str, way: Way) -> Stored | None:
     except CheckpointError as error:
         log.warning("%s", error)
         return None
+    for name, now in run.marks.items():  # an older evaluation states none
+        if stored.about.get(name, now) != now:
+            log.warning("%s is of another run than %s, or of another config.toml", path, run.path)
+            return None
     epoch = run.summary.get("best_epoch") or run.status.get("epoch")
     return stored if stored.complete and stored.about.get("epoch") == epoch else None
 

@@ -96,8 +96,8 @@ def write(path: Path, about: str, figures: Figures) -> None:
     write_file(path, save(tensors, {_HEADER: json.dumps(header)}))
 
 
-def read(path: Path, about: str) -> Figures:
-    """Read the figures that were written with a key.
+def read(path: Path, about: str | None = None) -> Figures:
+    """Read the figures that were written with a key, or with any.
 
     Raises:
         CheckpointError: if the file is damaged, or of another key.
@@ -106,7 +106,7 @@ def read(path: Path, about: str) -> Figures:
         tensors, texts = unpack(read_file(path))
         header = plain_json(texts[_HEADER])
         seen = _checksum(header["about"], header["plain"], tensors)
-        if seen != header["sha256"] or header["about"] != about:
+        if seen != header["sha256"] or about not in (None, header["about"]):
             raise CheckpointError(f"{path} was changed: its SHA-256 is not the one that it states")
         return Figures(tensors, plain_json(header["plain"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:

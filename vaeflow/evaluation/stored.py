@@ -31,6 +31,7 @@ from vaeflow.storage import write_file
 FORMAT = 4  # 4 has a checksum, 3 has other proposals than q
 _SECONDS = 10.0  # between two writes
 _HEADER = "vaeflow"
+_LATER = {"run_id", "config_sha256"}  # which older files do not state
 _BOUNDS = ("elbo", "log_px", "kl", "nll", "under_q", "squared_error")
 _TENSORS = ("draws", "effective_sample_size", "pareto_k")
 _ESTIMATES = ("kl", "mutual_information", "marginal_kl")
@@ -62,6 +63,7 @@ class Stored:
         mix them.
         """
         free = {"device"} if self.complete else set()
+        free |= _LATER - self.about.keys()
         names = dict.fromkeys((*about, *self.about))
         return next(
             (

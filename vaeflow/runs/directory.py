@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.config.way import Way
+from vaeflow.data.splits import Splits
 from vaeflow.errors import (
     CheckpointError,
     ConfigError,
@@ -36,16 +35,16 @@ from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.reading import plain_json, read_text, sealed, unsealed
-from vaeflow.runs.build import build_model
+from vaeflow.runs.bound import check_config, check_data, checksum
+from vaeflow.runs.build import build_model, load_data
 from vaeflow.runs.lock import held, locked
-from vaeflow.runs.owners import check_owner
-from vaeflow.runs.paths import taken
+from vaeflow.runs.owners import check_owner, environment_of
+from vaeflow.runs.paths import put_in_place, taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
 from vaeflow.storage import flush_folder, sweep, temporary_name, write_file, writing
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_room
 from vaeflow.training.observers.metrics_file import read_metrics
-from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
 
@@ -55,7 +54,25 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = CheckpointStore(path / "checkpoints")
+
+    @property
+    def store(self) -> CheckpointStore:
+        """Return the checkpoints of this run; each that is saved holds config.toml as it is now."""
+        about: dict[str, str | None] = {"run_id": self.id, "config": None}
+        with suppress(OSError, ValueError):
+            about["config"] = read_text(self.path / "config.toml")
+        return CheckpointStore(self.path / "checkpoints", about=about)
+
+    @property
+    def id(self) -> str | None:
+        """Return what its files state of the run that they belong to; an older run has none."""
+        found = self._read("environment.json").get("run_id")
+        return None if found is None else str(found)
+
+    @property
+    def marks(self) -> dict[str, str | None]:
+        """Return what an evaluation states of its run: the id, and the checksum of config.toml."""
+        return {"run_id": self.id, "config_sha256": checksum(self.settings())}
 
     def __repr__(self) -> str:
         try:
@@ -111,8 +128,8 @@ class Run:
             os.mkdir(half.path)
             try:
                 half.set_config(plan.config)
-                half._write("environment.json", {**_environment(plan), **facts})
-                _rename(half.path, path)
+                half._write("environment.json", {**environment_of(plan), **facts})
+                put_in_place(half.path, path)
             except BaseException:
                 shutil.rmtree(half.path, ignore_errors=True)
                 raise
@@ -135,10 +152,11 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Read config.toml, and fill in what the vaeflow of an older run always did."""
-        return {"scaling": "raw", **read_toml(self.path / "config.toml")}
+        before = {"scaling": "raw", "on_nonfinite": "stop"}
+        return {**before, **read_toml(self.path / "config.toml")}
 
-    def plan(self, plugins: Plugins) -> Plan:
-        """Read the configuration, and find the parts that it names.
+    def plan(self, plugins: Plugins, changes: Mapping[str, Any] | None = None) -> Plan:
+        """Read the configuration, and find the parts that it names; `changes` are laid over it.
 
         Raises:
             PluginError: if a part's distribution is missing, naming it.
@@ -156,7 +174,20 @@ class Run:
                 )
         layers = Layers()
         layers.add(raw, str(self.path / "config.toml"))
+        layers.add(changes or {}, "--override")
         return layers.resolve(plugins)
+
+    def data(self, plan: Plan) -> Splits:
+        """Load the data that the run was trained on, wherever it lies now.
+
+        Raises:
+            DataError: if it cannot be had, or is another.
+            PluginError: if loading fails in another way.
+        """
+        splits = load_data(plan)
+        before = self.environment.get("data_sha256")
+        check_data(self.path, before, plan, splits, "score others by vaeflow.evaluate in Python")
+        return splits
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -206,12 +237,14 @@ class Run:
 
         Raises:
             CheckpointError: if there is none.
+            ConfigError: if config.toml is another than when it was trained.
         """
         found = self.store.latest()
         if found is None:
             raise CheckpointError(
                 f"{self.path} has no checkpoint yet: `vaeflow resume {self.path}` trains it"
             )
+        check_config(self.path, self.settings(), found)
         return found
 
     def evaluation(self, split: str, way: Way, weights: str) -> Path:
@@ -268,28 +301,3 @@ class Run:
     def _replace(self, name: str, text: str) -> None:
         # A run that was removed meanwhile is not made again, as a directory without config.toml.
         write_file(self.path / name, text, make_folder=False)
-
-
-def _rename(half: Path, path: Path) -> None:
-    try:
-        half.rename(path)
-    except OSError:
-        if os.path.lexists(path):  # another process was faster
-            raise taken(path) from None
-        raise
-
-
-def _environment(plan: Plan) -> dict[str, Any]:
-    """Return the versions and parts that the numbers of a run depend on."""
-    import torch
-
-    return {
-        "vaeflow": __version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "parts": {
-            kind: {"name": p.qualified, "distribution": p.distribution, "version": p.version}
-            for kind, p in plan.parts.items()
-        },
-    }

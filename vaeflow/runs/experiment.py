@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
+from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.bound import check_changes, check_config, check_data
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import choose_for, evaluate_split
@@ -26,9 +28,10 @@ from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched
 from vaeflow.training import Fit, Observer
-from vaeflow.training.checkpoints import check_room
+from vaeflow.training.checkpoints import Checkpoint, check_room
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
+from vaeflow.training.restoring import check_end
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
@@ -89,6 +92,7 @@ def resume(
     *,
     epochs: int | None = None,
     data_root: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
 ) -> Outcome | None:
     """Continue a run from its newest checkpoint, or from the beginning if it has none.
@@ -98,18 +102,26 @@ def resume(
         plugins: where its parts are looked up.
         epochs: train to this many in all.
         data_root: where the data lies, if it has moved.
+        changes: other settings than the run's, nested, such as {"lr": 1e-4}.
         watch: how the run is watched and stopped.
 
     Returns:
         None where the run is complete.
 
     Raises:
-        ConfigError: if the run's schedule was laid out for another number of epochs.
+        ConfigError: if a setting cannot change, or config.toml did; if there are fewer epochs than
+            are done; or if the schedule was laid out for another number of them.
         DataError: if the run began with other data.
         CheckpointError: if no checkpoint is whole.
     """
-    plan = _changed(run.plan(plugins), run, epochs, data_root)
-    if _complete(run, epochs):
+    check_changes(changes or {})
+    plan = _changed(run.plan(plugins, changes), run, epochs, data_root)
+    found = run.store.latest()
+    if found is not None:
+        given = ["epochs"] * (epochs is not None) + [*flatten(changes or {})]
+        check_config(run.path, run.settings(), found, resuming=True, given=given)
+        check_end(found, plan.config.epochs)
+    if _complete(run, found, epochs):
         return None
 
     def begin(experiment: Experiment, world: World) -> Run:
@@ -119,13 +131,13 @@ def resume(
     return _live(plan, begin, watch or Watch(), resuming=True)
 
 
-def _complete(run: Run, epochs: int | None) -> bool:
+def _complete(run: Run, found: Checkpoint | None, epochs: int | None) -> bool:
     """Return whether a run is at its end, by the newest checkpoint that is whole."""
-    status, found = known_status(run), run.store.latest()
+    status = known_status(run)
     if found is None or status.get("state") != "completed" or status.get("step") != found.step:
         return False
     # Early stopping may have ended it before its time.
-    enough = epochs is None or found.state["progress"]["epoch"] >= epochs
+    enough = epochs is None or found.progress.epoch >= epochs
     return enough and bool(run.summary)
 
 
@@ -269,12 +281,9 @@ def _changed(plan: Plan, run: Run, epochs: int | None, data_root: Path | None) -
 
 def _warn_of_changes(run: Run, experiment: Experiment, world: World) -> None:
     """Refuse other data than the run's, and warn of another environment."""
-    before = run.environment
-    if before.get("data_sha256") != experiment.splits.fingerprint():
-        raise DataError(
-            f"{run.path} was trained on other data than dataset "
-            f"{experiment.config.dataset.name!r} holds now: restore the files, or train a new run"
-        )
+    before, plan = run.environment, experiment.plan
+    sha256 = before.get("data_sha256")
+    check_data(run.path, sha256, plan, experiment.splits, "train a new run")
     for name, now in (
         ("vaeflow", __version__),
         ("torch", torch.__version__),

@@ -1,15 +1,21 @@
-"""Who brought the parts of a run: what has to be installed to load it."""
+"""The parts and versions that a run was made with: stated then, and looked for now."""
 
 from __future__ import annotations
 
 import logging
+import platform
 import re
+import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from vaeflow.config.layers import Plan
 from vaeflow.errors import PluginError
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import BUILTIN
+from vaeflow.version import __version__
 
 # What pip installs has such a name and version: no option, path or address is advised.
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", re.ASCII)
@@ -52,3 +58,20 @@ def check_owner(run: Path, kind: str, owner: Mapping[str, str], plugins: Plugins
             f"{run / 'environment.json'}"
         )
     raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
+
+
+def environment_of(plan: Plan) -> dict[str, Any]:
+    """Return a new id, and the versions and parts that the numbers of a run depend on."""
+    import torch
+
+    return {
+        "run_id": secrets.token_hex(8),
+        "vaeflow": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "parts": {
+            kind: {"name": p.qualified, "distribution": p.distribution, "version": p.version}
+            for kind, p in plan.parts.items()
+        },
+    }

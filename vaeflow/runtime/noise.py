@@ -63,6 +63,21 @@ class Noise:
             states["cuda"] = torch.cuda.get_rng_state(device)
         return states
 
+    def check(self, states: Mapping[str, Tensor]) -> None:
+        """Check that states can be loaded, without loading them.
+
+        Raises:
+            ValueError: naming one that no generator of its kind has.
+        """
+        for name, state in states.items():
+            try:
+                if name in _TWISTERS:
+                    _put_back(name, state, random.Random(), np.random.RandomState())
+                elif name == "cpu" or (name == "cuda" and self._cuda):
+                    torch.Generator(name).set_state(state)
+            except (RuntimeError, TypeError, ValueError, OverflowError):
+                raise ValueError(f"the state {name!r} is no generator's") from None
+
     @contextmanager
     def _forked(self, purpose: str) -> Iterator[None]:
         """Seed the global generators for one purpose, and put them back at the end."""
@@ -109,10 +124,12 @@ def _packed(words: object, at: int, keeps: bool, kept: float) -> Tensor:
     return torch.from_numpy(np.concatenate([np.asarray(words, dtype=np.int64), rest]))
 
 
-def _put_back(name: str, packed: Tensor) -> None:
+def _put_back(name: str, packed: Tensor, python: Any = random, numpy: Any = np.random) -> None:
     words, (at, keeps, bits) = packed[:_WORDS].tolist(), packed[_WORDS:].tolist()
+    if not (0 <= at <= _WORDS and keeps in (0, 1) and 0 <= min(words) <= max(words) < 2**32):
+        raise ValueError("no state of a Mersenne twister")  # NumPy would read beyond its words
     kept = float(np.int64(bits).view(np.float64))
     if name == "python":
-        random.setstate((3, (*words, at), kept if keeps else None))
+        python.setstate((3, (*words, at), kept if keeps else None))
     else:
-        np.random.set_state(("MT19937", np.array(words, dtype=np.uint32), at, keeps, kept))
+        numpy.set_state(("MT19937", np.array(words, dtype=np.uint32), at, keeps, kept))

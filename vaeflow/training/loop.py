@@ -104,7 +104,7 @@ class Trainer:
         check_weights(checkpoint, self.model)
         check_optimizer(checkpoint, self.model, self.eager.optimizer)
         states = self.world.own(checkpoint.group("loop"))
-        check_loop(checkpoint, self.eager.sums.totals, states, first=self.world.first)
+        check_loop(checkpoint, self.eager.sums.totals, self.noise, states)
         self.model.load_state_dict(tensors["model"])
         load_optimizer_tensors(self.eager.optimizer, self._names, tensors["optimizer"])
         self.best = {k: v.to(device) for k, v in tensors.get("best", {}).items()}
@@ -282,12 +282,13 @@ class Trainer:
         self.finite.weights()
         moments = optimizer_tensors(self.eager.optimizer, self._names)
         self.finite.moments(moments)
+        generators = self.noise.states()
         tensors = {
             "model": self._weights(),
             "optimizer": moments,
             "loop": {
                 "totals": self.world.sum(self.eager.sums.totals.clone()),
-                **self.world.gather(self.noise.states()),
+                **self.world.gather(generators),
             },
         }
         if self.best:
@@ -295,5 +296,5 @@ class Trainer:
         if self.world.first:
             unused = unchanged(self.model, moments)
             state = {"progress": asdict(self.progress), "unchanged": unused}
-            store.save(self.progress.step, tensors, state)
+            store.save(self.progress.step, tensors, {**state, "generators": [*generators]})
         self.finite.checkpoints = True

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
+from vaeflow.runtime.noise import Noise
 from vaeflow.training.checkpoints import Checkpoint, check_fit
 
 
@@ -26,7 +27,16 @@ def check_position(checkpoint: Checkpoint, steps: int, epochs: int) -> None:
         raise checkpoint.odd(
             f"{at.epoch} epochs of {steps} steps and {at.batch} steps are not {at.step} steps"
         )
-    begun = at.epoch + (at.batch > 0)
+    check_end(checkpoint, epochs)
+
+
+def check_end(checkpoint: Checkpoint, epochs: int) -> None:
+    """Check that a training of so many epochs does not end before a checkpoint.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    begun = checkpoint.progress.epoch + (checkpoint.progress.batch > 0)
     if epochs < begun:
         raise ConfigError(
             f"--epochs {epochs}: the run is in epoch {begun} already: give --epochs {begun} or more"
@@ -84,9 +94,9 @@ def unchanged(model: VAE, tensors: Iterable[str]) -> list[str]:
 
 
 def check_loop(
-    checkpoint: Checkpoint, totals: Tensor, states: Mapping[str, Tensor], *, first: bool
+    checkpoint: Checkpoint, totals: Tensor, noise: Noise, states: Mapping[str, Tensor]
 ) -> None:
-    """Check the sums of the epoch, and the states of this rank's generators.
+    """Check the sums of the epoch, and the states of this rank's generators: a new rank has none.
 
     Raises:
         CheckpointError: if they are missing, or could not be loaded.
@@ -97,14 +107,14 @@ def check_loop(
         raise checkpoint.odd("the sums of its epoch are missing, or of another number")
     if not given.is_floating_point() or not torch.isfinite(given).all():
         raise checkpoint.odd("the sums of its epoch are not finite")
-    if first and "cpu" not in states:
-        raise checkpoint.odd("it lacks the state of torch's generator")
-    for name in ("cpu", totals.device.type):
-        if name in states:
-            try:
-                torch.Generator(name).set_state(states[name])
-            except (RuntimeError, TypeError):
-                raise checkpoint.odd(f"the state {name!r} is no generator's") from None
+    # Older checkpoints do not tell which generators they have.
+    needed = checkpoint.state.get("generators", ["cpu"])
+    if not isinstance(needed, list) or (states and not {*map(str, needed)} <= states.keys()):
+        raise checkpoint.odd(f"its generators {', '.join(map(str, states))} are not {needed!r:.80}")
+    try:
+        noise.check(states)
+    except ValueError as error:
+        raise checkpoint.odd(str(error)) from None
 
 
 class _Entry(NamedTuple):

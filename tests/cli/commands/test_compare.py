@@ -96,13 +96,12 @@ def test_an_evaluation_of_other_weights_counts_as_missing(cli, runs):
     assert "has no evaluation" in cli("compare", *runs).err
 
 
-def test_runs_on_different_data_are_refused(cli, runs, trained, tmp_path):
-    other = shutil.copytree(runs[1], tmp_path / "other")
-    config = (other / "config.toml").read_text()
-    (other / "config.toml").write_text(
-        config.replace('binarization = "dynamic"', 'binarization = "threshold"')
-    )
-    shutil.rmtree(other / "evaluations")
+def test_runs_on_different_data_are_refused(cli, runs, tiny, grey_file, tmp_path):
+    other = tmp_path / "other"
+    cli(
+        "train", *tiny, "--no-tensorboard", "--dataset", "file", "--dataset.path", grey_file,
+        "--posterior", "radial", "--binarization", "threshold", "--run-dir", other,
+    )  # fmt: skip
     done = cli("compare", runs[0], other, "-k", 4)
     assert done.code == 2
     assert "the binarization, dynamic and threshold" in done.err

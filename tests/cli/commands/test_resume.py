@@ -20,12 +20,21 @@ def status(run) -> dict:
     return Run(run).status
 
 
-@pytest.mark.parametrize("words", [(), ("--epochs", 2), ("--epochs", 1)])
+@pytest.mark.parametrize("words", [(), ("--epochs", 2)])
 def test_a_complete_run_is_unchanged(cli, run_copy, snapshot, words):
     before = snapshot(run_copy)
     done = cli("resume", run_copy, *words)
     assert (done.code, done.err) == (0, "")
     assert done.out == f"{run_copy} is complete after 2 epochs: nothing to do.\n"
+    assert snapshot(run_copy) == before
+
+
+def test_fewer_epochs_than_are_done_are_refused(cli, run_copy, snapshot, one_sentence):
+    before = snapshot(run_copy)
+    done = cli("resume", run_copy, "--epochs", 1)
+    assert (done.code, done.out) == (2, "")
+    one_sentence(done.err.strip())
+    assert "--epochs 1: the run is in epoch 2 already: give --epochs 2 or more" in done.err
     assert snapshot(run_copy) == before
 
 

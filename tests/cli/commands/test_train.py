@@ -340,6 +340,7 @@ def test_debug_raises_the_error(train):
 
 PART = """
 import torch
+from vaeflow.reading import unsealed
 from vaeflow import hookimpl
 from vaeflow.parts import Posterior
 

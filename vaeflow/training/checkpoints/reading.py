@@ -91,10 +91,10 @@ def read(path: Path, run: str | None = None, *, of_any: bool = True) -> Checkpoi
         state = plain_json(files.pop(STATE))
         if not isinstance(state, dict):
             raise ValueError(f"{STATE} holds no JSON object")
-        if not of_any and state.get("run") != run:
+        if not of_any and state.get("run_id") != run:
             raise CheckpointError(
-                f"checkpoint {path} was written by run {state.get('run') or 'without an id'}, and "
-                f"environment.json is of run {run or 'without an id'}: move it away"
+                f"checkpoint {path} is of run {state.get('run_id') or 'without an id'!r:.40}, and "
+                f"environment.json of run {run or 'without an id'}: move it out of the directory"
             )
         tensors = {
             name.removesuffix(_TENSORS): unpack(files.pop(name))[0]

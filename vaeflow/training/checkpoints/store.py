@@ -42,7 +42,7 @@ class CheckpointStore:
     Arguments:
         root: their directory, made at the first save.
         keep: how many to keep, at least 1; an older one goes only after a newer one is whole.
-        about: is written into each, the id of the run first: "run". Those of other runs are not
+        about: is written into each, the id of the run first: "run_id". Those of other runs are not
             read. By default there is no run, and any are.
     """
 
@@ -91,11 +91,11 @@ class CheckpointStore:
             CheckpointError: if there are checkpoints, and all are damaged.
         """
         for _ in range(_TRIES):
-            paths, damage = self._paths(), []
+            paths, damage = self.paths(), []
             for path in paths:
                 look = _look(path)
                 try:
-                    found = self._read(path)
+                    found = self.read(path)
                 except CheckpointError as error:
                     if look is None or look != _look(path):  # removed or replaced meanwhile
                         break
@@ -106,7 +106,7 @@ class CheckpointStore:
                     _warn(damage)
                     return found
             else:
-                if paths == self._paths():
+                if paths == self.paths():
                     _warn(damage)
                     if not damage:
                         return None
@@ -128,7 +128,7 @@ class CheckpointStore:
             raise
         return folder
 
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Return what may be whole, the newest first; of one step, what has its final name."""
         found = []
         if self.root.is_dir():
@@ -142,7 +142,7 @@ class CheckpointStore:
 
     def _recover(self) -> None:
         """Give what a kill left whole its final name, and remove the rest of what it left."""
-        for path in self._paths():
+        for path in self.paths():
             name = _NAME.fullmatch(path.name)
             if name is not None and name[2] is not None:
                 final = self.root / f"step-{name[3]}"
@@ -157,15 +157,15 @@ class CheckpointStore:
         look = _look(path)
         if look is not None and self._verified.get(path) != look:
             try:
-                self._read(path)
+                self.read(path)
             except CheckpointError:
                 return False
             self._verified[path] = look
         return look is not None
 
-    def _read(self, path: Path) -> Checkpoint:
+    def read(self, path: Path) -> Checkpoint:
         """Read one, if it is of this run."""
-        return read(path, (self.about or {}).get("run"), of_any=self.about is None)
+        return read(path, (self.about or {}).get("run_id"), of_any=self.about is None)
 
     def _prune(self) -> None:
         """Remove what is older than the `keep` newest whole checkpoints.
@@ -173,7 +173,7 @@ class CheckpointStore:
         A checkpoint was saved before: a file that cannot be removed is told of, and stays.
         """
         whole = 0
-        for path in self._paths():
+        for path in self.paths():
             if path.name.startswith("."):
                 continue
             if whole >= self.keep:

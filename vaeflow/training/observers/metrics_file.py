@@ -51,6 +51,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return _split(_content(path))[0]
 
 
+def count_others(path: Path) -> int:
+    """Return how many lines of metrics.jsonl are no records."""
+    return len(_split(_content(path))[1])
+
+
 def write_metrics(path: Path, records: Iterable[Record]) -> None:
     """Write metrics.jsonl anew.
 
