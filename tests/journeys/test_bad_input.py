@@ -260,13 +260,13 @@ CHECKPOINTS: list[tuple[str, int, list[str]]] = [
         ("folder", 4, ["folder is no run directory", "`vaeflow train` printed"]),
         ("grey.npy", 4, ["grey.npy is no run directory"]),
         ("run-bits", 4, ["run-bits/checkpoints holds no whole checkpoint", "was changed"]),
-        ("run-cut", 4, ["best.safetensors has SHA-256", "was changed"]),
+        ("run-cut", 4, ["best.safetensors has ", " bytes, and its manifest says "]),
         ("run-newer", 4, ["format 99", "update vaeflow"]),
         ("run-lacks", 4, ["lacks best.safetensors"]),
         ("run-none", 4, ["has no checkpoint yet", "`vaeflow resume run-none`"]),
         ("run-bare", 4, ["run-bare/environment.json", "restore the file"]),
         ("run-toml", 2, ["run-toml/config.toml is not valid TOML", "line 1"]),
-        ("run-other", 4, ["checkpoint is of another model", "in the file", "in the model"]),
+        ("run-other", 2, ["config.toml was changed", "latent: 3 → 4: restore it"]),
         ("run-plugin", 6, ["vaeflow-twist 1.2", "pip install vaeflow-twist"]),
     )
 ] + [

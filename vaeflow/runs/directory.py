@@ -72,7 +72,7 @@ class Run:
     @property
     def marks(self) -> dict[str, str | None]:
         """Return what an evaluation states of its run: the id, and the checksum of config.toml."""
-        return {"run_id": self.id, "config_sha256": checksum(self.settings())}
+        return {"run_id": self.environment.get("run_id"), "config_sha256": checksum(self.settings())}
 
     def __repr__(self) -> str:
         try:
