@@ -34,10 +34,10 @@ def slow(monkeypatch):
     """Readers that dawdle between looking for a checkpoint and reading it; return what they met."""
     real, met, draw = stores.read, [], random.Random(0)
 
-    def read(path):
+    def read(path, *args, **more):
         time.sleep(draw.uniform(0, 0.04))
         try:
-            return real(path)
+            return real(path, *args, **more)
         except CheckpointError as error:
             met.append(error)
             raise

@@ -106,12 +106,20 @@ def kept_evaluation(run: Run, split: str, way: Way) -> Stored | None:
     except CheckpointError as error:
         log.warning("%s", error)
         return None
-    for name, now in run.marks.items():  # an older evaluation states none
-        if stored.about.get(name, now) != now:
-            log.warning("%s is of another run than %s, or of another config.toml", path, run.path)
-            return None
+    if not _of(run, stored):
+        log.warning("%s is of another run than %s, or of another config.toml", path, run.path)
+        return None
     epoch = run.summary.get("best_epoch") or run.status.get("epoch")
     return stored if stored.complete and stored.about.get("epoch") == epoch else None
+
+
+def _of(run: Run, stored: Stored) -> bool:
+    """Tell whether an evaluation is the run's own; an older one does not tell."""
+    try:
+        marks = run.marks
+    except VaeflowError:  # the run itself is refused, with the reason
+        return True
+    return all(stored.about.get(name, now) == now for name, now in marks.items())
 
 
 def not_done(places: Iterable[Place]) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ from vaeflow.reading import plain_json, read_text, sealed, unsealed
 from vaeflow.runs.bound import check_config, check_data, checksum
 from vaeflow.runs.build import build_model, load_data
 from vaeflow.runs.lock import held, locked
-from vaeflow.runs.owners import check_owner, environment_of
+from vaeflow.runs.owners import check_owner, environment_of, is_complete
 from vaeflow.runs.paths import put_in_place, taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
@@ -72,7 +72,10 @@ class Run:
     @property
     def marks(self) -> dict[str, str | None]:
         """Return what an evaluation states of its run: the id, and the checksum of config.toml."""
-        return {"run_id": self.environment.get("run_id"), "config_sha256": checksum(self.settings())}
+        return {
+            "run_id": self.environment.get("run_id"),
+            "config_sha256": checksum(self.settings()),
+        }
 
     def __repr__(self) -> str:
         try:
@@ -197,14 +200,7 @@ class Run:
             CheckpointError: if it is missing or damaged.
         """
         content = self._read("environment.json")
-        try:
-            complete = content["data_shape"] and all(
-                {"name", "distribution", "version"} <= content["parts"][kind].keys()
-                for kind in KINDS
-            )
-        except (KeyError, TypeError, AttributeError):
-            complete = False
-        if not complete:
+        if not is_complete(content):
             raise CheckpointError(
                 f"{self.path / 'environment.json'} lacks the run's parts or its data's shape: "
                 "restore the file, or train again"

@@ -14,7 +14,7 @@ from typing import Any
 from vaeflow.config.layers import Plan
 from vaeflow.errors import PluginError
 from vaeflow.plugins.loading import Plugins
-from vaeflow.plugins.registry import BUILTIN
+from vaeflow.plugins.registry import BUILTIN, KINDS
 from vaeflow.version import __version__
 
 # What pip installs has such a name and version: no option, path or address is advised.
@@ -75,3 +75,13 @@ def environment_of(plan: Plan) -> dict[str, Any]:
             for kind, p in plan.parts.items()
         },
     }
+
+
+def is_complete(environment: Mapping[str, Any]) -> bool:
+    """Tell whether it states the parts, their owners and the shape of the data."""
+    try:
+        stated = [environment["parts"][kind].keys() for kind in KINDS]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    known = all({"name", "distribution", "version"} <= names for names in stated)
+    return known and bool(environment.get("data_shape"))
