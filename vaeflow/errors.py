@@ -72,13 +72,14 @@ class StorageError(VaeflowError):
 
 
 class RankError(VaeflowError):
-    """Another rank of a parallel training failed; `exit_code` is that rank's."""
+    """Another rank of a parallel training failed: `rank`, if it is known, with that exit code."""
 
     exit_code = 9
 
-    def __init__(self, message: str, exit_code: int = 9) -> None:
+    def __init__(self, message: str, exit_code: int = 9, rank: int | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.rank = rank
 
 
 def printable(text: str) -> str:
