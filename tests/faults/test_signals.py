@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
 from contextlib import nullcontext
 
 import pytest
-from safetensors.torch import load_file
+from runs_left import left
 
 import vaeflow.cli.progress  # what a command imports, once for all children
 import vaeflow.runs.experiment  # noqa: F401
@@ -18,7 +17,6 @@ from vaeflow.cli import main
 from vaeflow.runs.directory import Run
 
 EPOCHS = 3
-TIMES = ("seconds", "images_per_second", "sha256")
 
 # Phase -> where the signal comes: a function, and at which of its calls.
 BEFORE = {
@@ -96,20 +94,6 @@ def struck(fork, words):
         return fork(work).end()
 
     return strike
-
-
-def left(run):
-    """Return all that a run left, without its times."""
-    last = max((run / "checkpoints").iterdir())
-    tensors = {
-        f"{path.name}/{name}": value.numpy().tobytes()
-        for path in sorted(last.glob("*.safetensors"))
-        for name, value in load_file(path).items()
-    }
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-    summary = json.loads((run / "summary.json").read_text())
-    return tensors, rows, {k: v for k, v in summary.items() if k not in TIMES}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -46,17 +47,28 @@ def watch(stop: Stop) -> Watch:
     )
 
 
-def report(outcome: Outcome, stop: Stop) -> int:
-    """Print how a training ended, and the next commands; return the exit code."""
+def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
+    """Print how a training ended, and the next commands; return the exit code.
+
+    Arguments:
+        outcome: None of a run that was complete before.
+        stop: what knows of a signal.
+        path: the run directory, if one was given.
+    """
+    if outcome is None:
+        assert path is not None
+        done = Run(path).status.get("epoch") or 0
+        click.echo(f"{path} is complete after {done} epochs: nothing to do.")
+        return 0
     run, experiment, done = outcome.run, outcome.experiment, outcome.fit.progress
     files = [f"--plugin {shlex.quote(str(f))}" for f in experiment.plan.plugins.selection.files]
-    path = " ".join([shlex.quote(str(run.path)), *files])
+    words = " ".join([shlex.quote(str(run.path)), *files])
     if not outcome.experiment.trainer.world.first:
         return 0
     if outcome.bounds is None:
         whole = outcome.fit.status == "completed"
         where = "before the end of the final evaluation" if whole else f"after step {done.step:,}"
-        click.echo(f"Interrupted {where}; go on with: vaeflow resume {path}", err=True)
+        click.echo(f"Interrupted {where}; go on with: vaeflow resume {words}", err=True)
         return stop() or ELSEWHERE
     print_bounds(outcome.bounds, f"test data, binarization {experiment.config.binarization}")
     which = f"of epoch {done.best_epoch}, the best validation ELBO"
@@ -65,9 +77,9 @@ def report(outcome: Outcome, stop: Stop) -> int:
     click.echo(f"weights {which}; all results in {run.path}")
     out = "samples.png" if is_image(experiment.splits.data_shape) else "samples.npz"
     click.echo("\nNext:")
-    click.echo(f"  vaeflow evaluate {path}")
-    click.echo(f"  vaeflow sample {path} -n 64 --out {out}")
-    picture = f"vaeflow reconstruct {path} --out {out.replace('samples', 'reconstructions')}"
+    click.echo(f"  vaeflow evaluate {words}")
+    click.echo(f"  vaeflow sample {words} -n 64 --out {out}")
+    picture = f"vaeflow reconstruct {words} --out {out.replace('samples', 'reconstructions')}"
     click.echo(
         f"  tensorboard --logdir {shlex.quote(str(run.path))}"
         if experiment.config.tensorboard

@@ -41,17 +41,13 @@ def command(
     from vaeflow.runs.directory import Run
     from vaeflow.runs.experiment import resume
 
-    opened, stop = Run.open(run), Stop()
+    stop = Stop()
     outcome = resume(
-        opened,
+        Run.open(run),
         load_plugins(selection),
         epochs=epochs,
         data_root=data_root,
         changes=assign({}, overrides, "--override lr=0.0001"),
         watch=watch(stop),
     )
-    if outcome is None:
-        done = opened.status.get("epoch") or 0
-        click.echo(f"{run} is complete after {done} epochs: nothing to do.")
-        return 0
-    return report(outcome, stop)
+    return report(outcome, stop, run)
