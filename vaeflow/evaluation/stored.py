@@ -81,19 +81,24 @@ def write(path: Path, stored: Stored) -> None:
     Raises:
         StorageError: if the file system refuses.
     """
-    tensors: dict[str, Tensor] = {n: getattr(stored.bounds, n) for n in _TENSORS}
-    for name in _BOUNDS:
-        if (bound := getattr(stored.bounds, name)) is not None:
-            tensors |= {name: bound.values, f"{name}.error": bound.errors}
+    tensors = {name: t.contiguous() for name, t in _tensors(stored.bounds).items()}
     header = {
         "format": FORMAT,
         "about": dict(stored.about),
         "done": len(stored.bounds),
         "code": None if stored.code is None else asdict(stored.code),
     }
-    tensors = {name: t.contiguous() for name, t in tensors.items()}
     header |= {"tensors": digest(tensors)}
     write_file(path, save(tensors, {_HEADER: json.dumps(sealed(header))}))
+
+
+def _tensors(bounds: ImageBounds) -> dict[str, Tensor]:
+    """Return the bounds as the tensors of a file."""
+    tensors: dict[str, Tensor] = {n: getattr(bounds, n) for n in _TENSORS}
+    for name in _BOUNDS:
+        if (bound := getattr(bounds, name)) is not None:
+            tensors |= {name: bound.values, f"{name}.error": bound.errors}
+    return tensors
 
 
 def read(path: Path) -> Stored:

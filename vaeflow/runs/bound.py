@@ -47,18 +47,10 @@ def check_config(
     Raises:
         ConfigError: naming each setting, with its value then and now.
     """
-    if (text := checkpoint.state.get("config")) is None:
-        return
-    try:
-        then = _known(plain_toml(text))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise checkpoint.odd(f"its configuration cannot be read: {error}") from None
-    now = _known(settings)
-    changed = [k for k in {**then, **now} if then.get(k) != now.get(k) and k not in given]
-    told = {k: f"{k}: {show(then.get(k))} → {show(now.get(k))}" for k in changed}
-    bound = [k for k in changed if k not in _FREE and not _of_data(k)]
+    told = {k: said for k, said in changes(settings, checkpoint).items() if k not in given}
+    bound = [k for k in told if k not in _FREE and not _of_data(k)]
     if bound:
-        cure = "train a new run"
+        cure, now = "train a new run", _known(settings)
         if not any(map(_fixed, bound)):
             words = " ".join(f"--override {k}={show(now.get(k))}" for k in bound)
             cure = f"go on with it by `vaeflow resume {path} {words}`"
@@ -66,9 +58,29 @@ def check_config(
             f"{path / 'config.toml'} was changed since checkpoint {checkpoint.path.name}, "
             f"{', '.join(told[k] for k in bound[:_SHOWN])}: restore it, or {cure}"
         )
-    if resuming and changed:
+    if resuming and told:
         said = ", ".join(told.values())
         log.warning("config.toml has changed, and the run goes on by it: %s", said)
+
+
+def changes(settings: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what differs from the configuration in a checkpoint: name -> "name: then → now".
+
+    Raises:
+        CheckpointError: if it holds none that can be read; an older one holds none at all.
+    """
+    if (text := checkpoint.state.get("config")) is None:
+        return {}
+    try:
+        then = _known(plain_toml(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise checkpoint.odd(f"its configuration cannot be read: {error}") from None
+    now = _known(settings)
+    return {
+        k: f"{k}: {show(then.get(k))} → {show(now.get(k))}"
+        for k in {**then, **now}
+        if then.get(k) != now.get(k)
+    }
 
 
 def _known(nested: Mapping[str, Any]) -> dict[str, Any]:

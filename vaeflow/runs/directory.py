@@ -184,8 +184,7 @@ class Run:
         """Load the data that the run was trained on, wherever it lies now.
 
         Raises:
-            DataError: if it cannot be had, or is another.
-            PluginError: if loading fails in another way.
+            DataError, PluginError: if it cannot be had, or is another.
         """
         splits = load_data(plan)
         before = self.environment.get("data_sha256")
@@ -225,7 +224,9 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl."""
+        """Return the lines of metrics.jsonl, and warn if some are lost."""
+        with suppress(CheckpointError):  # of the status, which has its own readers
+            return read_metrics(self.path / "metrics.jsonl", self.status.get("epoch") or 0)
         return read_metrics(self.path / "metrics.jsonl")
 
     def checkpoint(self) -> Checkpoint:

@@ -39,21 +39,28 @@ class MetricsFile(Observer):
                 "%s has %d line%s that no run wrote: %s keeps what was there",
                 self.path, len(others), "s" if len(others) > 1 else "", self.aside.name,
             )  # fmt: skip
-        write_metrics(self.path, (r for r in records if r["epoch"] <= epoch))
+        kept = [r for r in records if r["epoch"] <= epoch]
+        _tell_lost(self.path, len(kept), epoch)
+        write_metrics(self.path, kept)
 
     def epoch(self, record: Record, model: VAE) -> None:
         cure = f"free some space, then `vaeflow resume {self.path.parent}`"
         append_to_file(self.path, _line(record), cure)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl without the lines that are no records, such as one torn by a crash."""
-    return _split(_content(path))[0]
+def read_metrics(path: Path, epochs: int = 0) -> list[dict[str, Any]]:
+    """Read metrics.jsonl without the lines that are no records, such as one torn by a crash.
+
+    Fewer than `epochs` records are told of.
+    """
+    records = _split(_content(path))[0]
+    _tell_lost(path, len(records), epochs)
+    return records
 
 
-def count_others(path: Path) -> int:
-    """Return how many lines of metrics.jsonl are no records."""
-    return len(_split(_content(path))[1])
+def _tell_lost(path: Path, kept: int, epochs: int) -> None:
+    if kept < epochs:
+        log.warning("%s has the records of %d of %d epochs: restore it", path, kept, epochs)
 
 
 def write_metrics(path: Path, records: Iterable[Record]) -> None:
