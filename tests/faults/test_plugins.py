@@ -229,7 +229,7 @@ def test_a_part_that_fails_in_mid_training_costs_one_sentence_and_no_checkpoint(
         file = folder / f"part{i}.py"
         first, _, rest = code.partition("; ")
         lines = [first, *([rest] if rest else [])]
-        body = "Twist.calls += self.training\n        if Twist.calls > 8:\n"
+        body = "Twist.calls += self.training\n        if Twist.calls > 5:\n"
         body += "".join(f"            {line}\n" for line in lines)
         file.write_text(GOOD.format(forward=body))
         words = small(grey_file, tiny, "--posterior", "twist", "--epochs", 9)
