@@ -23,6 +23,7 @@ from vaeflow.errors import ConfigError, RankError, VaeflowError, one_line
 from vaeflow.runtime.watch import Store, Watch
 
 _GRACE = 5.0  # seconds
+_JOIN = 300.0  # seconds, for the slowest rank to begin
 _PATIENCE = 3.0  # seconds, for the word of a rank that is lost
 _LOST = re.compile(r"peer|gloo|NCCL")  # in the errors of a connection
 
@@ -239,13 +240,30 @@ def launched() -> Iterator[World]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    dist.init_process_group()  # gloo for the CPU, NCCL for CUDA
+    _join()
     joined, watch = world(), Watch(dist.get_rank(), dist.get_world_size())
     watch.start()
     with _lingering(), joined.shared_fate():
         yield joined
     watch.leave()
     dist.destroy_process_group()  # not after a failure: it could wait for a rank that is gone
+
+
+def _join() -> None:
+    """Form the process group: by gloo for the CPU, by NCCL for CUDA.
+
+    torchrun's store outlives a restart, with the addresses of ranks that are gone: on one machine,
+    each attempt has its own part of it. Several machines do not count their restarts alike.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not shared or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        dist.init_process_group()
+        return
+    dist.init_process_group(
+        store=Store.connect(_JOIN).store,
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 @contextmanager

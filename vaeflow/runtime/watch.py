@@ -23,7 +23,6 @@ BEAT = 2.0  # seconds between two looks
 # on, the watch has missed what the watched one has missed.
 LOOKS = 15
 GRACE = 30.0  # seconds for an orphan to save its checkpoint, as many as torchrun gives
-_WAIT = 10.0  # seconds, for the store
 _FAILURE = "vaeflow/failure"
 _LEFT = b"left"
 
@@ -39,8 +38,11 @@ class Store:
         self.store = store
 
     @classmethod
-    def connect(cls) -> Store:
+    def connect(cls, seconds: float = 10.0) -> Store:
         """Connect to torchrun's store. Each attempt after a restart begins with an empty one.
+
+        Arguments:
+            seconds: to wait for the store, and for a word in it.
 
         Raises:
             RuntimeError: if it cannot be reached.
@@ -49,9 +51,8 @@ class Store:
             return cls(dist.distributed_c10d._get_default_store())
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        wait = timedelta(seconds=_WAIT)
         made: Any = dist  # whose stores its annotations leave out
-        tcp = made.TCPStore(address, port, is_master=False, timeout=wait)
+        tcp = made.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=seconds))
         return cls(made.PrefixStore(f"vaeflow/attempt {attempt}", tcp))
 
     def enter(self, rank: int) -> None:
@@ -127,7 +128,7 @@ class Watch(threading.Thread):
                 _be_orphaned()
             beats += 1
             word = self._exchange(str(beats))
-            silent = silent + 1 if word == seen != _LEFT else 0
+            silent = silent + 1 if word == seen not in (b"", _LEFT) else 0
             seen = word
             if silent == LOOKS:
                 self._end_the_silent()
