@@ -19,7 +19,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
 
-EPOCHS = 8
+EPOCHS = 5
 MEMORY = Path("/dev/shm")
 
 

@@ -220,7 +220,8 @@ def test_the_final_evaluation_runs_within_the_lock(
 
     def slow(*given, **options):
         say("evaluating")
-        time.sleep(1.5)
+        while not (tmp_path / "go on").exists():
+            time.sleep(0.01)
         return real(*given, **options)
 
     monkeypatch.setattr(experiment, "evaluate_split", slow)
@@ -231,6 +232,7 @@ def test_the_final_evaluation_runs_within_the_lock(
     child = fork(main, [str(word) for word in words])
     assert child.hear() == "evaluating"
     other = fork(main, ["resume", str(tmp_path / "run"), "--epochs", "2"]).end()
+    (tmp_path / "go on").touch()
     assert other.status == 7, other.output
     assert child.end().status == 0
     assert Run(tmp_path / "run").status["epoch"] == 1

@@ -29,7 +29,7 @@ def test_a_refusal_at_any_call_of_a_save_is_an_error_and_nothing_is_lost(
     calls = calls_of(prepared(tmp_path / "log" / "c", there, damaged), step)
     cases, lost, silent = 0, 0, 0
     every = list(itertools.product(range(1, len(calls) + 1), CODES, [True, False]))
-    for number, code, lasting in every[:: max(1, len(every) // amount(20, 10_000))]:
+    for number, code, lasting in every[:: max(1, len(every) // amount(15, 100))]:
         root = prepared(tmp_path / "run" / "c", there, damaged)
         store = CheckpointStore(root, KEEP)
 

@@ -109,10 +109,10 @@ def test_a_kill_at_any_system_call_of_a_save_loses_no_checkpoint(
 @pytest.mark.parametrize("gone", ["nothing", "hidden names", "recovery"])
 def test_two_kills_lose_nothing_and_without_a_protection_they_do(tmp_path, fork, monkeypatch, gone):
     """Mutants: hidden directories are not looked at; leftovers are swept before the next save."""
-    real = CheckpointStore._paths
+    real = CheckpointStore.paths
     mutants = {
         "nothing": {},
-        "hidden names": {"_paths": lambda self: [p for p in real(self) if p.name[0] != "."]},
+        "hidden names": {"paths": lambda self: [p for p in real(self) if p.name[0] != "."]},
         "recovery": {"_recover": CheckpointStore._sweep},
     }
     for name, mutant in mutants[gone].items():
@@ -168,7 +168,7 @@ def test_a_checkpoint_that_has_not_changed_is_not_read_again(tmp_path, monkeypat
     save(store, 1)
     save(store, 2)
 
-    def refuse(path):
+    def refuse(path, *given, **options):
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr("vaeflow.training.checkpoints.store.read", refuse)
