@@ -23,7 +23,10 @@ log = logging.getLogger("vaeflow")
 # What a checkpoint's figures do not depend on, and `vaeflow resume` takes from config.toml.
 _FREE = ("epochs", "checkpoint_seconds", "image_every", "tensorboard", "threads")
 # What a run cannot change as it goes on; its model and its data neither.
-_FIXED = ("batch_size", "binarization", "dequantize", "latent", "optimizer", "scaling", "seed")
+_FIXED = (
+    *("batch_size", "binarization", "dequantize", "latent"),
+    *("optimizer", "scaling", "seed", "start_at_mean"),
+)
 _SHOWN = 5  # names in a message
 
 
@@ -34,7 +37,7 @@ def check_config(
     *,
     resuming: bool = False,
     given: Collection[str] = (),
-) -> None:
+) -> Collection[str]:
     """Refuse a config.toml that is another than the one that the checkpoint was trained with.
 
     Arguments:
@@ -44,14 +47,19 @@ def check_config(
         resuming: warn of what may change.
         given: the settings that the caller changes by itself.
 
+    Returns:
+        The settings that differ, and may.
+
     Raises:
         ConfigError: naming each setting, with its value then and now.
     """
     told = {k: said for k, said in changes(settings, checkpoint).items() if k not in given}
-    bound = [k for k in told if k not in _FREE and not _of_data(k)]
+    # The cosine schedule is laid out for its number of epochs.
+    free = {*_FREE} - ({"epochs"} if settings.get("schedule") == "cosine" else set())
+    bound = [k for k in told if k not in free and not _of_data(k)]
     if bound:
         cure, now = "train a new run", _known(settings)
-        if not any(map(_fixed, bound)):
+        if not any(_fixed(k) or k == "epochs" for k in bound):
             words = " ".join(f"--override {k}={show(now.get(k))}" for k in bound)
             cure = f"go on with it by `vaeflow resume {path} {words}`"
         raise ConfigError(
@@ -61,6 +69,7 @@ def check_config(
     if resuming and told:
         said = ", ".join(told.values())
         log.warning("config.toml has changed, and the run goes on by it: %s", said)
+    return told
 
 
 def changes(settings: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, str]:

@@ -119,7 +119,8 @@ def resume(
     found = run.store.latest()
     if found is not None:
         given = ["epochs"] * (epochs is not None) + [*flatten(changes or {})]
-        check_config(run.path, run.settings(), found, resuming=True, given=given)
+        edited = check_config(run.path, run.settings(), found, resuming=True, given=given)
+        epochs = plan.config.epochs if "epochs" in edited else epochs
         check_end(found, plan.config.epochs)
     if _complete(run, found, epochs):
         return None
