@@ -4,6 +4,7 @@ A Ctrl-C during the imports ends the process as the signal does, without a trace
 """
 
 import signal
+import sys
 
 
 def main() -> None:
@@ -13,8 +14,11 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from vaeflow.cli import main as command_line
 
-    signal.signal(signal.SIGINT, waiting)
-    command_line()
+    try:
+        signal.signal(signal.SIGINT, waiting)
+        command_line()
+    except KeyboardInterrupt:  # just before a command, or just after it
+        sys.exit(130)
 
 
 if __name__ == "__main__":

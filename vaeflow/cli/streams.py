@@ -48,6 +48,24 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     return in_ascii(error.object[error.start : error.end]), error.end
 
 
+def _other_name(name: str) -> codecs.CodecInfo | None:
+    """Return ASCII by another name: click takes a stream of that name for one of UTF-8."""
+    if name != _SPELLED:
+        return None
+    a = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        a.encode,
+        a.decode,
+        a.streamreader,
+        a.streamwriter,
+        a.incrementalencoder,
+        a.incrementaldecoder,
+        name=name,
+    )
+
+
+_SPELLED = "spelled_ascii"
+codecs.register(_other_name)
 codecs.register_error("vaeflow", _replaced)
 
 
@@ -88,9 +106,10 @@ def _lasting(stream: TextIO) -> TextIO:
         number = stream.fileno()
     except (OSError, ValueError):
         return stream
+    ascii_alone = codecs.lookup(stream.encoding).name == "ascii"
     return io.TextIOWrapper(
         io.BufferedWriter(_Lasting(number, "wb", closefd=False)),
-        encoding=stream.encoding,
+        encoding=_SPELLED if ascii_alone else stream.encoding,
         errors="vaeflow",
         line_buffering=stream.line_buffering or stream.write_through,
     )
