@@ -147,9 +147,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_tells_its_place(
     noted, tmp_path, amount, counted, one_sentence
 ):
     optimizers = ("adam", "rmsprop", "adamw", "adamax")[: amount(1, 4)]
+    factors = FACTORS[:: amount(2, 1)]
     cases = 0
     for place, begins in PLACES.items():
-        for factor in FACTORS:
+        for factor in factors:
             if factor == 1e25 and not place.startswith("gradient"):
                 continue  # a large term is a number like others
             for optimizer in optimizers:

@@ -1,8 +1,8 @@
 """The one training loop.
 
 Everything random is a function of the seed: the order of the images follows from seed and epoch,
-and the noise from torch's generator, whose state a checkpoint holds. Validation and observers run
-inside a forked generator, so that watching a run does not change it.
+and the noise from the global generators, whose states a checkpoint holds. Validation and observers
+have generators of their own, so that watching a run does not change it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vaeflow.errors import CheckpointError
 from vaeflow.evaluation.active_units import active_units
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
+from vaeflow.plugins.containment import no_exit
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.devices import matrix_products
 from vaeflow.runtime.noise import Noise
@@ -28,11 +29,7 @@ from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.fault import naming_faults
 from vaeflow.training.finite import Finite
 from vaeflow.training.observers import Crew, Observer, Record
-from vaeflow.training.optimizers import (
-    load_optimizer_tensors,
-    make_schedule,
-    optimizer_tensors,
-)
+from vaeflow.training.optimizers import load_optimizer_tensors, make_schedule, optimizer_tensors
 from vaeflow.training.progress import Fit, Progress, Stopwatch, Weights
 from vaeflow.training.record import Pace, record_terms
 from vaeflow.training.restoring import (
@@ -138,6 +135,7 @@ class Trainer:
         self.finite.checkpoints = store is not None and done.step > 0
         with (
             self.world.shared_fate(),
+            no_exit(),  # a part that ends the process is one that fails
             self.noise.owned(self.noise_states),
             torch.enable_grad(),  # whatever the caller's mode is
             no_validation(),
@@ -198,9 +196,8 @@ class Trainer:
             vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
             if vote:
                 done.seconds = clock.seconds
-            if vote == _STOP:
-                return False
-            if vote == _SAVE:
+                if vote == _STOP:
+                    return False
                 saver.save()
             # Filled in place: making a tensor from a number would wait for the device.
             beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))
