@@ -125,7 +125,7 @@ class Run:
         """
         if os.path.lexists(path):
             raise taken(path)
-        check_room(path.parent, weights)
+        check_room(path.parent, weights, path)
         half = cls(temporary_name(path))
         with writing(path):
             os.mkdir(half.path)
