@@ -197,3 +197,48 @@ def test_a_final_evaluation_that_fails_is_not_completed(fork, words, whole, tmp_
     assert (status["state"], status["exit_code"], status["epoch"]) == ("failed", 8, EPOCHS)
     assert fork(lambda: main(["resume", str(tmp_path / "run")])).end().status == 0
     assert left(tmp_path / "run") == whole
+
+
+def test_a_disk_that_fills_up_leaves_a_run_that_nobody_takes_for_running(
+    fork, words, whole, tmp_path
+):
+    def work():
+        import errno
+
+        from vaeflow import storage
+        from vaeflow.training.observers.metrics_file import MetricsFile
+
+        def full(*given):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def filled(observer, record, model):
+            if record["epoch"] == 2:
+                storage._write = full
+            append(observer, record, model)
+
+        append, MetricsFile.epoch = MetricsFile.epoch, filled
+        main([*words, str(tmp_path / "run")])
+
+    ended = fork(work).end()
+    assert ended.status == 8
+    assert "ENOSPC" in ended.output
+    assert "Traceback" not in ended.output
+    assert Run(tmp_path / "run").status["state"] == "killed"  # no status could be written
+    assert fork(lambda: main(["resume", str(tmp_path / "run")])).end().status == 0
+    assert left(tmp_path / "run") == whole
+
+
+DAMAGED = (b"", b'{"state": 3}', b"{", b"[]", b"\xff", b"{}")
+
+
+def test_a_status_that_is_damaged_blocks_no_resume(fork, struck, whole, tmp_path, amount, counted):
+    struck(tmp_path / "run", WITHIN["last step"], signal.SIGTERM)
+    chosen = DAMAGED[: amount(2, 6)]
+    for i, content in enumerate(chosen):
+        path = shutil.copytree(tmp_path / "run", tmp_path / f"run {i}")
+        (path / "status.json").write_bytes(content)
+        ended = fork(lambda path=path: main(["resume", str(path)])).end()
+        assert ended.status == 0, ended.output
+        assert "Traceback" not in ended.output
+        assert left(path) == whole
+    counted("damaged status files", len(chosen))
