@@ -202,7 +202,7 @@ def _look(path: Path) -> _Look:
     """Return what tells that the files of a checkpoint are as they were, None if it is gone."""
     try:
         with os.scandir(path) as entries:
-            files = [(entry.name, entry.stat()) for entry in entries]
+            files = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
     except OSError:
         return None
     return tuple(sorted((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in files))
