@@ -58,7 +58,7 @@ class Store:
     def enter(self, rank: int) -> None:
         """Tell which process this rank is."""
         pid = os.getpid()
-        self.store.set(f"rank {rank}", f"{pid} {_born(pid)} {platform.node()}")
+        self.store.set(f"rank {rank}", f"{pid} {_born(pid)} {_place()}")
 
     def fail(self, rank: int, code: int, told: str) -> tuple[int, int, str]:
         """Write a failure down, if it is the first; return the first one's rank, code and text."""
@@ -75,8 +75,8 @@ class Store:
         """Return the number of a rank's process and whether it lives, None if it is elsewhere."""
         if not self.store.check([f"rank {rank}"]):
             return None
-        pid, born, node = self.store.get(f"rank {rank}").decode().split(" ", 2)
-        if node != platform.node():
+        pid, born, place = self.store.get(f"rank {rank}").decode().split(" ", 2)
+        if place != _place():
             return None
         return int(pid), _born(int(pid)) == born
 
@@ -171,6 +171,15 @@ def _be_orphaned() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(128 + signal.SIGTERM)
+
+
+def _place() -> str:
+    """Return where numbers of processes are those of this one: its machine, or its container."""
+    told = [platform.node()]
+    with suppress(OSError):
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        told.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(told)
 
 
 def _born(pid: int) -> str:
