@@ -140,10 +140,15 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether a name is one of `temporary_name`."""
+    return re.fullmatch(r"\.tmp-.+-[0-9a-f]{8}", path.name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files of processes that were killed; the caller alone writes there."""
     for path in folder.glob(".tmp-*"):
-        if re.fullmatch(r"\.tmp-.+-[0-9a-f]{8}", path.name) and not path.is_dir():
+        if is_temporary(path) and not path.is_dir():
             with suppress(OSError):
                 path.unlink()
 
