@@ -1,5 +1,6 @@
 """Files replaced in one motion, and the error of a file system that refuses."""
 
+import errno
 import os
 import re
 
@@ -46,6 +47,13 @@ def test_a_refusal_names_the_target_the_reason_and_the_cure():
     assert str(refused.value) == (
         "the map cannot be written (ENOSPC: No space left on device): fold it"
     )
+
+
+@pytest.mark.parametrize("name", [None, 3, b"x"])
+def test_a_refusal_of_an_open_file_names_the_target(tmp_path, name):
+    told = r"^the map cannot be written \(EIO: Input/output error\): fold it$"
+    with pytest.raises(StorageError, match=told), writing("the map", "fold it"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), name)
 
 
 def test_a_refusal_without_a_number_is_told_in_its_own_words():

@@ -60,10 +60,11 @@ def _why(error: OSError, target: Path | str, needed: int | None) -> str:
     why = str(error.strerror or error)
     if error.errno is not None:
         why = f"{errno.errorcode.get(error.errno, error.errno)}: {why}"
-    path = os.fspath(error.filename or target)
-    if path != str(target) and isinstance(error.filename, str):
+    named = isinstance(error.filename, str)  # else a descriptor, or nothing
+    path = error.filename if named else str(target)
+    if path != str(target):
         why += f", at {path}"
-    if error.errno in _FULL and (error.filename or isinstance(target, Path)):
+    if error.errno in _FULL and (named or isinstance(target, Path)):
         told = "" if needed is None else f"{needed} bytes are needed, "
         with suppress(OSError):
             why += f"; {told}{free_bytes(Path(path))} bytes are free"
