@@ -123,8 +123,8 @@ def check_changes(changes: Mapping[str, Any]) -> None:
         known = [*setting_fields(), *KINDS]
         if (kind := name.partition(".")[0]) not in known:
             raise ConfigError(
-                f"--override {name}: unknown setting{did_you_mean(kind, known)}; write a setting "
-                "of config.toml, as in `--override lr=0.0001`"
+                f"--override {name}: unknown setting{did_you_mean(kind, known)}; name a setting "
+                "of config.toml"
             )
 
 
