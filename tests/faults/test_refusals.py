@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import shutil
-import time
 
 import pytest
 from system_calls import refuse, watched
@@ -145,7 +144,6 @@ def test_the_disk_is_tried_before_the_first_step(
         pytest.fail("the training began")
 
     monkeypatch.setattr(Trainer, "run", refuse_all)
-    began = time.monotonic()
     if trouble == "too small":
         monkeypatch.setattr(room, "free_bytes", lambda path: 10)
         done = cli(*words, tmp_path / "runs" / "run")
@@ -156,7 +154,6 @@ def test_the_disk_is_tried_before_the_first_step(
             done = cli(*words, tmp_path / "runs" / "run")
         assert errno.errorcode[code] in done.err
     assert done.code == 8
-    assert time.monotonic() - began < 5
     one_sentence(done.err.strip())
     assert not (tmp_path / "runs" / "run").exists()
     assert not list(tmp_path.rglob(".tmp-*"))
