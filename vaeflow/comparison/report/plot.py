@@ -50,9 +50,11 @@ def draw(numbers: Mapping[str, Any]) -> bytes | None:
     samples = numbers["about"]["samples"]
     axes.set_ylabel(f"NLL in nats, K = {samples:,} (lower is better)")
     handles, labels = axes.get_legend_handles_labels()  # lines come before error bars
-    figure.legend(
+    legend = figure.legend(
         handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside right upper", fontsize=9
     )
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # a dollar in a name begins no formula
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
     return out.getvalue()
