@@ -88,6 +88,12 @@ def test_a_device_that_nobody_waits_for_skips_as_the_cpu_does(optimizer):
     assert_equal(outcome(trainer(noted=True, captured=True, **options)), alone)
 
 
+def test_a_compiled_step_is_skipped_as_an_eager_one(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda eager, **options: eager)
+    options = {"spoil": {1, 6, 7}, "on_nonfinite": "skip:3"}
+    assert_equal(outcome(trainer(compile=True, **options)), outcome(trainer(**options)))
+
+
 @pytest.mark.parametrize("noted", [False, True])
 @pytest.mark.parametrize("stop_at", [3, 6, 7, 8])
 def test_a_training_that_skips_is_resumed_exactly(tmp_path, noted, stop_at):
