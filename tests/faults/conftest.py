@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import whole_run
 from forks import Child
 
 
@@ -28,6 +30,12 @@ def counted(request: pytest.FixtureRequest) -> Callable[..., None]:
         assert silent == 0, f"{kind}: {silent} of {cases} cases were wrong without a word"
 
     return count
+
+
+@pytest.fixture(scope="session")
+def whole(cli: Any, tiny: Any, grey_file: Path, tmp_path_factory: Any) -> Path:
+    """A run with a file of every kind. A test that changes it puts it back, or copies it."""
+    return whole_run.make(cli, tiny, grey_file, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture

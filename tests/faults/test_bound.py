@@ -14,10 +14,10 @@ from vaeflow.training.checkpoints import CheckpointStore, read
 
 
 @pytest.fixture(scope="module")
-def runs(cli, tiny, grey_file, tmp_path_factory):
+def runs(whole, cli, tiny, grey_file, tmp_path_factory):
     """Two runs of the same configuration and data: nothing but the id tells their files apart."""
-    folder = tmp_path_factory.mktemp("bound")
-    return [whole_run.make(cli, tiny, grey_file, folder / name) for name in ("one", "other")]
+    other = tmp_path_factory.mktemp("other") / "run"
+    return whole, whole_run.make(cli, tiny, grey_file, other)
 
 
 @pytest.fixture
@@ -147,9 +147,8 @@ def test_what_may_change_is_told_and_the_run_goes_on(run, cli):
     assert cli("resume", run).err == ""
 
 
-def test_epochs_below_what_is_done_are_refused_within_an_epoch(cli, tiny, grey_file, tmp_path):
+def test_epochs_below_what_is_done_are_refused_within_an_epoch(run, cli):
     """They would end an interrupted run as if it were completed."""
-    run = whole_run.make(cli, tiny, grey_file, tmp_path / "run")
     newest = max((run / "checkpoints").iterdir())
     state = json.loads((newest / "state.json").read_text())
     store = CheckpointStore(run / "checkpoints", about={k: state[k] for k in ("run_id", "config")})
@@ -229,32 +228,24 @@ def test_a_run_without_an_id_takes_no_checkpoint_with_one(run, cli):
     assert cli("sample", run).code == 4
 
 
-@pytest.fixture
-def own_data(cli, tiny, grey_file, tmp_path):
-    """A run and its own file of data."""
-    data = tmp_path / "data.npz"
-    data.write_bytes(grey_file.read_bytes())
-    return whole_run.make(cli, tiny, data, tmp_path / "run"), data
-
-
-def test_changed_data_are_refused(own_data, cli, here, counted, one_sentence):
-    run, data = own_data
-    splits = dict(np.load(data))
+def test_changed_data_are_refused(run, grey_file, cli, here, counted, one_sentence):
+    splits = dict(np.load(grey_file))
     splits["train"][0, 0, 0] = 1 - splits["train"][0, 0, 0]
-    np.savez(data, **splits)
+    np.savez(here / "changed.npz", **splits)
     asked = {name: words for name, words in COMMANDS.items() if name != "sample"}
-    for name, words in asked.items():
-        done = cli(name, run, *words)
-        assert (done.code, done.out) == (3, ""), name
-        one_sentence(done.err.strip())
-        assert "was trained on other data than dataset 'vaeflow/file' holds now" in done.err
+    with whole_run.replaced(grey_file, (here / "changed.npz").read_bytes()):
+        for name, words in asked.items():
+            done = cli(name, run, *words)
+            assert (done.code, done.out) == (3, ""), name
+            one_sentence(done.err.strip())
+            assert "was trained on other data than dataset 'vaeflow/file' holds now" in done.err
+        assert cli("sample", run).code == 0  # which needs none
     counted("changed data", len(asked))
-    assert cli("sample", run).code == 0  # which needs none
 
 
-def test_moved_data_are_taken(own_data, cli):
-    run, data = own_data
-    moved = data.rename(data.with_name("moved.npz"))
+def test_moved_data_are_taken(run, grey_file, cli, tmp_path):
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(grey_file.read_bytes())
     edited(run, "dataset.path", f'"{moved}"')
     assert cli("evaluate", run, "-k", 3, "--again").code == 0
     assert cli("resume", run, "--epochs", 4).code == 0

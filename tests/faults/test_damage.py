@@ -16,8 +16,8 @@ UNREAD = ("lock", "events.out.tfevents")
 
 
 @pytest.fixture(scope="module")
-def run(cli, tiny, grey_file, tmp_path_factory):
-    return whole_run.make(cli, tiny, grey_file, tmp_path_factory.mktemp("damage") / "run")
+def run(whole):
+    return whole
 
 
 @pytest.fixture(scope="module")

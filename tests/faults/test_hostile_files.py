@@ -32,11 +32,6 @@ from vaeflow.training.checkpoints import read
 DEEP = 10**5
 
 
-@pytest.fixture(scope="module")
-def whole(cli, tiny, grey_file, tmp_path_factory):
-    return whole_run.make(cli, tiny, grey_file, tmp_path_factory.mktemp("hostile") / "run")
-
-
 @pytest.fixture
 def run(whole, tmp_path):
     return whole_run.copy(whole, tmp_path / "run")

@@ -17,11 +17,6 @@ from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore, read
 
 
-@pytest.fixture(scope="module")
-def run(cli, tiny, grey_file, tmp_path_factory):
-    return whole_run.make(cli, tiny, grey_file, tmp_path_factory.mktemp("rewritten") / "run")
-
-
 def rewrite(path, edit):
     """Edit the tensors and the state of a checkpoint, and make its manifest match."""
     found = read(path)
@@ -147,9 +142,9 @@ EDITS = {
 
 
 @pytest.fixture
-def newest(run, tmp_path):
+def newest(whole, tmp_path):
     """The newest checkpoint of a copy; the older one is gone."""
-    copy = whole_run.copy(run, tmp_path / "run")
+    copy = whole_run.copy(whole, tmp_path / "run")
     *older, newest = sorted((copy / "checkpoints").iterdir())
     for path in older:
         whole_run.shutil.rmtree(path)
