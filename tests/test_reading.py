@@ -53,13 +53,12 @@ def test_dots_elsewhere_are_no_key():
     assert plain_json("[0.1, 0.2]") == [0.1, 0.2]
 
 
-def test_tensors_come_back_in_the_order_of_their_names_and_aligned():
+def test_tensors_come_back_in_the_order_of_their_names():
     given = {name: torch.rand(3, dtype=torch.float64) for name in "dcba"}
     for _ in range(5):
         found, texts = unpack(save(given, {"k": "v"}))
         assert [*found] == [*"abcd"]
         assert texts == {"k": "v"}
         assert digest(found) == digest(given)
-        assert all(t.data_ptr() % 64 == 0 for t in found.values())
     assert digest(given) != digest({**given, "a": given["a"].float()})
     assert digest(given) != digest({**given, "a": given["a"].view(3, 1)})

@@ -128,9 +128,7 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         texts = plain_json(content[8 : 8 + size]).get("__metadata__") or {}
     except SafetensorError as error:
         raise ValueError(str(error)) from None
-    # safetensors gives them in any order, and in memory that may not be aligned: a sum over it
-    # could round otherwise.
-    return {name: tensors[name].clone() for name in sorted(tensors)}, texts
+    return {name: tensors[name] for name in sorted(tensors)}, texts  # given in any order
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

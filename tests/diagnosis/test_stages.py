@@ -174,7 +174,7 @@ def test_on_a_full_disk_a_diagnosis_warns_once_and_goes_on(
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vaeflow.storage.open", full, raising=False)
+    monkeypatch.setattr("vaeflow.storage.write_new", full)
     files = StageFiles(tmp_path / "diagnoses", {})
     assert bits(diagnose(model, x, FAMILIES, OPTIONS, keeper=files)) == whole
     (warning,) = caplog.messages
