@@ -198,7 +198,7 @@ USAGE: list[tuple[str, int, list[str]]] = [
     (
         TRAIN + "--run-dir picture.png/run",
         8,
-        ["a run in picture.png cannot be written (ENOTDIR", "another --run-dir"],
+        ["picture.png/run cannot be written", "check the"],
     ),
     # other commands
     ("evaluate", 2, ["RUN"]),
