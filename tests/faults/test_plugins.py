@@ -140,7 +140,7 @@ def test_an_endless_import_is_told_of_and_ended_by_the_check(
         plugin(name, code, module=f"endless{i}")
         ended = fork(work, ["plugins", "check", name], tmp_path).end(20)
         assert ended.status == 6, ended.output
-        assert f"plugin {name} 1.0 takes long to import: --no-plugins leaves" in ended.output
+        assert f"plugin {name} 1.0 takes long to import: to leave out" in ended.output
         assert "TimeoutError: its import takes longer than 0.6 s" in ended.output
     ended = fork(work, ["list", "--no-plugins"], tmp_path).end(20)
     assert ended.status == 0

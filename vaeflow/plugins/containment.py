@@ -37,7 +37,7 @@ def importing(name: str, patience: float | None = None) -> Iterator[None]:
     timer = threading.Timer(
         SLOW,
         log.warning,
-        ("%s takes long to import: --no-plugins leaves out all plugins", name),
+        ("%s takes long to import: to leave out all plugins, give --no-plugins", name),
     )
     timer.daemon = True
     timer.start()

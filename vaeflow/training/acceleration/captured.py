@@ -13,7 +13,7 @@ from torch import Tensor
 from vaeflow.errors import one_line
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.noise import twisters
-from vaeflow.training.step import Step
+from vaeflow.training.step import Step, ignore
 
 log = logging.getLogger("vaeflow")
 _REHEARSALS = 3  # as in torch's notes on CUDA graphs
@@ -134,7 +134,7 @@ class Captured:
             if self._rehearsals == 1:  # it may compile, which waits
                 return self._first(index, beta)
             try:
-                with self._recorder.harmless():
+                with self._recorder.harmless(), self._no_second_look():
                     if self._rehearsals <= _REHEARSALS:
                         return self._recorder.rehearse(lambda: self._step(index, beta))
                     recording = _Recording(self._step, index, beta)
@@ -146,6 +146,15 @@ class Captured:
         self._recording.set(index, beta)
         self._replay()
         return self._recording.loss
+
+    @contextmanager
+    def _no_second_look(self) -> Iterator[None]:
+        """Let a step that fails here fail as it is: the eager one that follows names the part."""
+        fault, self._step.fault = self._step.fault, ignore
+        try:
+            yield
+        finally:
+            self._step.fault = fault
 
     def _first(self, index: Tensor, beta: Tensor) -> Tensor:
         """Take a step, and see whether it draws numbers that a graph would repeat."""
