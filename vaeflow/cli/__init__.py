@@ -11,7 +11,7 @@ import click
 
 from vaeflow.cli.lazy import LazyGroup
 from vaeflow.cli.streams import lasting_streams
-from vaeflow.errors import ConfigError, RankError, VaeflowError, in_shell, is_utf8, printable
+from vaeflow.errors import ConfigError, VaeflowError, in_shell, is_utf8, printable
 from vaeflow.version import __version__
 
 
@@ -93,9 +93,9 @@ def _answer(argv: list[str], debug: bool) -> int:
     except VaeflowError as error:
         if debug:
             raise
-        orphaned = isinstance(error, RankError) and error.rank == 0 and os.environ["RANK"] == "1"
         # The first rank speaks for all; where it is the one that is gone, the next does.
-        click.echo(f"Error: {error}", file=sys.__stderr__ if orphaned else sys.stderr)
+        next_speaks = getattr(error, "rank", None) == 0 and os.environ.get("RANK") == "1"
+        click.echo(f"Error: {error}", file=sys.__stderr__ if next_speaks else sys.stderr)
         return error.exit_code
     except click.ClickException as error:
         error.show()

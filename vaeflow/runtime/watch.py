@@ -131,7 +131,8 @@ class Watch(threading.Thread):
             silent = silent + 1 if word == seen not in (b"", _LEFT) else 0
             seen = word
             if silent == LOOKS:
-                self._end_the_silent()
+                with suppress(RuntimeError):  # the store is gone, which the next look tells
+                    self._end_the_silent()
 
     def leave(self) -> None:
         """Tell that this rank leaves the others, and look at torchrun alone from now on."""
