@@ -8,7 +8,7 @@ import pytest
 import vaeflow
 from vaeflow.config.options import describe
 from vaeflow.config.settings import Config
-from vaeflow.errors import WORDS_AFTER_FLAGS, ConfigError, in_shell, spoken
+from vaeflow.errors import WORDS_AFTER_FLAGS, ConfigError, in_shell, one_line, printable, spoken
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS
 
@@ -62,7 +62,7 @@ def test_words_after_a_flag_are_values_or_known_words():
     for field in fields:
         for choice in re.findall(r"'([\w-]+)'", str(field.annotation)):
             values.add(choice)
-    values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "vaeflow"}
+    values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "skip", "vaeflow"}
     found = {}
     for path in Path(vaeflow.__file__).parent.rglob("*.py"):
         if "cli" in path.parts or "template" in path.parts:  # read only in the shell
@@ -73,3 +73,20 @@ def test_words_after_a_flag_are_values_or_known_words():
     unknown = {w: p for w, p in found.items() if w not in values | WORDS_AFTER_FLAGS}
     assert not unknown
     assert len(found) > 10
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\x1b[2J\x1b]0;mine\x07", r"\x1b[2J\x1b]0;mine\x07"),
+        ("right\rwrong", r"right\rwrong"),
+        ("\x9b31m", r"\x9b31m"),  # one character that begins a sequence
+        ("a\u202eb", r"a\u202eb"),  # from here on, from right to left
+        ("σ ≤ 1,\tβ\n", "σ ≤ 1,\tβ\n"),
+        ("\\x1b", "\\x1b"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_spelled(text, told):
+    assert printable(text) == told
+    assert str(ConfigError(text)) == told
+    assert "\x1b" not in one_line(ValueError(text))

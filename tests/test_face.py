@@ -356,7 +356,7 @@ class TestSave:
         def refuse(*args):
             raise StorageError("the disk is full")
 
-        monkeypatch.setattr("vaeflow.runs.save.write_file", refuse)
+        monkeypatch.setattr("vaeflow.runs.save.write_metrics", refuse)
         with pytest.raises(StorageError, match="the disk is full"):
             vaeflow.save(fitted, tmp_path / "run")
         assert not (tmp_path / "run").exists()

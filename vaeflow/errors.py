@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ class VaeflowError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return spoken(self.written)
+        return printable(spoken(self.written))
 
     @property
     def written(self) -> str:
@@ -71,23 +72,58 @@ class StorageError(VaeflowError):
 
 
 class RankError(VaeflowError):
-    """Another rank of a parallel training failed; `exit_code` is that rank's."""
+    """Another rank of a parallel training failed: `rank`, if it is known, with that exit code."""
 
     exit_code = 9
 
-    def __init__(self, message: str, exit_code: int = 9) -> None:
+    def __init__(self, message: str, exit_code: int = 9, rank: int | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.rank = rank
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal obeys instead of showing, which it then spells.
+
+    A name or a message may come from a file that anybody wrote.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+# Escape sequences begin with one of these; the last ones turn the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: a path may have other bytes."""
+    return not re.search(r"[\ud800-\udfff]", text)
 
 
 def one_line(error: BaseException) -> str:
     """Return "Type: message" on one line, at most a screen wide."""
     name = type(error).__name__
     try:
-        text = " ".join(f"{name}: {error}".split())
+        text = printable(" ".join(f"{name}: {error}".split()))
     except Exception:  # the message itself fails
         return name
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an exception is a Ctrl-C, and no KeyboardInterrupt that some code raises.
+
+    A signal interrupts a program between two of its instructions. Code that raises stands at a
+    `raise`; vaeflow's own handlers of signals do so as well.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_globals.get("__name__", "").startswith("vaeflow.cli."):
+        return True
+    instruction = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return instruction != dis.opmap["RAISE_VARARGS"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from statistics import stdev
 import pytest
 import torch
 
+from vaeflow.cli.comparison import print_comparison
 from vaeflow.comparison.compare import compare
 from vaeflow.comparison.finished import Finished
 from vaeflow.comparison.report import check_free, numbers, write
@@ -403,12 +404,15 @@ def test_all_files_hold_all_tables(written):
         assert table.title in page
         assert table.title in text
         for row in table.rows:
-            assert f"| {' | '.join(row)} |" in text
+            assert f"| {' | '.join(row)} |" in html.unescape(text)
             if "no & no" not in row[-1]:
                 assert "".join(f"<td>{cell}</td>" for cell in row) in page
     for sentence in sentences(found.findings):
         assert html.escape(sentence) in page
-        assert f"- {sentence}\n" in text
+        assert f"- {sentence}\n" in html.unescape(text)
+    # A reason that a run's files give is no HTML, in either.
+    assert "| iaf-0 | &lt;b>no &amp; no&lt;/b> |" in text
+    assert "<b>" not in page
     # Of the runs left out, and of what all have in common.
     assert page.count('<table class="words">') == 2
     found = json.loads((out / "report.json").read_text())
@@ -556,3 +560,30 @@ def test_a_report_is_renewed_but_no_other_is_overwritten(written, six, one_sente
     (out / "report.json").unlink()
     with pytest.raises(ConfigError, match="nothing is overwritten"):
         check_free(out, paths)
+
+
+HOSTILE = "\x1b[2J$\\frac{$ <script>alert(1)</script> ![x](https://evil.example/x.png) & | \x9b0m"
+
+
+def test_text_from_files_is_text_in_every_report(six, run, tmp_path, capsys):
+    """The names of runs and their errors may have been written by anybody."""
+    odd = [
+        replace(r, name=f"{HOSTILE}{i}", config={**r.config, "posterior.file": HOSTILE})
+        for i, r in enumerate(six[:3])
+    ]
+    failed = Finding("run-failed", HOSTILE, details={"reason": HOSTILE})
+    found = compare([*odd, *six, failed], parameters=ten, baseline="planar")
+    of = check_free(tmp_path, [r.run.path for r in six])
+    write(found, tmp_path, of)
+    print_comparison(found)
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err
+    assert "\x9b" not in told.out + told.err
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / name).read_text("utf-8")
+        assert "\x1b" not in text
+        assert "<script" not in text
+        assert r"\x1b" in text
+    assert "](https" in (tmp_path / "report.md").read_text("utf-8")
+    assert "![" not in (tmp_path / "report.md").read_text("utf-8").replace("![NLL against", "")
+    assert (tmp_path / "report.png").stat().st_size > 10_000

@@ -171,10 +171,10 @@ def test_a_stage_of_a_damaged_file_is_measured_anew_and_replaced(
 def test_on_a_full_disk_a_diagnosis_warns_once_and_goes_on(
     model, x, whole, tmp_path, monkeypatch, caplog, one_sentence
 ):
-    def full(*args):
+    def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("vaeflow.storage.write_new", full)
     files = StageFiles(tmp_path / "diagnoses", {})
     assert bits(diagnose(model, x, FAMILIES, OPTIONS, keeper=files)) == whole
     (warning,) = caplog.messages

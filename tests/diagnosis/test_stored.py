@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from vaeflow.diagnosis.kept import Figures, digest
+from vaeflow.diagnosis.kept import Figures
 from vaeflow.diagnosis.stored import StageFiles, read, write
 from vaeflow.errors import CheckpointError
+from vaeflow.reading import digest
 
 KEY = {"seed": 0, "how": {"samples": 7, "scale": 0.1}}
 FIGURES = Figures(

@@ -126,7 +126,8 @@ def test_a_part_that_cannot_be_imported_names_its_distribution(
 
 
 def test_an_interrupt_during_an_import_is_not_blamed_on_the_part(tmp_path, monkeypatch):
-    (tmp_path / "interrupted_import.py").write_text("raise KeyboardInterrupt")
+    code = "import signal\nsignal.raise_signal(signal.SIGINT)"
+    (tmp_path / "interrupted_import.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         part("mine", "vaeflow-x", "interrupted_import:Class").load()

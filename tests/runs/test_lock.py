@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from vaeflow.errors import RunLockedError, StorageError
+from vaeflow.runs import lock
 from vaeflow.runs.directory import Run
+from vaeflow.runs.lock import held
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def run(tmp_path, plan):
 _HOLDER = """
 import fcntl, sys
 f = open(sys.argv[1], "a+")
-fcntl.lockf(f, fcntl.LOCK_EX)
+fcntl.flock(f, fcntl.LOCK_EX)
 f.truncate(0)
 f.write("pid 4711 on elsewhere\\n")
 f.flush()
@@ -55,10 +57,32 @@ def test_a_refused_lock_is_a_storage_error(run, monkeypatch, one_sentence):
     def refuse(*args):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("fcntl.lockf", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(StorageError, match=r"cannot be locked \(No locks available\)") as caught:
         run.locked().__enter__()
     one_sentence(str(caught.value))
     shutil.rmtree(run.path)
-    with pytest.raises(StorageError, match=r"lock cannot be written \(No such file"):
+    with pytest.raises(StorageError, match=r"lock cannot be written \(ENOENT: No such file"):
         run.locked().__enter__()
+
+
+def test_a_run_that_nobody_holds_and_that_says_running_was_killed(run):
+    with run.locked():
+        run.set_status("running", epoch=1)
+        assert held(run.path)
+        assert run.status == {"state": "running", "epoch": 1}
+        assert held(run.path)  # a look takes nothing
+    assert not held(run.path)
+    assert run.status == {"state": "killed", "epoch": 1}
+    run.set_status("completed")
+    assert run.status == {"state": "completed"}
+
+
+def test_a_look_at_a_lock_refuses_nobody_else(run, monkeypatch):
+    with run.locked():
+        pass
+    look = os.open(run.path / "lock", os.O_RDWR)
+    lock._take(look)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: os.close(look))
+    with run.locked():
+        assert held(run.path)

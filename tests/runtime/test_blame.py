@@ -103,7 +103,7 @@ def trainer(
 
 @pytest.mark.parametrize("kind", [Fused, Delayed])
 def test_a_posterior_that_fails_in_a_step_is_named(data, kind, one_sentence):
-    # The first pass takes two calls.
+    # The first pass takes two calls in training.
     with pytest.raises(PluginError) as caught:
         trainer(data, posterior=kind(3, 4, Bomb(training=2 + 5))).run()
     message = str(caught.value)
@@ -115,7 +115,7 @@ def test_a_posterior_that_fails_in_a_step_is_named(data, kind, one_sentence):
 
 
 def test_a_decoder_that_fails_in_validation_is_named_with_its_owner(data):
-    broken = FusedDecoder(3, (1, 8, 8), Bomb(evaluating=1))
+    broken = FusedDecoder(3, (1, 8, 8), Bomb(evaluating=2))  # the first pass takes one
     owners = {"decoder": "decoder 'fused' from vaeflow-x 0.3"}
     with pytest.raises(PluginError) as caught:
         trainer(data, decoder=broken, owners=owners).run()

@@ -29,10 +29,13 @@ from vaeflow.parts.posteriors.iaf import IAF
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.priors.normal import Normal
 from vaeflow.parts.priors.vamp import Vamp
+from vaeflow.reading import unsealed
 from vaeflow.runtime.ranks import Ranks, World, world
 from vaeflow.testing.noise import GivenNoise
 from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
+from vaeflow.training.checkpoints import read as read_checkpoint
+from vaeflow.training.saver import Saver
 from vaeflow.training.validation import validate
 
 pytestmark = pytest.mark.skipif(
@@ -194,8 +197,38 @@ def lost():
     try:
         prepare_trainer(model(), x, objective=Lost(), settings=SETTINGS).run()
     except NonFiniteError as error:
-        return {"at step 4": torch.tensor("at step 4:" in str(error))}
+        return {"at step 4": torch.tensor("at step 4" in str(error))}
     return {}
+
+
+def skipping():
+    """Skip the step in which the loss of one rank is lost; return where that leaves the rank."""
+    x = (images(24) > 0.5).float()
+    settings = SETTINGS.model_copy(update={"on_nonfinite": "skip:1"})
+    t = prepare_trainer(model(), x, objective=Lost(), settings=settings)
+    t.run()
+    weights = {k: v.clone() for k, v in t.model.state_dict().items()}
+    return {"skipped": torch.tensor(t.progress.skipped), **weights}
+
+
+def saved_within(folder):
+    """Save within the epochs, where the clock of the last rank alone says so."""
+    store = CheckpointStore(folder / "within", keep=100)
+    Saver.within = 0.0 if world().rank else 1e9
+    seen = trained(store)
+    Saver.within = 10.0
+    dist.barrier()  # until the first rank has written
+    return seen, trained(restore=One(store.root / "step-00000006"))
+
+
+class One:
+    """A store of one checkpoint."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def latest(self):
+        return read_checkpoint(self.path)
 
 
 def work(folder):
@@ -207,6 +240,8 @@ def work(folder):
     seen |= {"draws": draws(), "lost": lost(), "whole": trained()}
     seen["stopped"] = trained(store, stop_at=6)
     seen["resumed"] = trained(restore=store)
+    seen["skipping"] = skipping()
+    seen["within"], seen["resumed within"] = saved_within(folder)
     torch.save(seen, folder / f"{world().rank}.pt")
 
 
@@ -294,6 +329,20 @@ def test_an_infinite_loss_on_one_rank_stops_both_at_the_same_step(ranks):
     assert [rank["lost"] for rank in ranks] == [{"at step 4": torch.tensor(True)}] * 2
 
 
+def test_two_ranks_skip_the_step_in_which_one_of_them_is_lost(ranks):
+    assert ranks[0]["skipping"]["skipped"] == 1
+    same(ranks[0]["skipping"], ranks[1]["skipping"])
+    assert all(v.isfinite().all() for v in ranks[0]["skipping"].values())
+
+
+def test_ranks_save_within_an_epoch_at_the_same_steps_and_resume_exactly(ranks):
+    for rank in ranks:
+        same(rank["within"], rank["whole"])
+        ends = {k: v for k, v in rank["resumed within"].items() if not k.startswith("1.")}
+        epoch = {k: v for k, v in rank["whole"].items() if k.startswith("1.")}
+        same({**ends, **epoch}, rank["whole"])
+
+
 def test_without_a_process_group_there_is_one_rank():
     assert type(world()) is World
     x = torch.arange(5)
@@ -353,7 +402,7 @@ def torchrun(tiny, grey_file):
 
 
 def read(run, name):
-    return json.loads((run / name).read_text())
+    return unsealed(json.loads((run / name).read_text()))
 
 
 def test_torchrun_trains_one_run_that_a_signal_stops_and_torchrun_resumes(torchrun, tmp_path):
@@ -409,8 +458,8 @@ def vaeflow_register_posteriors(register):
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("raise ValueError('no luck')", "rank 1 failed: posterior 'faulty' from faulty.py"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "another rank is gone without a word"),
+        ("raise ValueError('no luck')", "posterior 'faulty' from faulty.py"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "is gone without a word, killed or out of memory"),
     ],
     ids=["raises", "killed"],
 )
@@ -421,6 +470,7 @@ def test_a_rank_that_fails_ends_the_others_and_the_first_says_why(torchrun, tmp_
     _, errors = (process := torchrun("train", *words)).communicate(timeout=60)
     assert process.returncode
     (line,) = [line for line in errors.splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: rank 1 failed: ")
     assert told in line
     status = read(run, "status.json")
     assert status["state"] == "failed"

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from vaeflow.errors import CheckpointError, StorageError
-from vaeflow.training import checkpoints
 from vaeflow.training.checkpoints import CheckpointStore, read
 
 TENSORS = {"model": {"w": torch.arange(6.0), "b": torch.ones(2)}, "loop": {"t": torch.zeros(3)}}
@@ -125,63 +124,6 @@ def test_a_manifest_cannot_name_a_file_outside(tmp_path):
         read(path)
 
 
-class Crash(BaseException):
-    """Stands for the end of the process: nothing catches it."""
-
-
-def system_calls(monkeypatch, act):
-    """Let `act(n)` run before the n-th operating-system call of a save."""
-    count = 0
-
-    def counted(call):
-        def wrapper(*args, **kwargs):
-            nonlocal count
-            count += 1
-            act(count)
-            return call(*args, **kwargs)
-
-        return wrapper
-
-    for owner, names in (
-        (os, ("fsync", "open")),
-        (checkpoints.Path, ("mkdir", "rename")),
-        (checkpoints, ("_write",)),
-        (checkpoints.shutil, ("rmtree",)),
-    ):
-        for name in names:
-            monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
-    return lambda: count
-
-
-def test_a_crash_at_any_call_loses_no_checkpoint(tmp_path, monkeypatch):
-    def crash_at(n):
-        def act(count):
-            if count == n:
-                raise Crash
-
-        return act
-
-    n = 0
-    while True:
-        n += 1
-        root = tmp_path / str(n)
-        save(CheckpointStore(root), 1, 2)
-        with monkeypatch.context() as patch:
-            system_calls(patch, crash_at(n))
-            try:
-                save(CheckpointStore(root), 3)
-                finished = True
-            except Crash:
-                finished = False
-        assert CheckpointStore(root).latest().step in ((3,) if finished else (2, 3))
-        save(CheckpointStore(root), 4)  # and the next process sweeps up and goes on
-        assert CheckpointStore(root).latest().step == 4
-        assert not [p for p in root.iterdir() if p.name.startswith(".")]
-        if finished:
-            break
-    assert n > 15, "fewer calls were interrupted than a save makes"
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
 def test_a_refused_write_is_an_error_and_older_checkpoints_stay(tmp_path, monkeypatch, code):
     store = CheckpointStore(tmp_path / "c")
@@ -195,32 +137,3 @@ def test_a_refused_write_is_an_error_and_older_checkpoints_stay(tmp_path, monkey
         with pytest.raises(StorageError, match=os.strerror(code)):
             save(store, 2)
     assert store.latest().step == 1
-
-
-def test_every_file_is_flushed_before_the_rename(tmp_path, monkeypatch):
-    """Without any one of these calls, a power loss could leave a name without its content."""
-    events = []
-    fsync, rename = os.fsync, checkpoints.Path.rename
-
-    def noted(descriptor):
-        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
-        fsync(descriptor)
-
-    def renamed(self, target):
-        events.append(f"{self.name} -> {target.name}")
-        return rename(self, target)
-
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("names of open files are read from /proc")
-    monkeypatch.setattr(os, "fsync", noted)
-    monkeypatch.setattr(checkpoints.Path, "rename", renamed)
-    save(CheckpointStore(tmp_path / "c"), 1)
-    assert events == [
-        "model.safetensors",
-        "loop.safetensors",
-        "state.json",
-        "manifest.json",
-        ".tmp-step-00000001",
-        ".tmp-step-00000001 -> step-00000001",
-        "c",
-    ]

@@ -1,6 +1,7 @@
 """Trainings that stop where a loss, a gradient, a term or a weight is not finite."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from vaeflow.parts.abstract import Posterior
 from vaeflow.parts.likelihoods.gaussian import Gaussian
 from vaeflow.training import prepare_trainer
 from vaeflow.training.checkpoints import CheckpointStore
-from vaeflow.training.finite import Notes
 from vaeflow.training.fit import fit
+from vaeflow.training.notes import Notes
 
 
 class Exploding(Posterior):
@@ -29,7 +30,7 @@ class Exploding(Posterior):
         self.after = after
 
     def forward(self, h):
-        self.calls += 1
+        self.calls += self.training
         loc, log_variance = self.head(h).chunk(2, -1)
         if self.calls > self.after:
             loc = loc * float("inf")
@@ -44,10 +45,11 @@ def test_an_infinite_loss_stops_the_run_and_leaves_the_older_checkpoint(tmp_path
     )
     with pytest.raises(
         NonFiniteError,
-        match=r"^the draw z of posterior Exploding is not finite at step 5: lower --lr",
+        match=r"^the draw z of posterior Exploding is not finite at step 5, on training examples "
+        r"[\d, ]+ and 15 more: correct that part, or tell its authors; checkpoints before",
     ):
         trainer.run(store=store)
-    # Two of the calls are the first pass; the checkpoint is that of the epoch before.
+    # Two of the calls in training are the first pass; the checkpoint is that of the epoch before.
     kept = store.latest()
     assert kept.step == 3
     assert all(torch.isfinite(v).all() for v in kept.tensors["model"].values())
@@ -113,7 +115,9 @@ def test_a_gradient_alone_that_is_not_finite_stops_before_the_update(name, facto
     kind, _, inner = name.partition(".")
     one_sentence(error)
     assert error.startswith(f"the gradient of {kind} ")
-    assert f" in {inner} is {'NaN' if math.isnan(factor) else 'infinite'} at step 3" in error
+    seen = "NaN where the loss is finite" if math.isnan(factor) else "infinite, too large for a sum"
+    assert f" in {inner} is {seen}" in error
+    assert " at step 3, on training examples " in error
     assert len(spoiled.before) == 2
     for key, value in spoiled.before[-1].items():
         assert torch.equal(spoiled.weights()[key], value)
@@ -124,8 +128,8 @@ def test_a_gradient_alone_that_is_not_finite_stops_before_the_update(name, facto
 def test_a_gradient_whose_square_is_infinite_stops_before_the_update(clip, optimizer):
     spoiled = Spoiled("decoder.layers.2.bias", 1e25, clip=clip, optimizer=optimizer)
     error = spoiled.error()
-    assert "the gradient of decoder MLP in layers.2.bias reaches 1e+25 at step 3, too " in error
-    assert "large for a sum of squares in float32: lower --lr (it is 0.01)" in error
+    assert "the gradient of decoder MLP in layers.2.bias reaches 1e+25, too large for a " in error
+    assert "sum of squares in float32, at step 3, on training examples " in error
     assert "--clip" not in error  # it divides by the norm, which is infinite
     for state in spoiled.trainer.eager.optimizer.state.values():
         assert all(torch.isfinite(value).all() for value in state.values())
@@ -155,23 +159,30 @@ def test_the_part_nearest_to_the_loss_is_named():
     with pytest.raises(NonFiniteError) as caught:
         fit(model(Faulty), images(20), binarization="dynamic", epochs=1, device="cpu")
     assert str(caught.value) == (
-        "the gradient of posterior Faulty in head.bias is NaN at step 1, where the loss is finite: "
-        "correct a derivative of that part, or of what is computed from it, which "
-        "torch.autograd.set_detect_anomaly(True) names"
+        "the gradient of posterior Faulty in head.bias is NaN where the loss is finite, at step 1, "
+        "on training examples 0, 1, 2, 3, 4 and 15 more: correct a derivative of that part, or of "
+        "what is computed from it, which torch.autograd.set_detect_anomaly(True) names"
     )
 
 
-def test_nothing_is_advised_that_is_set_or_cannot_help(tmp_path):
+def test_nothing_is_advised_that_is_set_or_cannot_help():
     name = NAMES[-1]
-    assert ": lower --lr (it is 0.01), set --clip, or correct" in Spoiled(name, math.nan).error()
-    assert ": lower --lr (it is 0.01), or correct" in Spoiled(name, math.nan, clip=2.0).error()
-    assert ": correct a derivative" in Spoiled(name, math.nan, step=1).error()  # no update yet
+    assert "--lr" not in Spoiled(name, math.nan).error()  # no weight has grown
+    grown = {"step": 5, "lr": 0.3}
+    error = Spoiled(name, math.nan, **grown).error()
+    assert re.search(
+        r", with weights of norm [\d.]+, which was [\d.]+ at the start: lower --lr", error
+    )
+    assert ": lower --lr (it is 0.3), set --clip, or correct" in error
+    clipped = Spoiled(name, math.nan, clip=2.0, **grown).error()
+    assert ": lower --lr (it is 0.3), or correct" in clipped
 
     wide = model(likelihood=Gaussian(SHAPE))
     with pytest.raises(NonFiniteError) as caught:
         fit(wide, 1e20 * images(20), epochs=1, device="cpu")
     assert caught.value.written.endswith(
-        "is not finite at step 1: bring the data, in "
+        "is not finite at step 1, on training examples 0, 1, 2, 3, 4 and 15 more: bring the data, "
+        "in "
         f"[{1e20 * images(20).min():g}, {1e20 * images(20).max():g}], nearer to unit scale"
     )
 
@@ -185,17 +196,25 @@ def test_checkpoints_are_told_of_where_there_are_any(tmp_path):
     assert later.error(store=CheckpointStore(tmp_path / "one")).endswith(kept)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def note(trainer):
+    """Let a trainer note what is not finite, as on a device that is not to be waited for."""
+    trainer.finite.notes = Notes(
+        torch.device("cpu"), trainer.settings.batch_size, trainer.settings.skips
+    )
+    trainer.eager.turned_off_by(trainer.finite.notes.off)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adamax", "rmsprop"])
 @pytest.mark.parametrize("factor", [math.nan, math.inf, 1e25])
 def test_a_device_notes_the_step_and_takes_no_further_one(factor, optimizer):
     """Where nothing may wait for the device, the epoch's end tells; here it is the CPU's."""
     name = "decoder.layers.2.bias"
     spoiled = Spoiled(name, factor, optimizer=optimizer)
-    notes = spoiled.trainer.finite.notes = Notes(torch.device("cpu"))
-    spoiled.trainer.eager.optimizer.found_inf = notes.halted
+    note(spoiled.trainer)
     error = spoiled.error()
-    seen = {1e25: "is infinite", math.inf: "is infinite", math.nan: "is NaN"}[factor]
-    assert f"the gradient of decoder MLP in layers.2.bias {seen} at step 3" in error
+    seen = {1e25: "is infinite,", math.inf: "is infinite,", math.nan: "is NaN where"}[factor]
+    assert f"the gradient of decoder MLP in layers.2.bias {seen}" in error
+    assert " at step 3, on training examples " in error
     assert len(spoiled.before) == 4  # the epoch's steps
     for key, value in spoiled.before[1].items():
         assert torch.equal(spoiled.weights()[key], value)
@@ -207,9 +226,9 @@ def test_a_device_names_the_term_and_the_step(tmp_path):
     store = CheckpointStore(tmp_path / "c")
     vae = model(Exploding, after=6)
     trainer = prepare_trainer(vae, images(50), binarization="dynamic", settings=settings)
-    trainer.finite.notes = Notes(torch.device("cpu"))
-    trainer.eager.optimizer.found_inf = trainer.finite.notes.halted
-    with pytest.raises(NonFiniteError, match=r"^log p\(z\) is not finite at step 5: lower"):
+    note(trainer)
+    told = r"^the draw z of posterior Exploding is not finite at step 5, on training examples "
+    with pytest.raises(NonFiniteError, match=told):
         trainer.run(store=store)
     assert store.latest().step == 3
     assert all(torch.isfinite(p).all() for p in vae.parameters())
@@ -217,7 +236,7 @@ def test_a_device_names_the_term_and_the_step(tmp_path):
 
 def test_a_stopped_run_saves_no_step_that_a_device_has_lost(tmp_path):
     spoiled = Spoiled(NAMES[0], math.nan)
-    spoiled.trainer.finite.notes = Notes(torch.device("cpu"))
+    note(spoiled.trainer)
     store = CheckpointStore(tmp_path / "c")
     error = spoiled.error(store=store, stop=lambda: spoiled.trainer.progress.step == 4)
     assert "at step 3" in error

@@ -14,7 +14,7 @@ from vaeflow.config.flat import flatten
 from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.plugins.loading import Plugins
-from vaeflow.storage import write_file
+from vaeflow.storage import is_temporary, write_file
 
 
 class Benchmark:
@@ -60,7 +60,7 @@ class Benchmark:
     def _check(self, before: Grid | None, grid: Grid) -> None:
         if before is None:
             taken = self.out.exists() and (
-                not self.out.is_dir() or {p.name for p in self.out.iterdir()} - {f".{FILE}.tmp"}
+                not self.out.is_dir() or not all(map(is_temporary, self.out.iterdir()))
             )
             if taken:
                 raise ConfigError(

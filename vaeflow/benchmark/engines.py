@@ -22,13 +22,14 @@ from typing import IO
 
 from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError, one_line
+from vaeflow.storage import no_link, writing
 
 try:
     import fcntl
 except ImportError:  # Windows has no advisory locks of this kind
     fcntl = None  # type: ignore[assignment]
 
-Stop = Callable[[], bool]
+Stop = Callable[[], int]  # asked again and again: not 0 where the benchmark is to stop
 _POLL = 0.2  # seconds
 _PROMPT = "$ vaeflow "  # before the words of a step, in a log
 log = logging.getLogger("vaeflow")
@@ -60,22 +61,24 @@ class Outcome:
 Engine = Callable[[Sequence[Task], int, Stop], Iterator[Outcome]]
 
 
-def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
+def run_one(task: Task, stop: Stop = lambda: 0) -> Outcome:
     """Train a run, or go on with one that was interrupted, and evaluate it on the test data.
 
     The log is held meanwhile by this process and the one that it starts, which outlives a benchmark
     that is killed: the next benchmark waits for it, and goes on from its checkpoints.
     """
     began = time.monotonic()
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(task.log, "a", encoding="utf-8") as out:
+    with writing(task.log):
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        log = open(task.log, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115, closed below
+    with log as out:
         _hold(out, stop)
         for words in _steps(task):
             if stop():  # as this task's turn came, or between two of its steps
                 return Outcome(task.name, time.monotonic() - began, interrupted=True)
             code = launch([*words, *task.flags], out, stop)
             if code != 0:
-                interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or stop()
+                interrupted = code in (130, 143, -signal.SIGINT, -signal.SIGTERM) or bool(stop())
                 error = None if interrupted else trouble(task.log, code)
                 if error is not None:
                     out.write(
@@ -85,7 +88,7 @@ def run_one(task: Task, stop: Stop = lambda: False) -> Outcome:
     return Outcome(task.name, time.monotonic() - began)
 
 
-def launch(words: Sequence[str], out: IO[str], stop: Stop = lambda: False) -> int:
+def launch(words: Sequence[str], out: IO[str], stop: Stop = lambda: 0) -> int:
     """Run `python -m vaeflow WORDS…`, its output added to a log; return its exit code.
 
     The process gets one SIGINT where this one is to stop, and time to write its checkpoint.
@@ -118,7 +121,7 @@ def local(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
     """Yield outcomes as they come, `jobs` processes of this machine at a time."""
     ending = False
 
-    def ended() -> bool:
+    def ended() -> int:
         return ending or stop()
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -25,6 +25,7 @@ from vaeflow.plugins.registry import KINDS
 from vaeflow.storage import write_file
 
 FILE = "benchmark.toml"
+_DIRECTORY = re.compile(r"[\w+-][\w.+-]*")  # the names that `_name` makes
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ class Grid:
             ]
             if not cells:
                 raise ValueError("no cells")
+            for cell in cells:
+                if not _DIRECTORY.fullmatch(cell.name):
+                    raise ConfigError(
+                        f"{folder / FILE} names a run {cell.name!r:.80}, which is no name of a "
+                        "directory in it: restore the file"
+                    )
             # A grid of before there were proposals was evaluated under q.
             limit = int(raw["limit"]) if "limit" in raw else None
             way = Way(raw.get("proposal", "q"), int(raw["samples"]), limit)

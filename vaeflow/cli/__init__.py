@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from vaeflow.cli.lazy import LazyGroup
-from vaeflow.errors import VaeflowError, in_shell
+from vaeflow.cli.streams import lasting_streams
+from vaeflow.errors import ConfigError, VaeflowError, in_shell, is_utf8, printable
 from vaeflow.version import __version__
 
 
@@ -24,6 +25,7 @@ from vaeflow.version import __version__
         "benchmark": "Train and evaluate a grid of models, and compare them.",
         "compare": "Compare finished runs, with standard errors and intervals.",
         "diagnose": "Tell where the gap between log p(x) and the ELBO is.",
+        "verify": "Check the files of a run by their checksums.",
         "sample": "Draw from a trained model.",
         "reconstruct": "Encode and decode held-out data.",
         "list": "List the parts that can be chosen by name.",
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         _hush(errors=not debug)
     _log_to_stderr("DEBUG" if debug else "WARNING")
     _wait_politely()
-    with in_shell():
+    with in_shell(), lasting_streams():
         code = _answer(argv, debug)
     sys.exit(code)
 
@@ -83,27 +85,39 @@ def main(argv: list[str] | None = None) -> None:
 def _answer(argv: list[str], debug: bool) -> int:
     """Run a command and print its error, if it has one; return the exit code."""
     try:
+        _check_names(argv)
         code = cli.main(_options_first(argv), prog_name="vaeflow", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk is told here, instead of by Python at the exit
         return code if isinstance(code, int) else 0
     except VaeflowError as error:
         if debug:
             raise
-        click.echo(f"Error: {error}", err=True)
+        # The first rank speaks for all; where it is the one that is gone, the next does.
+        next_speaks = getattr(error, "rank", None) == 0 and os.environ.get("RANK") == "1"
+        click.echo(f"Error: {error}", file=sys.__stderr__ if next_speaks else sys.stderr)
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:  # click turns the latter into the former
         click.echo("Interrupted.", err=True)
-        return 130
-    except BrokenPipeError:  # | head
-        sys.stderr.close()
-        return 0
+        return getattr(error.__cause__ or error, "code", 130)
     except OSError as error:
         if debug:
             raise
         click.echo(f"Error: the output cannot be written ({error.strerror or error})", err=True)
         return 8
+
+
+def _check_names(argv: list[str]) -> None:
+    """Refuse a word that is not UTF-8, in which the files of a run keep names and paths."""
+    for word in argv:
+        if not is_utf8(word):
+            raise ConfigError(
+                f"{word}: its bytes are not UTF-8, as the files of a run keep names and paths: "
+                "rename that file or folder"
+            )
 
 
 def _options_first(argv: list[str]) -> list[str]:
@@ -146,7 +160,7 @@ class _Stderr(logging.Handler):
     """Writes to the standard error of the moment, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.capitalize()}: {self.format(record)}", err=True)
+        click.echo(f"{record.levelname.capitalize()}: {printable(self.format(record))}", err=True)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -129,12 +129,22 @@ def command_line_layer(ctx: click.Context, params: dict[str, Any]) -> dict[str, 
         }
         if table:
             layer[kind] = table
-    for item in params.get("assignments") or ():
+    return assign(layer, params.get("assignments") or (), "--set posterior.steps=8")
+
+
+def assign(layer: dict[str, Any], items: Sequence[str], example: str) -> dict[str, Any]:
+    """Put KEY=VALUE and KIND.OPTION=VALUE into nested settings, and return them.
+
+    Raises:
+        click.UsageError: if an item is neither; it shows the example.
+    """
+    for item in items:
         key, equals, value = item.partition("=")
         kind, dot, option = key.strip().partition(".")
         if not (key and equals) or (dot and kind not in KINDS):
             raise click.UsageError(
-                f"--set {item}: write KEY=VALUE or KIND.OPTION=VALUE, as in --set posterior.steps=8"
+                f"{example.partition(' ')[0]} {item}: write KEY=VALUE or KIND.OPTION=VALUE, as in "
+                f"{example}"
             )
         if kind in KINDS:
             layer.setdefault(kind, {})[option or "name"] = value.strip()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from vaeflow.cli.signals import Stop, interruptible
+from vaeflow.cli.signals import Stop, interruptible, stopped_at_once
 from vaeflow.cli.tables import print_bounds
 from vaeflow.pictures import is_image
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.prepare import Experiment
+from vaeflow.runs.status import ELSEWHERE
 from vaeflow.runtime.progress import on_terminal, terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import Bar, Lines
@@ -40,22 +42,34 @@ def watch(stop: Stop) -> Watch:
     return Watch(
         observers=observers,
         stopping=lambda world: interruptible(stop, once=world.count == 1),
+        evaluating=lambda: stopped_at_once(stop),
         bar=terminal_bar,
     )
 
 
-def report(outcome: Outcome, stop: Stop) -> int:
-    """Print how a training ended, and the next commands; return the exit code."""
+def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
+    """Print how a training ended, and the next commands; return the exit code.
+
+    Arguments:
+        outcome: None of a run that was complete before.
+        stop: what knows of a signal.
+        path: the run directory, if one was given.
+    """
+    if outcome is None:
+        assert path is not None
+        done = Run(path).status.get("epoch") or 0
+        click.echo(f"{path} is complete after {done} epochs: nothing to do.")
+        return 0
     run, experiment, done = outcome.run, outcome.experiment, outcome.fit.progress
     files = [f"--plugin {shlex.quote(str(f))}" for f in experiment.plan.plugins.selection.files]
-    path = " ".join([shlex.quote(str(run.path)), *files])
+    words = " ".join([shlex.quote(str(run.path)), *files])
     if not outcome.experiment.trainer.world.first:
         return 0
     if outcome.bounds is None:
-        click.echo(
-            f"Interrupted after step {done.step:,}; go on with: vaeflow resume {path}", err=True
-        )
-        return stop.code
+        whole = outcome.fit.status == "completed"
+        where = "before the end of the final evaluation" if whole else f"after step {done.step:,}"
+        click.echo(f"Interrupted {where}; go on with: vaeflow resume {words}", err=True)
+        return stop() or ELSEWHERE
     print_bounds(outcome.bounds, f"test data, binarization {experiment.config.binarization}")
     which = f"of epoch {done.best_epoch}, the best validation ELBO"
     if not done.best_epoch:
@@ -63,9 +77,9 @@ def report(outcome: Outcome, stop: Stop) -> int:
     click.echo(f"weights {which}; all results in {run.path}")
     out = "samples.png" if is_image(experiment.splits.data_shape) else "samples.npz"
     click.echo("\nNext:")
-    click.echo(f"  vaeflow evaluate {path}")
-    click.echo(f"  vaeflow sample {path} -n 64 --out {out}")
-    picture = f"vaeflow reconstruct {path} --out {out.replace('samples', 'reconstructions')}"
+    click.echo(f"  vaeflow evaluate {words}")
+    click.echo(f"  vaeflow sample {words} -n 64 --out {out}")
+    picture = f"vaeflow reconstruct {words} --out {out.replace('samples', 'reconstructions')}"
     click.echo(
         f"  tensorboard --logdir {shlex.quote(str(run.path))}"
         if experiment.config.tensorboard

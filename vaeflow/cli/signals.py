@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the work at once; `code` is the exit code, 128 + its number."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
 class Stop:
-    """Becomes true at the first signal; `code` is then the exit code, 128 + its number."""
+    """The exit code of the newest signal, 128 + its number; 0 before any."""
 
     def __init__(self) -> None:
         self.code = 0
 
-    def __call__(self) -> bool:
-        return self.code != 0
+    def __call__(self) -> int:
+        return self.code
 
 
 @contextmanager
@@ -26,45 +34,58 @@ def interruptible(stop: Stop | None = None, *, once: bool = True) -> Iterator[St
 
     Not so without `once`: torchrun passes on a signal that its ranks may have had already, and
     kills a rank that takes too long.
-    """
-    stop = stop or Stop()
-    before = _handlers()
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    Raises:
+        Interrupted: at a second signal; a third does what it did before the block.
+    """
+    stop, before = stop or Stop(), _handlers()
 
     def handle(number: int, frame: Any) -> None:
-        stop.code = 128 + number
-        if once:
-            restore()
-            if sys.stderr.isatty():  # a step of a large model takes its time
-                os.write(2, b"\nStopping after this step; a second Ctrl-C stops at once.\n")
+        first, stop.code = not stop.code, 128 + number
+        if once and not first:
+            _restore(before)
+            raise Interrupted(stop.code)
+        if once and sys.stderr.isatty():  # a step of a large model takes its time
+            os.write(2, b"\nStopping after this step; a second Ctrl-C stops at once.\n")
 
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with _handled(before, handle):
         yield stop
-    finally:
-        restore()
 
 
 @contextmanager
-def stopped_at_once() -> Iterator[Stop]:
-    """Raise KeyboardInterrupt at SIGTERM and SIGHUP as at Ctrl-C, a second time too."""
-    stop, before = Stop(), _handlers()
+def stopped_at_once(stop: Stop | None = None) -> Iterator[Stop]:
+    """Raise at Ctrl-C, SIGTERM or SIGHUP, a second time too, and at one that came before.
+
+    Raises:
+        Interrupted: with the exit code.
+    """
+    stop, before = stop or Stop(), _handlers()
 
     def handle(number: int, frame: Any) -> None:
         stop.code = 128 + number
-        raise KeyboardInterrupt
+        raise Interrupted(stop.code)
 
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with _handled(before, handle):
+        if stop.code:
+            raise Interrupted(stop.code)
         yield stop
+
+
+@contextmanager
+def _handled(
+    before: Mapping[signal.Signals, Any], handle: Callable[[int, Any], None]
+) -> Iterator[None]:
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _handlers() -> dict[signal.Signals, Any]:

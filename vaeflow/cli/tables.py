@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vaeflow.evaluation import Bounds, Estimate
 from vaeflow.evaluation.findings import Finding, sentences
 from vaeflow.evaluation.latent_code import LatentCode
+from vaeflow.runs.verify import Checked
 
 
 def print_bounds(
@@ -44,6 +46,16 @@ def print_bounds(
     Console().print(table)
     for line in sentences(findings):
         click.echo(line)
+
+
+def print_checked(found: Iterable[Checked]) -> None:
+    """Print the files of a run, the state of each, and why."""
+    table = Table("file", "state", "why")
+    for column in table.columns:
+        column.overflow = "fold"
+    for one in found:
+        table.add_row(*map(escape, (one.name, one.state, one.why)))
+    Console().print(table)
 
 
 def _nll(bounds: Bounds) -> list[tuple[str, Estimate | None, str]]:

@@ -37,7 +37,7 @@ class Finished:
     stored: Stored
     environment: Mapping[str, Any]
     summary: Mapping[str, Any]
-    milliseconds: float  # per training step, the median over epochs
+    milliseconds: float | None  # per training step, the median over epochs
 
     def __repr__(self) -> str:
         return f"Finished({self.name!r}, NLL {self.stored.bounds.nll.over_images})"
@@ -106,8 +106,20 @@ def kept_evaluation(run: Run, split: str, way: Way) -> Stored | None:
     except CheckpointError as error:
         log.warning("%s", error)
         return None
+    if not _of(run, stored):
+        log.warning("%s is of another run than %s, or of another config.toml", path, run.path)
+        return None
     epoch = run.summary.get("best_epoch") or run.status.get("epoch")
     return stored if stored.complete and stored.about.get("epoch") == epoch else None
+
+
+def _of(run: Run, stored: Stored) -> bool:
+    """Tell whether an evaluation is the run's own; an older one does not tell."""
+    try:
+        marks = run.marks
+    except VaeflowError:  # the run itself is refused, with the reason
+        return True
+    return all(stored.about.get(name, now) == now for name, now in marks.items())
 
 
 def not_done(places: Iterable[Place]) -> Iterator[Finding]:
@@ -229,10 +241,10 @@ def _not_trained(place: Place) -> Finding:
         return Finding("run-fitted-in-python", place.name)
     if status["state"] == "completed":
         return Finding("run-not-evaluated", place.name)
-    state = "not done, or killed" if status["state"] == "running" else status["state"]
+    state = "not done" if status["state"] == "running" else status["state"]
     details = {"state": state, "epoch": status.get("epoch")}
     found = Finding("run-not-done", place.name, details=details)
-    if status["state"] == "running" and logged:
+    if status["state"] == "killed" and logged:
         reason = trouble(logged, otherwise=str(found))
         return found if reason == str(found) else _failed(place, reason)
     return found
@@ -254,12 +266,21 @@ def _not_evaluated(place: Place, way: Way) -> Finding:
     return Finding("run-waits-for-evaluation", place.name)
 
 
-def _milliseconds(run: Run, images: int) -> float:
-    """Return the time of a step, the median over epochs; the first one warms up."""
-    epochs = run.metrics
-    steps = epochs[0]["step"] / epochs[0]["epoch"]
-    each: list[float] = [1000 * images / steps / e["images_per_second"] for e in epochs]
-    return statistics.median(each[1:] or each)
+def _milliseconds(run: Run, images: int) -> float | None:
+    """Return the time of a step, the median over epochs; the first one warms up.
+
+    It is unknown where metrics.jsonl was lost: nothing else of a comparison needs that file.
+    """
+    each: list[float] = [
+        1000 * images / (e["step"] / e["epoch"]) / e["images_per_second"]
+        for e in run.metrics
+        if e["step"] > 0 and e["epoch"] > 0 and _positive(e.get("images_per_second"))
+    ]
+    return statistics.median(each[1:] or each) if each else None
+
+
+def _positive(figure: object) -> bool:
+    return isinstance(figure, int | float) and figure > 0
 
 
 def _list(ways: Iterable[Way]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaeflow.config.text import show
+from vaeflow.errors import printable
 from vaeflow.plugins.registry import KINDS
 
 
@@ -37,7 +38,7 @@ def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> st
                 where = "" if kind == "posterior" else f"{kind} "
                 words.append(f"{where}{option.replace('_', ' ')} {show(config[key])}")
     name = short(str(config["posterior.name"]))
-    return f"{name} ({', '.join(words)})" if words else name
+    return printable(f"{name} ({', '.join(words)})" if words else name)
 
 
 def _differs(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:

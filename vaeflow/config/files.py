@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.reading import plain_toml, read_text
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -17,13 +17,18 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: if it is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_text(path)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: give the path of a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML ({error}): save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read ({why}): check the path") from None
+    try:
+        return plain_toml(content)
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML ({error}): correct that line") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}): check the path") from None
 
 
 def recipes() -> list[str]:
@@ -50,4 +55,4 @@ def read_recipe(name: str) -> dict[str, Any]:
     text = (resources.files("vaeflow.config") / "recipes" / f"{name}.toml").read_text(
         encoding="utf-8"
     )
-    return tomllib.loads(text)
+    return plain_toml(text)

@@ -57,6 +57,11 @@ class Settings(BaseModel):
     clip: PositiveFloat | None = Field(
         None, description="largest norm of the gradient; none leaves it alone"
     )
+    on_nonfinite: Annotated[str, Field(pattern=r"^(stop|skip:[1-9]\d{0,3})$")] = Field(
+        "stop",
+        description="a loss or gradient that is NaN or infinite stops the training, or, by skip:N, "
+        "skips the first N such steps and logs their examples",
+    )
     early_stopping: PositiveInt | None = Field(
         None, description="stop after so many epochs without a better validation ELBO"
     )
@@ -77,8 +82,15 @@ class Settings(BaseModel):
         True, description="on CUDA, replay the step as one CUDA graph where its parts allow it"
     )
     checkpoint_seconds: NonNegativeFloat = Field(
-        10.0, description="least time between checkpoints; the last epoch is always saved"
+        10.0,
+        description="least time between checkpoints, after an epoch or, from 10 on, within one; "
+        "the end is always saved",
     )
+
+    @property
+    def skips(self) -> int:
+        """Return how many steps that are not finite may be skipped."""
+        return int(self.on_nonfinite.partition(":")[2] or 0)
 
     @field_validator("*", mode="before")
     @classmethod

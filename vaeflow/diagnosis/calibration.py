@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import chisquare
 from torch import Tensor
 
 from vaeflow.distributions.draw import draw
@@ -58,6 +57,8 @@ class Calibration:
         shares = torch.bincount(bin_of, minlength=bins).double() / (samples + 1)
         expected = len(ranks) * shares
         counts = torch.stack([torch.bincount(r, minlength=bins) for r in bin_of[ranks].T], -1)
+        from scipy.stats import chisquare  # a second to import, which `train` need not wait for
+
         test = chisquare(counts.double().numpy(), expected[:, None].numpy(), axis=0)
         statistic, p_value = (torch.from_numpy(x) for x in (test.statistic, test.pvalue))
         return cls(ranks, samples, counts, expected, statistic, p_value)

@@ -5,7 +5,6 @@ Shapes: N images.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -49,16 +48,6 @@ class Form(Generic[T]):
 
     pack: Callable[[T], Figures]
     unpack: Callable[[Figures], T]
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors: of their names, types, shapes and bits."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        bits = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        found.update(bits.numpy().data)
-    return found.hexdigest()
 
 
 def _pack_bounds(bounds: Mapping[str, PerImage]) -> Figures:

@@ -24,7 +24,6 @@ from vaeflow.diagnosis.kept import (
     Form,
     Keeper,
     LogDets,
-    digest,
     local_form,
 )
 from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, local_bounds
@@ -38,6 +37,7 @@ from vaeflow.evaluation.proposals.choice import choose
 from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
+from vaeflow.reading import digest
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, OpenBar, unseen

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vaeflow.diagnosis.kept import Figures, Key, digest
+from vaeflow.diagnosis.kept import Figures, Key
 from vaeflow.errors import CheckpointError, StorageError
+from vaeflow.reading import digest, plain_json, read_file, unpack
 from vaeflow.storage import write_file
 
 FORMAT = 1  # a part of each key: files of another format are not read
@@ -96,21 +96,20 @@ def write(path: Path, about: str, figures: Figures) -> None:
     write_file(path, save(tensors, {_HEADER: json.dumps(header)}))
 
 
-def read(path: Path, about: str) -> Figures:
-    """Read the figures that were written with a key.
+def read(path: Path, about: str | None = None) -> Figures:
+    """Read the figures that were written with a key, or with any.
 
     Raises:
         CheckpointError: if the file is damaged, or of another key.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, texts = unpack(read_file(path))
+        header = plain_json(texts[_HEADER])
         seen = _checksum(header["about"], header["plain"], tensors)
-        if seen != header["sha256"] or header["about"] != about:
+        if seen != header["sha256"] or about not in (None, header["about"]):
             raise CheckpointError(f"{path} was changed: its SHA-256 is not the one that it states")
-        return Figures(tensors, json.loads(header["plain"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        return Figures(tensors, plain_json(header["plain"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
         raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from None
 
 

@@ -150,11 +150,17 @@ class Flow(OnePass):
 
 
 def _check_term(f: Map, term: Tensor, log_base: Tensor) -> None:
-    """Refuse a log-determinant that does not broadcast to (K, B): it would score (B, B, L)."""
+    """Refuse a log-determinant that does not broadcast to (K, B): it would score (B, B, L).
+
+    One of shape (K, 1) does broadcast, and is no density either: the images share their sum.
+    """
     wanted = log_base.shape
     lead = wanted[len(wanted) - term.dim() :] if term.dim() <= len(wanted) else Size()
-    fits = term.dim() <= len(wanted) and all(
-        a in (1, b) for a, b in zip(term.shape, lead, strict=True)
+    shared = term.dim() == len(wanted) and term.shape[-1:] != wanted[-1:]
+    fits = (
+        term.dim() <= len(wanted)
+        and not shared
+        and all(a in (1, b) for a, b in zip(term.shape, lead, strict=True))
     )
     if not fits:
         raise PluginError(

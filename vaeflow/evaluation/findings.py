@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from vaeflow.errors import spoken
+from vaeflow.errors import printable, spoken
 from vaeflow.evaluation.estimates import Estimate
 from vaeflow.evaluation.sentences import SENTENCES
 
@@ -55,7 +55,7 @@ class Finding:
             values["value"] = Estimate(self.estimate, self.error)
         template = SENTENCES[self.kind]
         told = template.format(**values) if isinstance(template, str) else template(values)
-        return spoken(told)
+        return printable(spoken(told))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values and the sentence, for JSON."""

@@ -1,7 +1,8 @@
 """Bounds of single images on disk: kept while an evaluation runs, read to compare runs.
 
 A file is safetensors: one tensor (N,) for each bound and its error, of the first N images, and in
-the header, as JSON, the data, the weights and the options that they depend on.
+the header, as JSON, the run, the data, the weights and the options that they depend on, and the
+SHA-256 of the whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -25,11 +25,13 @@ from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.bounds import ImageBounds
 from vaeflow.evaluation.estimates import Estimate, PerImage
 from vaeflow.evaluation.latent_code import LatentCode
+from vaeflow.reading import digest, plain_json, read_file, sealed, unpack, unsealed
 from vaeflow.storage import write_file
 
-FORMAT = 3
+FORMAT = 4  # 4 has a checksum, 3 has other proposals than q
 _SECONDS = 10.0  # between two writes
 _HEADER = "vaeflow"
+_LATER = {"run_id", "config_sha256"}  # which older files do not state
 _BOUNDS = ("elbo", "log_px", "kl", "nll", "under_q", "squared_error")
 _TENSORS = ("draws", "effective_sample_size", "pareto_k")
 _ESTIMATES = ("kl", "mutual_information", "marginal_kl")
@@ -61,6 +63,7 @@ class Stored:
         mix them.
         """
         free = {"device"} if self.complete else set()
+        free |= _LATER - self.about.keys()
         names = dict.fromkeys((*about, *self.about))
         return next(
             (
@@ -78,20 +81,24 @@ def write(path: Path, stored: Stored) -> None:
     Raises:
         StorageError: if the file system refuses.
     """
-    tensors: dict[str, Tensor] = {n: getattr(stored.bounds, n) for n in _TENSORS}
-    for name in _BOUNDS:
-        if (bound := getattr(stored.bounds, name)) is not None:
-            tensors |= {name: bound.values, f"{name}.error": bound.errors}
+    tensors = {name: t.contiguous() for name, t in _tensors(stored.bounds).items()}
     header = {
         "format": FORMAT,
         "about": dict(stored.about),
         "done": len(stored.bounds),
         "code": None if stored.code is None else asdict(stored.code),
     }
-    content = save(
-        {name: t.contiguous() for name, t in tensors.items()}, {_HEADER: json.dumps(header)}
-    )
-    write_file(path, content)
+    header |= {"tensors": digest(tensors)}
+    write_file(path, save(tensors, {_HEADER: json.dumps(sealed(header))}))
+
+
+def _tensors(bounds: ImageBounds) -> dict[str, Tensor]:
+    """Return the bounds as the tensors of a file."""
+    tensors: dict[str, Tensor] = {n: getattr(bounds, n) for n in _TENSORS}
+    for name in _BOUNDS:
+        if (bound := getattr(bounds, name)) is not None:
+            tensors |= {name: bound.values, f"{name}.error": bound.errors}
+    return tensors
 
 
 def read(path: Path) -> Stored:
@@ -101,14 +108,15 @@ def read(path: Path) -> Stored:
         CheckpointError: if there is none, or it is damaged or of a newer format.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, texts = unpack(read_file(path))
+        header = unsealed(plain_json(texts[_HEADER]))
         if header["format"] > FORMAT:
             raise CheckpointError(
                 f"{path} has format {header['format']}, but this vaeflow reads up to {FORMAT}: "
                 "update vaeflow, or evaluate the run again"
             )
+        if header["format"] > 3 and header["tensors"] != digest(tensors):
+            raise ValueError("its tensors have another SHA-256 than it states: it was changed")
         about = header["about"]
         if header["format"] < 3:  # before there were other proposals than q
             about |= {"proposal": "q", "tolerance": None, "max_draws": None}
@@ -118,11 +126,12 @@ def read(path: Path) -> Stored:
             name: PerImage(tensors[name], tensors[f"{name}.error"]) if name in tensors else None
             for name in _BOUNDS
         }
-        found = ImageBounds(**bounds, **{name: tensors[name] for name in _TENSORS})
+        bounds |= {name: tensors[name] for name in _TENSORS}
+        found = ImageBounds(**bounds)
         return Stored(about, found, _code(header["code"]))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: `vaeflow evaluate` makes it") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error}): remove it, and evaluate the "
             "run again"

@@ -20,8 +20,9 @@ from typing import Any
 
 import pluggy
 
-from vaeflow.errors import ConfigError, PluginError, did_you_mean, one_line
+from vaeflow.errors import ConfigError, PluginError, did_you_mean, is_interrupt, one_line
 from vaeflow.plugins import builtins, hookspecs
+from vaeflow.plugins.containment import importing
 from vaeflow.plugins.discovery import ALLOW, Plugin, Selection, find_plugins, normal
 from vaeflow.plugins.registry import BUILTIN, KINDS, Part, Registry
 from vaeflow.version import __version__
@@ -89,7 +90,9 @@ class Plugins:
             raise PluginError(f"{hook} returned {returned[0]!r}: a hook acts and returns nothing")
 
 
-def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> Plugins:
+def load_plugins(
+    selection: Selection | None = None, *, quiet: bool = False, patience: float | None = None
+) -> Plugins:
     """Load the built-ins and every plugin that is selected, each by itself.
 
     pluggy's own `load_setuptools_entrypoints` stops at the first plugin that fails and drops the
@@ -98,6 +101,7 @@ def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> 
     Arguments:
         selection: by default the environment's.
         quiet: neither warn nor raise for a plugin that is not loaded; `found` holds its state.
+        patience: seconds after which the import of a plugin fails; None waits for ever.
 
     Raises:
         ConfigError: if a file that is selected cannot be read.
@@ -112,19 +116,25 @@ def load_plugins(selection: Selection | None = None, *, quiet: bool = False) -> 
     _offer(plugins, own)
     for plugin in plugins.found:
         if plugin.state == "installed":
-            _load(plugins, plugin)
+            _load(plugins, plugin, patience)
     if not quiet:
         _report(plugins)
     return plugins
 
 
-def _load(plugins: Plugins, plugin: Plugin) -> None:
+def _load(plugins: Plugins, plugin: Plugin, patience: float | None) -> None:
     try:
-        plugin.module = plugin.point.load() if plugin.point else _import_file(Path(plugin.target))
-        _offer(plugins, plugin)
-    except KeyboardInterrupt:
-        raise
+        with importing(f"plugin {plugin.distribution} {plugin.version}", patience):
+            point, path = plugin.point, Path(plugin.target)
+            plugin.module = point.load() if point else _import_file(path)
+            _offer(plugins, plugin)
     except BaseException as error:  # a plugin may even call sys.exit()
+        if is_interrupt(error):
+            raise
+        if plugin.state == "ok":  # what failed is what it left behind
+            plugins.hooks.unregister(plugin.module)
+            plugins.registry.remove(*plugin.parts)
+            plugin.parts, plugin.hooks = [], []
         plugin.state = "failed"
         plugin.reason = one_line(error)
         plugin.traceback = traceback.format_exc()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from vaeflow.errors import ConfigError, PluginError, did_you_mean, one_line
+from vaeflow.errors import ConfigError, PluginError, did_you_mean, is_interrupt, one_line
+from vaeflow.plugins.containment import importing
 
 KINDS = ("dataset", "encoder", "posterior", "prior", "decoder", "likelihood", "objective")
 BUILTIN = "vaeflow"  # the distribution that owns the built-in parts
@@ -55,10 +57,12 @@ class Part:
         loaded: Any = self.target
         if isinstance(self.target, str):
             try:
-                loaded = _import(self.target)
-            except KeyboardInterrupt:
-                raise
+                trusted = self.distribution == BUILTIN
+                with nullcontext() if trusted else importing(self.owner):
+                    loaded = _import(self.target)
             except BaseException as error:  # a part may even call sys.exit()
+                if is_interrupt(error):
+                    raise
                 raise PluginError(
                     f"{self.owner} cannot be imported from {self.target} ({one_line(error)}): "
                     f"repair or reinstall {self.distribution}"
@@ -117,6 +121,11 @@ class Registry:
             taken.add((part.kind, part.qualified))
         for part in parts:
             self._parts[part.kind].setdefault(part.name, []).append(part)
+
+    def remove(self, *parts: Part) -> None:
+        """Forget parts that were registered."""
+        for part in parts:
+            self._parts[part.kind][part.name].remove(part)
 
     def parts(self, kind: str) -> list[Part]:
         """Return all parts of a kind, sorted by name, then by owner (built-ins first)."""

@@ -17,10 +17,11 @@ from vaeflow.model import VAE
 from vaeflow.nn.scaling import ScalingKind
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
+from vaeflow.runs.again import train_or_resume
 from vaeflow.runs.build import build_model
 from vaeflow.runs.diagnosis import RunDiagnosisOptions, diagnose_run
 from vaeflow.runs.directory import Run
-from vaeflow.runs.experiment import Watch
+from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.experiment import train as train_plan
 from vaeflow.runs.paths import new_path, path_of
 from vaeflow.runtime.progress import no_bar, terminal_bar
@@ -39,6 +40,7 @@ def train(
     observers: Sequence[Observer] = (),
     progress: bool | None = None,
     plugins: Plugins | None = None,
+    or_resume: bool = False,
     **settings: Any,
 ) -> Run:
     """Train and evaluate a model in a new run directory, as `vaeflow train` does.
@@ -51,6 +53,7 @@ def train(
         observers: objects of subclasses of `vaeflow.training.Observer`.
         progress: show progress: by default on a terminal and in a notebook.
         plugins: where the parts are looked up; by default all that the environment selects.
+        or_resume: go on with the run in `run_dir` if it is there, and is of the same settings.
 
     Returns:
         The run: `run.model`, `run.summary`, `run.metrics`, `run.path`.
@@ -67,11 +70,18 @@ def train(
     watching = [*shown(progress), *checked(observers)]
     plan = layers.resolve(plugins or load_plugins())
     # Absolute: the run is found again after a change of the working directory.
-    path = new_path(Path("runs").absolute(), plan.config)
-    if run_dir is not None:
-        path = path_of(run_dir, "train").absolute()
+    path = None if run_dir is None else path_of(run_dir, "train").absolute()
     bar = no_bar if progress is False else terminal_bar
-    return train_plan(plan, path, Watch(observers=lambda run, experiment: watching, bar=bar)).run
+    watch = Watch(observers=lambda run, experiment: watching, bar=bar)
+    outcome: Outcome | None
+    if or_resume:
+        outcome = train_or_resume(plan, path, watch)
+    else:
+        outcome = train_plan(plan, path or new_path(Path("runs").absolute(), plan.config), watch)
+    if outcome is None:  # it was complete before
+        assert path is not None
+        return Run(path)
+    return outcome.run
 
 
 @with_options(RunDiagnosisOptions)

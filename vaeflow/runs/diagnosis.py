@@ -21,7 +21,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.evaluation.options import Count, Split, Weights
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.build import build_posterior, images_of, load_data
+from vaeflow.runs.build import build_posterior, images_of
 from vaeflow.runs.directory import Run
 from vaeflow.runs.load import load
 from vaeflow.runtime.progress import OpenBar, no_bar
@@ -87,8 +87,10 @@ class RunDiagnosis:
             plan = plan.but(data_root=options.data_root.absolute())
         chosen = families(plan, options.richer)
         model = load(run.path, device=options.device, weights=options.weights, plugins=plugins)
-        x = images_of(load_data(plan), options.split, plan.config)[: options.images]
-        stages = StageFiles(run.path / "diagnoses", _parts(plan), again=options.again)
+        x = images_of(run.data(plan), options.split, plan.config)[: options.images]
+        stages = StageFiles(
+            run.path / "diagnoses", {**_whose(run), **_parts(plan)}, again=options.again
+        )
         return cls(run, plan, chosen, model, x, options, stages)
 
     def measure(self, progress: OpenBar = no_bar) -> Diagnosis:
@@ -121,6 +123,11 @@ def diagnose_run(
 
 
 _MODEL = ("encoder", "posterior", "prior", "decoder", "likelihood", "latent", "scaling")
+
+
+def _whose(run: Run) -> dict[str, str]:
+    """Return the id of a run; the keys of an older one's figures have none."""
+    return {} if run.id is None else {"run_id": run.id}
 
 
 def _parts(plan: Plan) -> dict[str, Any]:

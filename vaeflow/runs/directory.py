@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
+import os
 import shutil
-import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,28 @@ from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.config.way import Way
-from vaeflow.errors import CheckpointError, PluginError, VaeflowError
+from vaeflow.data.splits import Splits
+from vaeflow.errors import (
+    CheckpointError,
+    ConfigError,
+    VaeflowError,
+    is_utf8,
+    printable,
+)
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.plugins.registry import BUILTIN, KINDS
-from vaeflow.runs.build import build_model
-from vaeflow.runs.lock import locked
-from vaeflow.runs.paths import taken
+from vaeflow.plugins.registry import KINDS
+from vaeflow.reading import plain_json, read_text, sealed, unsealed
+from vaeflow.runs.bound import check_config, check_data, checksum
+from vaeflow.runs.build import build_model, load_data
+from vaeflow.runs.lock import held, locked
+from vaeflow.runs.owners import check_owner, environment_of, is_complete
+from vaeflow.runs.paths import put_in_place, taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
-from vaeflow.storage import write_file, writing
-from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
+from vaeflow.storage import flush_folder, sweep, temporary_name, write_file, writing
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_room
 from vaeflow.training.observers.metrics_file import read_metrics
-from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
 
@@ -46,7 +54,28 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = CheckpointStore(path / "checkpoints")
+
+    @property
+    def store(self) -> CheckpointStore:
+        """Return the checkpoints of this run; each that is saved holds config.toml as it is now."""
+        about: dict[str, str | None] = {"run_id": self.id, "config": None}
+        with suppress(OSError, ValueError):
+            about["config"] = read_text(self.path / "config.toml")
+        return CheckpointStore(self.path / "checkpoints", about=about)
+
+    @property
+    def id(self) -> str | None:
+        """Return what its files state of the run that they belong to; an older run has none."""
+        found = self._read("environment.json").get("run_id")
+        return None if found is None else str(found)
+
+    @property
+    def marks(self) -> dict[str, str | None]:
+        """Return what an evaluation states of its run: the id, and the checksum of config.toml."""
+        return {
+            "run_id": self.environment.get("run_id"),
+            "config_sha256": checksum(self.settings()),
+        }
 
     def __repr__(self) -> str:
         try:
@@ -61,7 +90,7 @@ class Run:
                     told.append(f"{name} {number['mean']:.2f} ± {number['standard_error']:.2f}")
         except (VaeflowError, KeyError, TypeError, ValueError, AttributeError):
             told = ["its files are incomplete"]
-        return f"Run({str(self.path)!r}: {', '.join(told)})"
+        return printable(f"Run({str(self.path)!r}: {', '.join(told)})")
 
     @cached_property
     def model(self) -> VAE:
@@ -78,28 +107,37 @@ class Run:
         return model.to(choose_device(device)).eval().requires_grad_(False)
 
     @classmethod
-    def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any]) -> Run:
-        """Make the directory, which must not exist, and write the files of an untrained run.
+    def create(cls, path: Path, plan: Plan, facts: Mapping[str, Any], weights: int = 0) -> Run:
+        """Make the directory, which must not exist, with the files of an untrained run.
 
-        `facts` join the versions in environment.json: the data's shape and checksum, threads.
+        It appears whole: a kill leaves none.
+
+        Arguments:
+            path: the directory.
+            plan: what is trained.
+            facts: what joins the versions in environment.json: the data's shape and checksum,
+                threads.
+            weights: the bytes of the model's weights, for whose checkpoints there must be room.
 
         Raises:
             ConfigError: if the directory exists.
             StorageError: if it cannot be written.
         """
-        run = cls(path)
+        if os.path.lexists(path):
+            raise taken(path)
+        check_room(path.parent, weights, path)
+        half = cls(temporary_name(path))
         with writing(path):
+            os.mkdir(half.path)
             try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                raise taken(path) from None
-            try:
-                run.set_config(plan.config)
-                run._write("environment.json", {**_environment(plan), **facts})
+                half.set_config(plan.config)
+                half._write("environment.json", {**environment_of(plan), **facts})
+                put_in_place(half.path, path)
             except BaseException:
-                shutil.rmtree(path, ignore_errors=True)  # no half-made run is left
+                shutil.rmtree(half.path, ignore_errors=True)
                 raise
-        return run
+            flush_folder(path.parent)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -117,10 +155,11 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Read config.toml, and fill in what the vaeflow of an older run always did."""
-        return {"scaling": "raw", **read_toml(self.path / "config.toml")}
+        before = {"scaling": "raw", "on_nonfinite": "stop"}
+        return {**before, **read_toml(self.path / "config.toml")}
 
-    def plan(self, plugins: Plugins) -> Plan:
-        """Read the configuration, and find the parts that it names.
+    def plan(self, plugins: Plugins, changes: Mapping[str, Any] | None = None) -> Plan:
+        """Read the configuration, and find the parts that it names; `changes` are laid over it.
 
         Raises:
             PluginError: if a part's distribution is missing, naming it.
@@ -130,7 +169,7 @@ class Run:
         raw = self.settings()
         owners = self.environment["parts"]
         for kind in KINDS:
-            self._check_owner(kind, owners[kind], plugins)
+            check_owner(self.path, kind, owners[kind], plugins)
             if raw.get(kind, {}).get("name") != owners[kind]["name"]:
                 raise CheckpointError(
                     f"{self.path / 'config.toml'} names another {kind} than environment.json, "
@@ -138,28 +177,19 @@ class Run:
                 )
         layers = Layers()
         layers.add(raw, str(self.path / "config.toml"))
+        layers.add(changes or {}, "--override")
         return layers.resolve(plugins)
 
-    def _check_owner(self, kind: str, owner: Mapping[str, str], plugins: Plugins) -> None:
-        """Refuse a part that is not there, and warn of one that has changed."""
-        distribution, version = owner["distribution"], owner["version"]
-        needs = f"{self.path} needs {kind} {owner['name']!r} of {distribution} {version}"
-        for part in plugins.registry.parts(kind):
-            if part.qualified == owner["name"]:
-                if part.version != version and distribution != BUILTIN:
-                    log.warning("%s, and this is %s: results may differ", needs, part.version)
-                return
-        for plugin in plugins.found:
-            if plugin.distribution == distribution:
-                if plugin.state != "ok":
-                    raise PluginError(f"{needs}: {plugin.trouble}")
-                same = "restore the file" if plugin.point is None else f"install {version}"
-                raise PluginError(f"{needs}, and {plugin.version} does not offer it: {same}")
-        if distribution.endswith(".py"):
-            raise PluginError(
-                f"{needs}, a file of that name: give its path with --plugin PATH/{distribution}"
-            )
-        raise PluginError(f"{needs}, which is not installed: pip install {distribution}=={version}")
+    def data(self, plan: Plan) -> Splits:
+        """Load the data that the run was trained on, wherever it lies now.
+
+        Raises:
+            DataError, PluginError: if it cannot be had, or is another.
+        """
+        splits = load_data(plan)
+        before = self.environment.get("data_sha256")
+        check_data(self.path, before, plan, splits, "score others by vaeflow.evaluate in Python")
+        return splits
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -169,14 +199,7 @@ class Run:
             CheckpointError: if it is missing or damaged.
         """
         content = self._read("environment.json")
-        try:
-            complete = content["data_shape"] and all(
-                {"name", "distribution", "version"} <= content["parts"][kind].keys()
-                for kind in KINDS
-            )
-        except (KeyError, TypeError, AttributeError):
-            complete = False
-        if not complete:
+        if not is_complete(content):
             raise CheckpointError(
                 f"{self.path / 'environment.json'} lacks the run's parts or its data's shape: "
                 "restore the file, or train again"
@@ -185,8 +208,14 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """Return status.json: state, epoch, step and exit code."""
-        return self._read("status.json")
+        """Return status.json: state, epoch, step and exit code.
+
+        A run that says "running" and that no process holds was killed: its state is "killed".
+        """
+        found = self._read("status.json")
+        if found.get("state") == "running" and not held(self.path):
+            return {**found, "state": "killed"}
+        return found
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -195,7 +224,9 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl."""
+        """Return the lines of metrics.jsonl, and warn if some are lost."""
+        with suppress(CheckpointError):  # of the status, which has its own readers
+            return read_metrics(self.path / "metrics.jsonl", self.status.get("epoch") or 0)
         return read_metrics(self.path / "metrics.jsonl")
 
     def checkpoint(self) -> Checkpoint:
@@ -203,12 +234,14 @@ class Run:
 
         Raises:
             CheckpointError: if there is none.
+            ConfigError: if config.toml is another than when it was trained.
         """
         found = self.store.latest()
         if found is None:
             raise CheckpointError(
                 f"{self.path} has no checkpoint yet: `vaeflow resume {self.path}` trains it"
             )
+        check_config(self.path, self.settings(), found)
         return found
 
     def evaluation(self, split: str, way: Way, weights: str) -> Path:
@@ -219,7 +252,13 @@ class Run:
 
     def set_config(self, config: Config) -> None:
         """Write config.toml, and drop the summary of an earlier configuration."""
-        self._replace("config.toml", tomli_w.dumps(config.to_toml()))
+        text = tomli_w.dumps(config.to_toml())
+        if not is_utf8(text):
+            raise ConfigError(
+                "the path of the data has bytes that are not UTF-8, which config.toml cannot hold: "
+                "rename that file or folder"
+            )
+        self._replace("config.toml", text)
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def set_status(self, state: str, **more: Any) -> None:
@@ -230,45 +269,32 @@ class Run:
         """Write summary.json."""
         self._write("summary.json", summary)
 
-    def locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """Hold the run for writing. The lock ends with the process, however that ends.
 
         Raises:
             RunLockedError: if another process holds it.
         """
-        return locked(self.path)
+        with locked(self.path):
+            sweep(self.path)
+            yield
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = plain_json(read_text(path))
+            if not isinstance(content, dict):
+                raise ValueError("it holds no JSON object")
+            return unsealed(content)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}): restore the file") from None
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} holds no JSON object: restore the file")
-        return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        self._replace(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        self._replace(name, json.dumps(sealed(content), indent=2, allow_nan=False) + "\n")
 
     def _replace(self, name: str, text: str) -> None:
         # A run that was removed meanwhile is not made again, as a directory without config.toml.
         write_file(self.path / name, text, make_folder=False)
-
-
-def _environment(plan: Plan) -> dict[str, Any]:
-    """Return the versions and parts that the numbers of a run depend on."""
-    import torch
-
-    return {
-        "vaeflow": __version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "parts": {
-            kind: {"name": p.qualified, "distribution": p.distribution, "version": p.version}
-            for kind, p in plan.parts.items()
-        },
-    }

@@ -22,7 +22,7 @@ from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.evaluation.stored import Keeper, Stored, read
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
-from vaeflow.runs.build import build_model, images_of, load_data
+from vaeflow.runs.build import build_model, images_of
 from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation_options import EvaluationOptions
 from vaeflow.runs.referee import Referee, referee
@@ -71,11 +71,12 @@ class Evaluation:
         model = build_model(plan, tuple(run.environment["data_shape"]))
         load_weights(model, checkpoint, options.weights)
         model = model.to(choose_device(options.device)).eval()
-        images = images_of(load_data(plan), options.split, plan.config)[: options.limit]
+        images = images_of(run.data(plan), options.split, plan.config)[: options.limit]
         choice = choose_for(model, images, plan.config, options.proposal)
         about = {
             **_data(plan.config, options, choice, images),
             **_weights(model, checkpoint, options.weights),
+            **run.marks,
             "vaeflow": __version__,
             "torch": torch.__version__,
             "device": model.device.type,
@@ -183,11 +184,11 @@ def _data(
 
 def _weights(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
     """Return the weights of an evaluation; the best ones are of the end of an epoch."""
-    done = checkpoint.state["progress"]
-    epoch, step = done["epoch"], done["step"]
-    if weights == "best" and done["best_epoch"]:
-        step = done["best_epoch"] * (step - done["batch"]) // max(epoch, 1)
-        epoch = done["best_epoch"]
+    done = checkpoint.progress
+    epoch, step = done.epoch, done.step
+    if weights == "best" and done.best_epoch:
+        step = done.best_epoch * (step - done.batch) // max(epoch, 1)
+        epoch = done.best_epoch
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

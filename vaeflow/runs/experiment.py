@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +11,30 @@ from typing import Any
 
 import torch
 
+from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
-from vaeflow.errors import ConfigError, DataError, VaeflowError
+from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.bound import check_changes, check_config, check_data
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import choose_for, evaluate_split
 from vaeflow.runs.paths import new_path, taken
 from vaeflow.runs.prepare import Experiment, prepare
+from vaeflow.runs.status import ELSEWHERE, Stop, ending, known_status
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import cpu_threads
 from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched
 from vaeflow.training import Fit, Observer
+from vaeflow.training.checkpoints import Checkpoint, check_room
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
+from vaeflow.training.restoring import check_end
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
-Stop = Callable[[], bool]  # asked between two steps
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,14 @@ class Watch:
     Arguments:
         observers: called before the first step, by the first rank alone.
         stopping: entered for the time of the training; its value is asked between two steps.
+        evaluating: entered for the time of the final evaluation; it raises KeyboardInterrupt in the
+            block, or at its begin, where the run is to stop.
         bar: opens the bar of the final evaluation.
     """
 
     observers: Callable[[Run, Experiment], Sequence[Observer]] = lambda run, experiment: ()
-    stopping: Callable[[World], AbstractContextManager[Stop]] = lambda world: nullcontext(
-        lambda: False
-    )
+    stopping: Callable[[World], AbstractContextManager[Stop]] = lambda world: nullcontext(lambda: 0)
+    evaluating: Callable[[], AbstractContextManager[object]] = nullcontext
     bar: OpenBar = no_bar
 
 
@@ -74,7 +79,9 @@ def train(plan: Plan, path: Path | None = None, watch: Watch | None = None) -> O
     def begin(experiment: Experiment, world: World) -> Run:
         directory = path or new_path(Path("runs"), experiment.config)
         facts = _facts(experiment, world)
-        return Run.create(directory, experiment.plan, facts) if world.first else Run(directory)
+        if not world.first:
+            return Run(directory)
+        return Run.create(directory, experiment.plan, facts, _weight_bytes(experiment))
 
     return _live(plan, begin, watch or Watch())
 
@@ -85,6 +92,7 @@ def resume(
     *,
     epochs: int | None = None,
     data_root: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
 ) -> Outcome | None:
     """Continue a run from its newest checkpoint, or from the beginning if it has none.
@@ -94,21 +102,27 @@ def resume(
         plugins: where its parts are looked up.
         epochs: train to this many in all.
         data_root: where the data lies, if it has moved.
+        changes: other settings than the run's, nested, such as {"lr": 1e-4}.
         watch: how the run is watched and stopped.
 
     Returns:
         None where the run is complete.
 
     Raises:
-        ConfigError: if the run's schedule was laid out for another number of epochs.
+        ConfigError: if a setting cannot change, or config.toml did; if there are fewer epochs than
+            are done; or if the schedule was laid out for another number of them.
         DataError: if the run began with other data.
         CheckpointError: if no checkpoint is whole.
     """
-    plan = _changed(run.plan(plugins), run, epochs, data_root)
-    done = run.status.get("epoch") or 0
-    enough = epochs is None or done >= epochs  # early stopping may have ended it before its time
-    complete = run.status.get("state") == "completed" and enough and run.summary
-    if complete and run.store.latest() is not None:
+    check_changes(changes or {})
+    plan = _changed(run.plan(plugins, changes), run, epochs, data_root)
+    found = run.store.latest()
+    if found is not None:
+        given = ["epochs"] * (epochs is not None) + [*flatten(changes or {})]
+        edited = check_config(run.path, run.settings(), found, resuming=True, given=given)
+        epochs = plan.config.epochs if "epochs" in edited else epochs
+        check_end(found, plan.config.epochs)
+    if _complete(run, found, epochs):
         return None
 
     def begin(experiment: Experiment, world: World) -> Run:
@@ -116,6 +130,16 @@ def resume(
         return run
 
     return _live(plan, begin, watch or Watch(), resuming=True)
+
+
+def _complete(run: Run, found: Checkpoint | None, epochs: int | None) -> bool:
+    """Return whether a run is at its end, by the newest checkpoint that is whole."""
+    status = known_status(run)
+    if found is None or status.get("state") != "completed" or status.get("step") != found.step:
+        return False
+    # Early stopping may have ended it before its time.
+    enough = epochs is None or found.progress.epoch >= epochs
+    return enough and bool(run.summary)
 
 
 def _live(
@@ -135,37 +159,44 @@ def _live(
                 if not world.first:  # the first rank alone writes and is watched
                     fit = _fit(run, experiment, (), stop, resuming=resuming)
                     return Outcome(run, experiment, fit, None)
-                observers = watch.observers(run, experiment)
                 held.enter_context(run.locked())
-                fit = _train(run, experiment, observers, stop, resuming=resuming)
+                with ending(run, stop):
+                    if resuming:
+                        check_room(run.store.root, _weight_bytes(experiment))
+                    fit = _train(run, experiment, watch, stop, resuming=resuming)
         # The other ranks have left: the evaluation is the first one's.
-        bounds = None if fit.status == "interrupted" else _evaluate(run, experiment, fit, watch)
-        return Outcome(run, experiment, fit, bounds)
+        return Outcome(run, experiment, fit, _finish(run, experiment, fit, watch, stop))
 
 
-def _train(
-    run: Run, experiment: Experiment, observers: Sequence[Observer], stop: Stop, *, resuming: bool
-) -> Fit:
-    """Train, and keep the run's status true to it."""
+def _train(run: Run, experiment: Experiment, watch: Watch, stop: Stop, *, resuming: bool) -> Fit:
+    """Train with all the observers of a run."""
     if resuming:
         run.set_config(experiment.config)
-    run.set_status("running")
     hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
-    crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *observers]
+    crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watch.observers(run, experiment)]
     crew += _tensorboard(run, experiment)
+    return _fit(run, experiment, crew, stop, resuming=resuming)
+
+
+def _finish(run: Run, experiment: Experiment, fit: Fit, watch: Watch, stop: Stop) -> Bounds | None:
+    """Evaluate a training that is whole; the run is completed when its summary is written.
+
+    Returns:
+        None where the run is told to stop before: resume then does what is left.
+    """
+    reached = {"epoch": fit.progress.epoch, "step": fit.progress.step}
+    if fit.status == "interrupted" or stop():
+        run.set_status("interrupted", exit_code=stop() or ELSEWHERE, **reached)
+        return None
     try:
-        result = _fit(run, experiment, crew, stop, resuming=resuming)
-    except VaeflowError as error:
-        run.set_status("failed", exit_code=error.exit_code, error=error.written)
-        raise
-    except KeyboardInterrupt:  # a second one, which does not wait for the checkpoint
-        run.set_status("interrupted", exit_code=130)
-        raise
-    except BaseException as error:
-        run.set_status("failed", exit_code=1, error=f"{type(error).__name__}: {error}")
-        raise
-    run.set_status(result.status, epoch=result.progress.epoch, step=result.progress.step)
-    return result
+        with ending(run, stop, **reached), watch.evaluating():
+            bounds = _evaluate(run, experiment, fit, watch)
+    except KeyboardInterrupt:
+        if not stop():  # nobody but the caller knows of it
+            raise
+        return None
+    run.set_status("completed", **reached)
+    return bounds
 
 
 def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:
@@ -217,6 +248,10 @@ def _evaluate(run: Run, experiment: Experiment, fit: Fit, watch: Watch) -> Bound
     return bounds
 
 
+def _weight_bytes(experiment: Experiment) -> int:
+    return sum(w.nbytes for w in experiment.model.state_dict().values())
+
+
 def _facts(experiment: Experiment, world: World) -> dict[str, Any]:
     """Return the facts that join the versions in environment.json."""
     sha256 = experiment.splits.fingerprint()
@@ -247,12 +282,9 @@ def _changed(plan: Plan, run: Run, epochs: int | None, data_root: Path | None) -
 
 def _warn_of_changes(run: Run, experiment: Experiment, world: World) -> None:
     """Refuse other data than the run's, and warn of another environment."""
-    before = run.environment
-    if before.get("data_sha256") != experiment.splits.fingerprint():
-        raise DataError(
-            f"{run.path} was trained on other data than dataset "
-            f"{experiment.config.dataset.name!r} holds now: restore the files, or train a new run"
-        )
+    before, plan = run.environment, experiment.plan
+    sha256 = before.get("data_sha256")
+    check_data(run.path, sha256, plan, experiment.splits, "train a new run")
     for name, now in (
         ("vaeflow", __version__),
         ("torch", torch.__version__),

@@ -35,6 +35,21 @@ def taken(path: Path) -> ConfigError:
     )
 
 
+def put_in_place(half: Path, path: Path) -> None:
+    """Rename a directory to a path where nothing is.
+
+    Raises:
+        ConfigError: if another process was faster.
+        OSError: if the file system refuses.
+    """
+    try:
+        half.rename(path)
+    except OSError:
+        if os.path.lexists(path):
+            raise taken(path) from None
+        raise
+
+
 def new_path(parent: Path, config: Config) -> Path:
     """Return a path like parent/20261122-153000-planar-digits-s0 that does not exist yet."""
     name = _name(config)

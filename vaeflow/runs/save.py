@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +13,9 @@ from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.build import build_model
 from vaeflow.runs.directory import Run
-from vaeflow.storage import write_file
 from vaeflow.training.checkpoints import check_fit
 from vaeflow.training.fit import Fitted
+from vaeflow.training.observers.metrics_file import write_metrics
 
 
 def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) -> Run:
@@ -47,11 +46,10 @@ def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) ->
     plan = _layers(fitted).resolve(plugins or load_plugins())
     check_fit(build_model(plan, fitted.model.data_shape), fitted.best)  # a part was exchanged?
     progress = fitted.progress
-    lines = [json.dumps(record) + "\n" for record in fitted.records]
     run = Run.create(Path(path).absolute(), plan, _facts(fitted))
     try:
         run.store.save(progress.step, {"model": fitted.best}, {"progress": asdict(progress)})
-        write_file(run.path / "metrics.jsonl", "".join(lines))
+        write_metrics(run.path / "metrics.jsonl", fitted.records)
         run.set_status(fitted.status, epoch=progress.epoch, step=progress.step)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)  # no half of a run is left

@@ -19,7 +19,6 @@ def load_weights(model: VAE, checkpoint: Checkpoint, weights: str) -> None:
     """
     if weights not in get_args(Weights):
         raise ConfigError(f"weights is {weights!r}, but 'best' or 'last' is expected")
-    tensors = checkpoint.tensors
-    chosen = tensors["best"] if weights == "best" and "best" in tensors else tensors["model"]
+    chosen = checkpoint.weights(weights)
     check_fit(model, chosen)
     model.load_state_dict(chosen)

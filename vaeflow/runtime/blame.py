@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
+from vaeflow.errors import ConfigError, PluginError, VaeflowError, is_interrupt, one_line
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 
@@ -59,7 +59,9 @@ class Blame:
             yield
         except VaeflowError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # a part may even call sys.exit()
+            if is_interrupt(error):
+                raise
             owner = self.named(error)
             if suspect is not None and owner not in self.owners.values():
                 owner = self.owner(suspect)

@@ -7,6 +7,7 @@ the numbers and the gradient of one process. Rank 0 writes.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,9 +20,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vaeflow.errors import ConfigError, RankError, VaeflowError, one_line
+from vaeflow.runtime.watch import Store, Watch
 
-_FAILURE = "vaeflow/failure"
 _GRACE = 5.0  # seconds
+_JOIN = 300.0  # seconds, for the slowest rank to begin
+_PATIENCE = 3.0  # seconds, for the word of a rank that is lost
+_LOST = re.compile(r"peer|gloo|NCCL")  # in the errors of a connection
 
 
 class Share(NamedTuple):
@@ -65,7 +69,11 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is up on any rank: all ranks get one answer."""
-        return flag
+        return bool(self.most(int(flag)))
+
+    def most(self, number: int) -> int:
+        """Return the largest number of any rank, of 63 bits: all ranks get one answer."""
+        return number
 
     def same(self, number: int) -> bool:
         """Return whether all ranks have the same number of 63 bits."""
@@ -145,11 +153,13 @@ class Ranks(World):
         dist.all_reduce(x)
         return x
 
-    def any(self, flag: bool) -> bool:
-        return bool(self._largest(int(flag)))
+    def most(self, number: int) -> int:
+        vote = torch.tensor(number)
+        dist.all_reduce(vote, dist.ReduceOp.MAX)
+        return int(vote)
 
     def same(self, number: int) -> bool:
-        return self._largest(number) == -self._largest(-number)
+        return self.most(number) == -self.most(-number)
 
     def broadcast(self, module: nn.Module) -> None:
         kept = module.state_dict().keys()
@@ -183,32 +193,29 @@ class Ranks(World):
             raise
         except Exception as error:
             # A lost connection is a RuntimeError like any other. But a rank that failed by itself
-            # wrote its error to the rendezvous' store before it closed the connection.
-            rank, code, text = self._first_failure(error, 1)
+            # wrote its error down before it closed the connection.
+            lost = isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
+            rank, code, text = self._lost() if lost else self._first_failure(error, 1)
             if rank != self.rank:
-                raise RankError(f"rank {rank} failed: {text}", code) from error
-            if "peer" in str(error) and isinstance(error, RuntimeError):
-                raise RankError(
-                    "another rank is gone without a word, killed or cut off: see what torchrun "
-                    "says of it, and continue with `vaeflow resume`"
-                ) from error
+                raise RankError(f"rank {rank} failed: {text}", code, rank) from error
             raise
-
-    def _largest(self, number: int) -> int:
-        vote = torch.tensor(number)
-        dist.all_reduce(vote, dist.ReduceOp.MAX)
-        return int(vote)
 
     def _first_failure(self, error: Exception, code: int) -> tuple[int, int, str]:
         """Return the rank, exit code and text of the first failure, which may be this one."""
         text = str(error) if isinstance(error, VaeflowError) else one_line(error)
-        mine = f"{self.rank} {code} {text}"
-        first = mine
-        with suppress(RuntimeError):  # the store may be lost as well
-            store = dist.distributed_c10d._get_default_store()
-            first = store.compare_set(_FAILURE, "", mine).decode()
-        rank, status, told = first.split(" ", 2)
-        return int(rank), int(status), told
+        with suppress(RuntimeError):  # the store may be lost, too
+            return Store.connect().fail(self.rank, code, text)
+        return self.rank, code, text
+
+    def _lost(self) -> tuple[int, int, str]:
+        """Return the rank whose loss this one has noticed, its exit code and what it told."""
+        with suppress(RuntimeError):
+            if found := Store.connect().gone(self.count, _PATIENCE):
+                return found
+        raise RankError(
+            "another rank is gone without a word, killed or cut off: see what torchrun says of it, "
+            "and continue with `vaeflow resume`"
+        )
 
 
 def _named(name: str, rank: int) -> str:
@@ -233,11 +240,30 @@ def launched() -> Iterator[World]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    dist.init_process_group()  # gloo for the CPU, NCCL for CUDA
-    joined = world()
+    _join()
+    joined, watch = world(), Watch(dist.get_rank(), dist.get_world_size())
+    watch.start()
     with _lingering(), joined.shared_fate():
         yield joined
+    watch.leave()
     dist.destroy_process_group()  # not after a failure: it could wait for a rank that is gone
+
+
+def _join() -> None:
+    """Form the process group: by gloo for the CPU, by NCCL for CUDA.
+
+    torchrun's store outlives a restart, with the addresses of ranks that are gone: on one machine,
+    each attempt has its own part of it. Several machines do not count their restarts alike.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not shared or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        dist.init_process_group()
+        return
+    dist.init_process_group(
+        store=Store.connect(_JOIN).store,
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from vaeflow.errors import NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.ranks import World
-from vaeflow.terms import Terms
+from vaeflow.training.notes import Noted, Notes, noted
 from vaeflow.training.progress import Progress
-from vaeflow.training.step import Gradient
+from vaeflow.training.step import Seen
 
+log = logging.getLogger("vaeflow")
 # A term of the bound -> the part that computes it, and how messages call it. What is not finite
 # spoils what is computed after it.
 _TERMS = {
@@ -29,40 +31,23 @@ _TERMS = {
 }
 _UNIT = 10.0  # data of larger values are not of unit scale
 _SCORED = 1e8  # up to there a likelihood can score data as they are, in float32
+_GROWN = 2.0  # times their norm at the start, weights have grown
+_PART = "correct that part, or tell its authors"
 _CORRECT = (
     "correct a derivative of that part, or of what is computed from it, which "
     "torch.autograd.set_detect_anomaly(True) names"
 )
 
 
-class Notes:
-    """Notes the first step whose gradient is not finite on a device that is not to be waited for.
-
-    Attributes:
-        halted: 1.0 from that step on, else 0.0; torch's fused Adam then leaves all as it is.
-        lost: that step and those after it.
-        norms: (P,), of that step's gradient; of the newest step before.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.halted = torch.zeros((), device=device)
-        self.lost = torch.zeros((), device=device)
-        self.norms = torch.zeros(0, device=device)
-
-    def __call__(self, terms: Terms, loss: Tensor, gradient: Gradient) -> None:
-        """Look at a step before its update; nothing waits."""
-        if self.norms.shape != gradient.norms.shape:
-            self.norms = gradient.norms.clone()
-        self.norms.copy_(torch.where(self.halted > 0, self.norms, gradient.norms))
-        self.halted.logical_or_(gradient.norm.isfinite().logical_not())
-        self.lost.add_(self.halted)
-
-
 class Finite:
     """Stops a training where its loss, its gradient or its weights are NaN or infinite.
 
     A finite gradient stops it as well where its squares are not: an infinite mean of squares holds
-    a weight of Adam still for ever.
+    a weight of Adam still for ever. The step changes nothing then. On the CPU its numbers are read
+    before the update, which is free. Elsewhere reading would be a wait: `Notes` turns the update
+    off by a number on the device, and the next checkpoint or end of an epoch tells.
+
+    By `--on-nonfinite skip:N` the first N such steps are skipped and logged, in place of stopping.
 
     Arguments:
         model: its gradients and weights are checked.
@@ -89,38 +74,68 @@ class Finite:
         self.checkpoints = False  # whether there are any
         self.world = world
         self.blame = blame
-        # Reading a number is free on the CPU. Elsewhere it is a wait, and the epoch's end tells.
-        self.notes = None if data.device.type == "cpu" else Notes(data.device)
+        self.notes: Notes | None = None
+        if data.device.type != "cpu":
+            batch = -(-settings.batch_size // world.count)
+            self.notes = Notes(data.device, batch, settings.skips)
+        self._norm = math.inf  # of the weights at the start
 
-    def step(self, terms: Terms, loss: Tensor, gradient: Gradient) -> None:
-        """Check the step under way before its update.
+    def begin(self) -> None:
+        """Start where the training stands."""
+        self._norm = self._weight_norm()
+        if self.notes is not None:
+            self.notes.begin(self.progress.step, self.progress.skipped)
+
+    def step(self, seen: Seen) -> bool:
+        """Check the step under way; return whether it is to update the weights.
 
         Raises:
             NonFiniteError: if its loss is not finite on any rank, or its gradient is not.
         """
         if self.notes is not None:
-            self.notes(terms, loss, gradient)
-            return
+            self.notes(seen)
+            return True
+        lost = not math.isfinite(seen.loss.item())
+        # Every rank has the same gradient, but its own loss.
+        rank = self.world.most(self.world.rank + 1 if lost else 0) - 1
+        if rank < 0 and math.isfinite(seen.norm.item()):
+            return True
         number = self.progress.step + 1
-        if self.world.any(not math.isfinite(loss.item())):
-            sums = {
-                name: getattr(terms, name).sum().item() for name in _TERMS if name != "objective"
-            }
-            raise self._term_error(sums, f"at step {number}", number)
-        if not math.isfinite(gradient.norm.item()):
-            raise self._gradient_error(gradient.norms, number)
+        if rank >= 0 and not lost:
+            told = f"the loss of rank {rank} is not finite at step {number}"
+            error = self._error(told, ["see what that rank says"])
+        else:
+            error, told = self._of_step(noted(seen, number))
+        if self.progress.skipped >= self.settings.skips:
+            raise error
+        self._skip(told)
+        return False
 
-    def epoch(self, means: Mapping[str, float]) -> None:
-        """Check the mean terms of an epoch, and the steps that nobody waited for.
+    def settle(self) -> None:
+        """Tell of the steps that nobody waited for: log those that were skipped.
+
+        Raises:
+            NonFiniteError: for the one that was not.
+        """
+        for one in self.notes.read() if self.notes is not None else ():
+            error, told = self._of_step(one)
+            if self.progress.skipped >= self.settings.skips:
+                raise error
+            self._skip(told)
+
+    def epoch(self, sums: Sequence[float], names: Sequence[str], images: float) -> dict[str, float]:
+        """Return the mean terms of an epoch, by name, whose sums are over so many images.
 
         Raises:
             NonFiniteError: naming the term or the gradient, and the step where it is known.
         """
-        noted = self._noted()
-        where = f"at step {noted[1]}" if noted else f"in epoch {self.progress.epoch + 1}"
-        self.terms(means, where)
-        if noted:
-            raise self._gradient_error(*noted)
+        self.settle()
+        epoch = self.progress.epoch + 1
+        if not images:
+            raise self._error(f"every step of epoch {epoch} was skipped", [_PART])
+        means = {name: value / images for name, value in zip(names, sums, strict=True)}
+        self.terms(means, f"in epoch {epoch}")
+        return means
 
     def terms(self, means: Mapping[str, float], where: str) -> None:
         """Check mean terms.
@@ -128,64 +143,110 @@ class Finite:
         Raises:
             NonFiniteError: naming the first that is not finite.
         """
-        if not all(map(math.isfinite, means.values())):
-            raise self._term_error(means, where, self.progress.step)
+        finite = {name: math.isfinite(value) for name, value in means.items()}
+        if not all(finite.values()):
+            told, cures = self._of_term(finite)
+            raise self._error(f"{told} {where}{self._growth()}", cures)
 
     def weights(self) -> None:
-        """Check the parameters; a buffer, such as a mask, may hold −∞.
+        """Check the parameters and the buffers; a buffer, such as a mask, may hold −∞, no NaN.
 
         Raises:
             NonFiniteError: naming the first infinite parameter, or the gradient of an earlier step.
         """
-        if noted := self._noted():
-            raise self._gradient_error(*noted)
-        for name, weight in self.model.named_parameters():
-            if not torch.isfinite(weight).all():
-                where = f"{self._part(name)} has a weight in {_inner(name)} that is not finite"
-                raise self._error(f"{where} after step {self.progress.step}", self._calmer())
+        self.settle()
+        after = f"after step {self.progress.step}"
+        named = {name: p.detach() for name, p in self.model.named_parameters()}
+        if name := _first(named, torch.isfinite):
+            told = f"{self._part(name)} has a weight in {_inner(name)} that is not finite {after}"
+            raise self._error(told, self._rate())
+        buffers = {k: v for k, v in self.model.state_dict().items() if k not in named}
+        if name := _first(buffers, lambda value: ~value.isnan()):
+            told = f"{self._part(name)} has a NaN in {_inner(name)} {after}"
+            raise self._error(told, [_PART])
 
-    def _noted(self) -> tuple[Tensor, int] | None:
-        """Return the norms and the number of the first step that was noted, if any was."""
-        lost = 0 if self.notes is None else int(self.notes.lost.item())
-        if self.notes is None or not lost:
-            return None
-        return self.notes.norms, self.progress.step - lost + 1
+    def moments(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check an optimizer's state, "exp_avg/encoder.layers.0.weight" -> tensor.
 
-    def _term_error(self, means: Mapping[str, float], where: str, number: int) -> NonFiniteError:
-        broken = [name for name in _TERMS if not math.isfinite(means.get(name, 0.0))]
-        if not broken and self.world.count > 1:
-            return self._error(f"the loss of another rank is not finite {where}", self._calmer())
+        Raises:
+            NonFiniteError: naming the first moment that is not finite.
+        """
+        if key := _first(tensors, torch.isfinite):
+            moment, _, name = key.partition("/")
+            told = f"the optimizer's {moment} of {self._part(name)} in {_inner(name)}"
+            raise self._error(
+                f"{told} is not finite after step {self.progress.step}, and would hold the weight "
+                "still",
+                [*self._rate(), *self._scale()],
+            )
+
+    def _skip(self, told: str) -> None:
+        self.progress.skipped += 1
+        left = self.settings.skips - self.progress.skipped
+        log.warning("%s: the step is skipped, and %d more may be", told, left)
+
+    def _of_step(self, one: Noted) -> tuple[NonFiniteError, str]:
+        """Return the error of a step, and what the log tells of it, with all its rows."""
+        if all(one.terms.values()):
+            what, cures = self._of_gradient(one)
+            rows = one.images
+        else:
+            what, cures = self._of_term(one.terms)
+            rows = one.spoiled or one.images
+        what = f"{what} at step {one.step}"
+        few = 0 < len(one.spoiled) < len(one.images)
+        if few and not self.settings.skips:
+            cures = ["leave such steps out by --on-nonfinite skip:10", *cures]
+        if skipped := self.progress.skipped:
+            what += f", after {skipped} skipped step{'s' * (skipped > 1)}"
+        error = self._error(f"{what}, on {_rows(rows, 5)}{self._growth()}", cures)
+        return error, f"{what}, on {_rows(rows, len(rows))}"
+
+    def _of_term(self, finite: Mapping[str, bool]) -> tuple[str, list[str]]:
+        """Return which term is not finite, and the cures."""
+        broken = [name for name in _TERMS if not finite.get(name, True)]
         kind, term = _TERMS[broken[0] if broken else "objective"]
-        cures = [*(self._calmer() if number > 1 else ()), *self._scale()]
         # Without z nobody knows whether the part was given finite numbers.
-        of = f" of {self.blame.owners[kind]}" if "z" in means or kind == "objective" else ""
-        told = f"{term}{of} is not finite {where}"
-        return self._error(told, cures or ["correct that part, or tell its authors"])
+        of = f" of {self.blame.owners[kind]}" if "z" in finite or kind == "objective" else ""
+        calmer, scale = self._calmer(), self._scale()
+        part = ["correct that part"] if calmer else [] if scale else [_PART]
+        return f"{term}{of} is not finite", [*calmer, *scale, *part]
 
-    def _gradient_error(self, norms: Tensor, number: int) -> NonFiniteError:
+    def _of_gradient(self, one: Noted) -> tuple[str, list[str]]:
+        """Return which part's gradient is not finite, and the cures."""
         given = [(n, p) for n, p in self.model.named_parameters() if p.grad is not None]
-        finite = norms.isfinite().tolist()
         # Of the parts in the order of the forward pass, a fault spoils those before its own.
-        last = max((i for i, fine in enumerate(finite) if not fine), default=int(norms.argmax()))
-        name, parameter = given[last]
-        norm, largest = norms[last].item(), math.nan
-        if self.notes is None:
-            assert parameter.grad is not None
-            largest = parameter.grad.abs().max().item()
-        calmer = self._calmer() if number > 1 else []
+        broken = [i for i, norm in enumerate(one.norms) if not math.isfinite(norm)]
+        last = max(broken, default=one.norms.index(max(one.norms)))
+        (name, parameter), norm = given[last], one.norms[last]
         told = f"the gradient of {self._part(name)} in {_inner(name)}"
         if math.isnan(norm):
-            error = f"{told} is NaN at step {number}, where the loss is finite"
-            return self._error(error, [*calmer, _CORRECT])
-        size = f"reaches {largest:.3g}" if math.isfinite(largest) else "is infinite"
-        error = f"{told} {size} at step {number}, too large for a sum of squares in float32"
-        return self._error(error, [*calmer[:1], *self._scale()] or [_CORRECT])
+            return f"{told} is NaN where the loss is finite,", [*self._calmer(), _CORRECT]
+        size = "is infinite"
+        if self.notes is None and parameter.grad is not None and parameter.grad.isfinite().all():
+            size = f"reaches {parameter.grad.abs().max().item():.3g}"
+        told += f" {size}, too large for a sum of squares in float32,"
+        return told, [*self._calmer()[:1], *self._scale()] or [_CORRECT]
 
     def _part(self, name: str) -> str:
         return self.blame.owners.get(name.partition(".")[0], "the model")
 
+    def _weight_norm(self) -> float:
+        each = torch._foreach_norm([p.detach() for p in self.model.parameters()])
+        return torch.linalg.vector_norm(torch.stack(each)).item() if each else math.inf
+
+    def _growth(self) -> str:
+        """Tell how the weights have grown since the start, if they have."""
+        now = self._weight_norm()
+        if now <= _GROWN * self._norm:
+            return ""
+        return f", with weights of norm {now:.3g}, which was {self._norm:.3g} at the start"
+
     def _calmer(self) -> list[str]:
-        """Return what keeps weights from growing."""
+        """Return what keeps weights from growing, if they have grown."""
+        return self._rate() if self._growth() else []
+
+    def _rate(self) -> list[str]:
         clip = ["set --clip"] if self.settings.clip is None else []
         return [f"lower --lr (it is {self.settings.lr:g})", *clip]
 
@@ -208,3 +269,22 @@ class Finite:
 def _inner(name: str) -> str:
     """Return a parameter's name within its part."""
     return name.partition(".")[2]
+
+
+def _rows(images: Sequence[int], most: int) -> str:
+    """Return "training examples 3, 7 and 12 more"."""
+    first = sorted(images)[:most]
+    told = ", ".join(map(str, first))
+    more = f" and {len(images) - len(first)} more" if len(images) > len(first) else ""
+    return f"training example{'s' * (len(images) > 1)} {told}{more}"
+
+
+def _first(tensors: Mapping[str, Tensor], fine: Callable[[Tensor], Tensor]) -> str:
+    """Return the name of the first tensor with a value that is not fine, or an empty text."""
+    for device in {value.device for value in tensors.values()}:  # one wait for each
+        here = {name: value for name, value in tensors.items() if value.device == device}
+        flags = torch.stack([fine(value).all() for value in here.values()]).tolist()
+        for name, flag in zip(here, flags, strict=True):
+            if not flag:
+                return name
+    return ""

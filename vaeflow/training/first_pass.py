@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
@@ -14,23 +14,30 @@ from torch.distributions import Distribution, TransformedDistribution
 from vaeflow.distributions.draw import OnePass, brief, draw
 from vaeflow.errors import PluginError
 from vaeflow.model import VAE
+from vaeflow.nn.modes import evaluating
 from vaeflow.parts.abstract import Objective
 from vaeflow.runtime.blame import Blame
+from vaeflow.training.conduct import conduct
+from vaeflow.training.rowwise import odd_row
 
 
 def first_pass(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
     """Pass a few images through the model, so that a broken part is named before the run begins.
 
+    Once as in training, and once as on validation data.
+
     Raises:
         ConfigError: if the objective does not apply to these parts.
         PluginError: naming the part, its value and the expected one.
     """
-    part_by_part = _FirstPass(model, objective, x, blame)
-    with torch.no_grad(), blame.at(lambda: "on a first batch"), _buffers_kept(model):
-        z = part_by_part.posterior()
-        part_by_part.prior(z)
-        part_by_part.likelihood(z)
-        part_by_part.objective()
+    with blame.at(lambda: "on a first batch"), buffers_kept(model):
+        with torch.enable_grad():
+            part_by_part = FirstPass(model, objective, x, blame)
+            part_by_part.all()
+            part_by_part.objective()
+        with torch.no_grad(), evaluating(model):
+            part_by_part.all()
+            part_by_part.rows()
     _check_saving(model, blame)
 
 
@@ -50,10 +57,22 @@ class _Shape(NamedTuple):
         return f"({self.axes}) = {self.sizes}"
 
 
-class _FirstPass:
-    """Calls each part, and holds its value to type, shape and dtype."""
+class FirstPass:
+    """Calls each part, and holds its value to type, shape and dtype.
 
-    def __init__(self, model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
+    Arguments:
+        where: how messages call the pass.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        objective: Objective,
+        x: Tensor,
+        blame: Blame,
+        where: str = "on a first batch",
+    ) -> None:
+        self._where = where
         self._model = model
         self._objective = objective
         self._x = x
@@ -61,14 +80,35 @@ class _FirstPass:
         self._each = _Shape("K, B", (objective.samples, len(x)))
         self._latent = _Shape("L,", (model.posterior.latent,))
 
+    def all(self) -> None:
+        """Pass through all parts but the objective."""
+        z = self.posterior()
+        self.prior(z)
+        self.likelihood(z)
+
+    def rows(self) -> None:
+        """Refuse a log q(z|x) that depends on the other images of the batch."""
+        posterior = self._model.posterior
+        with self._at(posterior):
+            odd = odd_row(posterior, self._model.encoder(self._model.scaling(self._x)))
+        if odd:
+            raise PluginError(
+                f"{self._blame.owner(posterior)}: log q(z|x) of a draw is {odd[0]:.5g} among "
+                f"{len(self._x)} images and {odd[1]:.5g} alone: sum log|det| over the latent axis, "
+                "not over the images or samples"
+            )
+
     def posterior(self) -> Tensor:
         """Return K draws of q(z|x)."""
         encoder, posterior, batch = self._model.encoder, self._model.posterior, len(self._x)
-        h = encoder(self._model.scaling(self._x))
+        u = self._model.scaling(self._x)
+        with self._watched(encoder, {"its input": u}):
+            h = encoder(u)
         self._tensor(encoder, "its features are", h, _Shape("B, F", (batch, encoder.features)))
-        q = posterior(h)
+        with self._watched(posterior, {"the features": h}):
+            q = posterior(h)
         self._distribution(posterior, "q(z|x)", q, _Shape("B,", (batch,)), self._latent)
-        with self._at(posterior):
+        with self._at(posterior), self._watched(posterior, {"the features": h}):
             try:
                 return self._draw(q)
             except NotImplementedError as error:
@@ -95,25 +135,38 @@ class _FirstPass:
 
     def prior(self, z: Tensor) -> None:
         prior = self._model.prior
-        p = prior(self._model.infer_scaled)
+        with self._watched(prior, {}):
+            p = prior(self._model.infer_scaled)
         self._distribution(prior, "p(z)", p, _Shape("", ()), self._latent)
-        with self._at(prior):
+        with self._at(prior), self._watched(prior, {"the draw z": z}):
             self._density(prior, "log p(z)", p.log_prob(z))
 
     def likelihood(self, z: Tensor) -> None:
         decoder, likelihood = self._model.decoder, self._model.likelihood
-        output = decoder(z)
+        with self._watched(decoder, {"the draw z": z}):
+            output = decoder(z)
         sizes = (*self._each.sizes, *decoder.output_shape)
         self._tensor(decoder, "its output is", output, _Shape("K, B, *output_shape", sizes))
-        px = likelihood(self._model.scaling.emit(output))
+        output = self._model.scaling.emit(output)
+        with self._watched(likelihood, {"the decoder's output": output}):
+            px = likelihood(output)
         event = _Shape("*data_shape", self._model.data_shape)
         self._distribution(likelihood, "p(x|z)", px, self._each, event)
-        with self._at(likelihood):
+        with self._at(likelihood), self._watched(likelihood, {"the data": self._x}):
             self._density(likelihood, "log p(x|z)", px.log_prob(self._x))
+            if self._model.training:
+                likelihood.observe(px, self._x)
 
     def objective(self) -> None:
         objective, terms = self._objective, self._model(self._x, self._objective.samples)
-        with self._at(objective):
+        watched = {
+            "log p(x|z)": terms.log_px,
+            "log p(z)": terms.log_pz,
+            "log q0(z0)": terms.log_base,
+            "log|det|": terms.log_det,
+            "the draw z": terms.z,
+        }
+        with self._at(objective), self._watched(objective, watched):
             value = objective(terms, torch.ones((), device=self._x.device))
         self._density(objective, "its value", value, _Shape("B,", (len(self._x),)))
         weight = objective.weight(0.0)
@@ -123,9 +176,13 @@ class _FirstPass:
                 "expected: correct it"
             )
 
+    def _watched(self, part: object, given: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """See that a part leaves alone what it is given, and torch's modes."""
+        return conduct(self._blame.owner(part), given)
+
     def _at(self, part: object) -> AbstractContextManager[None]:
         """Blame a part for what fails in no part's own code, such as in torch's distributions."""
-        return self._blame.at(lambda: "on a first batch", suspect=part)
+        return self._blame.at(lambda: self._where, suspect=part)
 
     def _tensor(self, part: object, what: str, value: object, wanted: _Shape) -> None:
         """Refuse what is no tensor of a shape, of the data's dtype and on its device."""
@@ -185,12 +242,13 @@ def _name(dtype: torch.dtype) -> str:
 
 
 @contextmanager
-def _buffers_kept(model: VAE) -> Iterator[None]:
+def buffers_kept(model: VAE) -> Iterator[None]:
     """Put the buffers back at the end: running means count training batches alone."""
     before = {name: value.clone() for name, value in model.named_buffers()}
     yield
-    for name, value in model.named_buffers():
-        value.copy_(before[name])
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            value.copy_(before[name])
 
 
 def _check_saving(model: VAE, blame: Blame) -> None:

@@ -1,8 +1,8 @@
 """The one training loop.
 
 Everything random is a function of the seed: the order of the images follows from seed and epoch,
-and the noise from torch's generator, whose state a checkpoint holds. Validation and observers run
-inside a forked generator, so that watching a run does not change it.
+and the noise from the global generators, whose states a checkpoint holds. Validation and observers
+have generators of their own, so that watching a run does not change it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,32 @@ from vaeflow.errors import CheckpointError
 from vaeflow.evaluation.active_units import active_units
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
+from vaeflow.plugins.containment import no_exit
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.devices import matrix_products
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.ranks import World
 from vaeflow.runtime.validation import no_validation
-from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_fit
+from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
+from vaeflow.training.fault import naming_faults
 from vaeflow.training.finite import Finite
 from vaeflow.training.observers import Crew, Observer, Record
-from vaeflow.training.optimizers import (
-    load_optimizer_tensors,
-    make_schedule,
-    optimizer_tensors,
-)
+from vaeflow.training.optimizers import load_optimizer_tensors, make_schedule, optimizer_tensors
 from vaeflow.training.progress import Fit, Progress, Stopwatch, Weights
 from vaeflow.training.record import Pace, record_terms
+from vaeflow.training.restoring import (
+    check_loop,
+    check_optimizer,
+    check_position,
+    check_weights,
+    unchanged,
+)
+from vaeflow.training.saver import Saver
 from vaeflow.training.splits import TrainingData
 from vaeflow.training.step import TERMS, Step
 from vaeflow.training.validation import validate
 
+_GO_ON, _SAVE, _STOP = range(3)  # votes of the ranks: the largest wins
 _UNIT_DRAWS = 100_000  # of z for the active units of an epoch, at most
 
 
@@ -86,23 +93,29 @@ class Trainer:
         """Continue from a checkpoint instead of from the beginning.
 
         Raises:
-            CheckpointError: if it is of another model; nothing is loaded then.
+            CheckpointError: if it is of another model, or odd; nothing is loaded then.
+            ConfigError: if the training is to end before the epoch that it has reached.
         """
         tensors, device = checkpoint.tensors, self.model.device
-        check_fit(self.model, tensors["model"])
+        check_position(checkpoint, self.steps_per_epoch, self.settings.epochs)
+        check_weights(checkpoint, self.model)
+        check_optimizer(checkpoint, self.model, self.eager.optimizer)
+        states = self.world.own(checkpoint.group("loop"))
+        check_loop(checkpoint, self.eager.sums.totals, self.noise, states)
         self.model.load_state_dict(tensors["model"])
         load_optimizer_tensors(self.eager.optimizer, self._names, tensors["optimizer"])
         self.best = {k: v.to(device) for k, v in tensors.get("best", {}).items()}
         if self.world.first:  # it holds the sums over all ranks
-            self.eager.sums.totals.copy_(tensors["loop"]["totals"])
-        self.progress.load(checkpoint.state["progress"])
-        self.noise_states = self.world.own(tensors["loop"])
+            totals = tensors["loop"]["totals"]  # an older one has no count of skipped images
+            self.eager.sums.totals[: len(totals)].copy_(totals)
+        self.progress.load(checkpoint.progress)
+        self.noise_states = states
 
     def run(
         self,
         observers: Sequence[Observer] = (),
         store: CheckpointStore | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], int] = lambda: 0,
     ) -> Fit:
         """Train to the end, or until `stop()` is true between two steps.
 
@@ -118,23 +131,24 @@ class Trainer:
         done = self.progress
         result = Fit("failed", done, self.best)
         clock = Stopwatch(done.seconds)
+        saver = Saver(self._save, store, self.settings.checkpoint_seconds)
         self.finite.checkpoints = store is not None and done.step > 0
         with (
             self.world.shared_fate(),
+            no_exit(),  # a part that ends the process is one that fails
             self.noise.owned(self.noise_states),
             torch.enable_grad(),  # whatever the caller's mode is
             no_validation(),
             matrix_products(self.settings.precision),
         ):
             self._check_start()
+            self.finite.begin()
             with self.noise.private("observers"):
                 crew.start(done.epoch, done.step, self.settings.epochs, self.steps_per_epoch)
             try:
-                status = self._epochs(result.records, clock, crew, store, stop)
-                done.seconds = clock.seconds
+                status = self._epochs(result.records, clock, crew, saver, stop)
                 self.finite.weights()
-                if store:
-                    self._save(store)
+                saver.save()
                 result.status = status
             finally:
                 with self.noise.private("observers"):
@@ -147,16 +161,16 @@ class Trainer:
         records: list[Record],
         clock: Stopwatch,
         crew: Crew,
-        store: CheckpointStore | None,
-        stop: Callable[[], bool],
+        saver: Saver,
+        stop: Callable[[], int],
     ) -> str:
         """Train epoch by epoch; return "completed", or "interrupted" if stopped before the end."""
-        done, since_save = self.progress, Stopwatch()
+        done = self.progress
         schedule = make_schedule(self.eager.optimizer, self.settings, done.epoch)
         while not self._finished():
             pace = Pace()
             with self.blame.at(lambda: f"at step {done.step + 1}"):
-                whole = self._steps(pace, crew, stop)
+                whole = self._steps(pace, clock, crew, saver, stop)
             if not whole:
                 return "interrupted"
             rate = float(schedule.get_last_lr()[0])
@@ -164,21 +178,27 @@ class Trainer:
             records.append(self._close_epoch(rate, pace, clock))
             with self.noise.private("observers"):
                 crew.epoch(records[-1], self.model)
-            due = since_save.seconds >= self.settings.checkpoint_seconds
-            if store and self.world.any(due) and not self._finished():
-                self._save(store)
-                since_save = Stopwatch()
+            if self.world.any(saver.due) and not self._finished():
+                saver.save()
+        done.seconds = clock.seconds
         return "completed"
 
-    def _steps(self, pace: Pace, crew: Crew, stop: Callable[[], bool]) -> bool:
+    def _steps(
+        self, pace: Pace, clock: Stopwatch, crew: Crew, saver: Saver, stop: Callable[[], int]
+    ) -> bool:
         """Take the epoch's remaining steps; return False if stopped before its end."""
         done, data = self.progress, self.data.train
         self.model.train()
         batches = self.noise.order(done.epoch, len(data)).split(self.settings.batch_size)
         beta = torch.zeros((), device=data.device)
         for i in range(done.batch, len(batches)):
-            if self.world.any(stop()):
-                return False
+            # One vote for both, as it costs a round trip between the ranks.
+            vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
+            if vote:
+                done.seconds = clock.seconds
+                if vote == _STOP:
+                    return False
+                saver.save()
             # Filled in place: making a tensor from a number would wait for the device.
             beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))
             self.step(batches[i], beta)
@@ -191,10 +211,9 @@ class Trainer:
     def _close_epoch(self, rate: float, pace: Pace, clock: Stopwatch) -> Record:
         """Turn the accumulated sums into a record, validate, and remember the best weights."""
         done, sums, peak = self.progress, self.eager.sums, self.model.likelihood.log_peak
-        means = (self.world.sum(sums.totals) / len(self.data.train)).tolist()  # waits, once
+        *totals, skipped = self.world.sum(sums.totals).tolist()  # waits, once
         speed = pace.images_per_second
-        named = dict(zip(TERMS, means, strict=True))
-        self.finite.epoch(named)
+        named = self.finite.epoch(totals, TERMS, len(self.data.train) - skipped)
         sums.totals.zero_()
         done.epoch += 1
         done.batch = 0
@@ -216,13 +235,14 @@ class Trainer:
         """Return the terms of the validation data and the active units."""
         self.model.eval()
         self.world.broadcast(self.model)
-        epoch = self.progress.epoch
+        where = f"on the validation data after epoch {self.progress.epoch}"
         with (
             self.noise.private("validation"),
-            self.blame.at(lambda: f"on the validation data after epoch {epoch}"),
+            self.blame.at(lambda: where),
+            naming_faults(self.model, self.objective, x, self.blame, where),
         ):
             terms = validate(self.model, x, self.world)
-            self.finite.terms(terms, f"on the validation data after epoch {epoch}")
+            self.finite.terms(terms, where)
             units = active_units(self.model, x, self.world, most=_UNIT_DRAWS)
         record = record_terms("validation", terms, self.model.likelihood.log_peak)
         return {**record, "active_units": units.active, "undecided_units": units.undecided}
@@ -257,16 +277,21 @@ class Trainer:
 
     def _save(self, store: CheckpointStore) -> None:
         self.finite.weights()
+        moments = optimizer_tensors(self.eager.optimizer, self._names)
+        self.finite.moments(moments)
+        generators = self.noise.states()
         tensors = {
             "model": self._weights(),
-            "optimizer": optimizer_tensors(self.eager.optimizer, self._names),
+            "optimizer": moments,
             "loop": {
                 "totals": self.world.sum(self.eager.sums.totals.clone()),
-                **self.world.gather(self.noise.states()),
+                **self.world.gather(generators),
             },
         }
         if self.best:
             tensors["best"] = self.best
         if self.world.first:
-            store.save(self.progress.step, tensors, {"progress": asdict(self.progress)})
+            unused = unchanged(self.model, moments)
+            state = {"progress": asdict(self.progress), "unchanged": unused}
+            store.save(self.progress.step, tensors, {**state, "generators": [*generators]})
         self.finite.checkpoints = True

@@ -56,9 +56,10 @@ def make_schedule(optimizer: Optimizer, settings: Settings, epoch: int = 0) -> L
         schedule = MultiStepLR(optimizer, list(settings.lr_milestones), gamma=settings.lr_gamma)
     else:
         schedule = ConstantLR(optimizer, factor=1.0, total_iters=0)
+    # torch warns of a schedule that moves before the optimizer: this one catches up, or the first
+    # steps were skipped.
+    optimizer._opt_called = True  # type: ignore[attr-defined]
     for _ in range(epoch):
-        # torch warns of a schedule that moves before the optimizer; this one catches up.
-        optimizer._opt_called = True  # type: ignore[attr-defined]
         schedule.step()
     return schedule
 

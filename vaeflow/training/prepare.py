@@ -22,7 +22,7 @@ from vaeflow.runtime.ranks import World, world
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training.acceleration.captured import Captured, CUDAGraphs
 from vaeflow.training.acceleration.compiled import Compiled
-from vaeflow.training.acceleration.fused_adam import FusedAdam
+from vaeflow.training.fault import name_fault
 from vaeflow.training.finite import Finite
 from vaeflow.training.first_pass import few, first_pass
 from vaeflow.training.loop import Trainer
@@ -87,6 +87,12 @@ def prepare_trainer(
     progress = Progress()
     finite = Finite(model, data.train, settings, progress, ranks, blame)
     eager = _eager_step(model, objective, data, settings, finite)
+
+    def fault(x: Tensor, error: Exception | None) -> None:
+        with noise.private("check"), torch.enable_grad():
+            name_fault(model, objective, x, blame, f"at step {progress.step + 1}", error)
+
+    eager.fault = fault
     return Trainer(
         model=model,
         objective=objective,
@@ -114,15 +120,12 @@ def _eager_step(
     """Return the eager step, its model compiled if the settings ask for it."""
     ranks = finite.world
     optimizer = make_optimizer(model.parameters(), settings)
-    notes = finite.notes
-    if notes is not None and notes.halted.is_cuda and isinstance(optimizer, FusedAdam):
-        optimizer.found_inf = notes.halted
     module: Callable[..., Any] = ranks.wrap(
         LossModule(model, objective, bf16=settings.precision == "bf16")
     )
     if settings.compile:
         module = Compiled(module, len(ranks.part(torch.arange(settings.batch_size))))
-    return Step(
+    step = Step(
         module,
         optimizer,
         data.train,
@@ -132,6 +135,11 @@ def _eager_step(
         check=finite.step,
         world=ranks,
     )
+    if settings.skips:
+        step.buffers = [b for name, b in model.named_buffers() if name in model.state_dict()]
+    if finite.notes is not None:
+        step.turned_off_by(finite.notes.off)
+    return step
 
 
 def _fastest(eager: Step, settings: Settings, blame: Blame) -> Callable[..., Tensor]:

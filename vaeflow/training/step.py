@@ -1,8 +1,13 @@
-"""One training step: gather, binarize, terms, objective, backward, check, clip, update, add up."""
+"""One training step: gather, binarize, terms, objective, backward, check, clip, update, add up.
+
+Nothing here waits for the device. What is not finite changes nothing: on the CPU the check says so
+before the update, and elsewhere a number on the device, `off`, turns the update off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -41,31 +46,55 @@ class LossModule(nn.Module):
 
 
 class Sums:
-    """The terms summed over the images of an epoch, and the norm of the newest gradient."""
+    """The terms summed over the images of an epoch, and the norm of the newest gradient.
+
+    `totals` ends with the number of images that are not in the sums, as their step was skipped.
+    """
 
     def __init__(self, device: torch.device) -> None:
         # Sums over an epoch need more than float32's 24 bits; MPS has no float64.
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.totals = torch.zeros(len(TERMS), dtype=dtype, device=device)
+        self.totals = torch.zeros(len(TERMS) + 1, dtype=dtype, device=device)
         self.grad_norm = torch.zeros((), dtype=dtype, device=device)
 
     @torch.no_grad()
-    def add(self, terms: Terms, objective: Tensor, weight: float) -> None:
-        """Add the terms (K, B) and the objective (B,) of a batch, times `weight`."""
-        each = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
-        every = torch.stack([*each, objective.expand_as(terms.log_px)])
-        self.totals.add_(every.sum((1, 2)), alpha=weight)
+    def add(self, seen: Seen, weight: float, off: Tensor | None = None) -> None:
+        """Add the terms of a step, times `weight`, unless `off` is 1."""
+        t = seen.terms
+        each = (t.log_px, t.log_pz, t.log_base, t.log_det)
+        every = torch.stack([*each, seen.objective.expand_as(t.log_px)]).sum((1, 2))
+        if off is None:
+            self.totals[:-1].add_(every, alpha=weight)
+            self.grad_norm.copy_(seen.norm)
+            return
+        # Not a product with 0, as 0 · NaN is NaN.
+        self.totals[:-1].add_(torch.where(off > 0, 0, every), alpha=weight)
+        self.totals[-1].add_(off, alpha=weight * t.log_px.numel())
+        self.grad_norm.copy_(torch.where(off > 0, self.grad_norm, seen.norm))
+
+    def leave_out(self, images: float) -> None:
+        """Count images of a step that was skipped."""
+        self.totals[-1].add_(images)
 
 
-class Gradient(NamedTuple):
-    """The size of a step's gradient before it is clipped."""
+class Seen(NamedTuple):
+    """A step before its update. On several ranks, the images and terms are the rank's own."""
 
-    norms: Tensor  # (P,), of each parameter that has one
+    images: Tensor  # (B,): their indices in the training data
+    terms: Terms
+    objective: Tensor  # (B,)
+    loss: Tensor  # ()
+    norms: Tensor  # (P,), of the gradient of each parameter that has one, before it is clipped
     norm: Tensor  # (), of all
 
 
-def accept(terms: Terms, loss: Tensor, gradient: Gradient) -> None:
+def accept(seen: Seen) -> bool:
     """Accept any step."""
+    return True
+
+
+def ignore(x: Tensor, error: Exception | None) -> None:
+    """Know of no part at fault."""
 
 
 class Step:
@@ -78,8 +107,15 @@ class Step:
         samples: K, the draws of each image.
         redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
-        check: is shown the step before its update, and may refuse it by raising.
+        check: is shown the step before its update, and may refuse it by raising, or by False.
         world: the ranks of the step.
+
+    Attributes:
+        off: a number on the device, set by the check, or None: where it is 1, the step changes
+            nothing.
+        fault: is called with a batch where a part changed it in place or returned a wrong shape,
+            or with the exception that arose; it raises an error that names the part.
+        buffers: what a forward pass may change, and a step that is skipped has to put back.
     """
 
     def __init__(
@@ -91,7 +127,7 @@ class Step:
         samples: int,
         redraw: Callable[[Tensor], Tensor] | None,
         clip: float | None,
-        check: Callable[[Terms, Tensor, Gradient], None] = accept,
+        check: Callable[[Seen], bool] = accept,
         world: World = ALONE,
     ) -> None:
         self.loss_module = loss_module
@@ -102,8 +138,18 @@ class Step:
         self.redraw = redraw
         self.clip = clip
         self.check = check
+        self.fault: Callable[[Tensor, Exception | None], None] = ignore
         self.world = world
         self.sums = Sums(data.device)
+        self.off: Tensor | None = None
+        self.buffers: list[Tensor] = []
+
+    def turned_off_by(self, off: Tensor) -> None:
+        """Let `off`, a number on the device, turn a step's update off where it is 1."""
+        self.off = off
+        # torch's fused kernel knows such a number on CUDA; on the CPU, it stands for CUDA.
+        if hasattr(self.optimizer, "found_inf") and off.device.type != "mps":
+            self.optimizer.found_inf = off
 
     def __call__(self, index: Tensor, beta: Tensor) -> Tensor:
         """Take one step on the images `index` at KL weight `beta`; return the loss, a tensor.
@@ -114,23 +160,75 @@ class Step:
         x = self.data.index_select(0, images)
         if self.redraw is not None:
             x = self.redraw(x)
-        terms, objective = self.loss_module(x, beta)
+        version, before = x._version, [b.clone() for b in self.buffers]
+        try:
+            terms, objective = self.loss_module(x, beta)
+        except Exception as error:
+            self.fault(x, error)  # a part may fail at what another one returned
+            raise
+        if x._version != version or not self._fits(terms, objective, len(images)):
+            self.fault(x, None)
+        if not objective.requires_grad:  # a part may have turned gradients off
+            self.fault(x, None)
         loss = -objective.mean()
         for p in self.parameters:
             p.grad = None
+        if self.off is not None and weight is not None:
+            # A loss that is NaN on one rank spoils the gradient of all: they turn off together.
+            weight = torch.where(loss.isfinite(), weight, math.nan)
         loss.backward(weight)
         loss = loss.detach()
-        gradient = self._measure()
-        self.check(terms, loss, gradient)
-        if self.clip is not None:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, gradient.norm)
-        self.optimizer.step()
-        self.sums.add(terms, objective, counts / self.samples)
-        self.sums.grad_norm.copy_(gradient.norm)
+        seen = Seen(images, terms, objective, loss, *self._measure())
+        if self.check(seen):
+            self._update(seen)
+            self.sums.add(seen, counts / self.samples, self.off)
+            if self.off is not None:
+                restore(self.buffers, before, self.off)
+        else:
+            restore(self.buffers, before)
+            self.sums.leave_out(counts * len(images))
         return loss
 
-    def _measure(self) -> Gradient:
+    def _fits(self, terms: Terms, objective: Tensor, batch: int) -> bool:
+        """Return whether each term is (K, B) and the objective (B,): others may broadcast."""
+        wanted = (self.samples, batch)
+        each = (terms.log_px, terms.log_pz, terms.log_base, terms.log_det)
+        return objective.shape == wanted[1:] and all(term.shape == wanted for term in each)
+
+    def _update(self, seen: Seen) -> None:
+        if self.clip is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, seen.norm)
+        if self.off is None or getattr(self.optimizer, "found_inf", None) is not None:
+            self.optimizer.step()
+        else:
+            held(self.optimizer, self.off)
+
+    def _measure(self) -> tuple[Tensor, Tensor]:
         # The operations of torch's clip_grad_norm_, which does not tell the norm of each parameter.
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
-        return Gradient(norms, torch.linalg.vector_norm(norms))
+        return norms, torch.linalg.vector_norm(norms)
+
+
+def restore(tensors: Iterable[Tensor], before: Iterable[Tensor], off: Tensor | None = None) -> None:
+    """Put tensors back as they were; where `off` is given, only if it is 1."""
+    for now, then in zip(tensors, before, strict=True):
+        now.copy_(then if off is None else torch.where(off > 0, then, now))
+
+
+@torch.no_grad()
+def held(optimizer: Optimizer, off: Tensor) -> None:
+    """Take an optimizer's step, which changes nothing if `off`, a number on the device, is 1.
+
+    It is for optimizers that have no `found_inf`, as torch calls such a number. Their state begins
+    as zeros.
+    """
+    parameters = optimizer.param_groups[0]["params"]
+    before = {id(t): t.clone() for t in (*parameters, *_state(optimizer))}
+    optimizer.step()
+    here = [t for t in (*parameters, *_state(optimizer)) if t.device == off.device]
+    restore(here, (before.get(id(t), torch.zeros_like(t)) for t in here), off)
+
+
+def _state(optimizer: Optimizer) -> list[Tensor]:
+    return [t for s in optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]

@@ -207,7 +207,7 @@ def test_a_run_without_evaluation_becomes_a_row(cli, copy):
 
 def test_a_benchmark_killed_at_its_start_begins_again(cli, commands, tmp_path):
     (tmp_path / "grid").mkdir()
-    (tmp_path / "grid" / ".benchmark.toml.tmp").write_text("half of i")
+    (tmp_path / "grid" / ".tmp-benchmark.toml-0123abcd").write_text("half of i")
     done = cli("benchmark", *SMALL, "--seeds", 1, "--out", tmp_path / "grid")
     assert done.code == 0, done.err
 

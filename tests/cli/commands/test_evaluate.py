@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 
+from vaeflow.runs.directory import Run
 from vaeflow.version import __version__
 
 
@@ -25,7 +26,8 @@ def figures(cli, trained):
 def test_json_names_the_data_and_the_weights(figures, trained):
     found = figures("--importance-samples", 5)
     stated = {k: v for k, v in found.items() if not isinstance(v, dict)}
-    for name in ("images_sha256", "weights_sha256"):
+    assert stated.pop("run_id") == Run(trained).id
+    for name in ("images_sha256", "weights_sha256", "config_sha256"):
         assert len(stated.pop(name)) == 64
     kinds = [finding["kind"] for finding in stated.pop("findings")]
     assert kinds == ["pareto-k", "nll-draws", "active-units", "information-limited"]

@@ -13,17 +13,28 @@ import sys
 import numpy as np
 import pytest
 
+from vaeflow.runs.directory import Run
+
 
 def status(run) -> dict:
-    return json.loads((run / "status.json").read_text())
+    return Run(run).status
 
 
-@pytest.mark.parametrize("words", [(), ("--epochs", 2), ("--epochs", 1)])
+@pytest.mark.parametrize("words", [(), ("--epochs", 2)])
 def test_a_complete_run_is_unchanged(cli, run_copy, snapshot, words):
     before = snapshot(run_copy)
     done = cli("resume", run_copy, *words)
     assert (done.code, done.err) == (0, "")
     assert done.out == f"{run_copy} is complete after 2 epochs: nothing to do.\n"
+    assert snapshot(run_copy) == before
+
+
+def test_fewer_epochs_than_are_done_are_refused(cli, run_copy, snapshot, one_sentence):
+    before = snapshot(run_copy)
+    done = cli("resume", run_copy, "--epochs", 1)
+    assert (done.code, done.out) == (2, "")
+    one_sentence(done.err.strip())
+    assert "--epochs 1: the run is in epoch 2 already: give --epochs 2 or more" in done.err
     assert snapshot(run_copy) == before
 
 
@@ -43,12 +54,12 @@ def test_a_run_that_stopped_early_is_complete(cli, tiny, grey_file, here, snapsh
 
 
 def test_resume_repeats_a_killed_final_evaluation(cli, run_copy):
-    summary = (run_copy / "summary.json").read_text()
+    summary = Run(run_copy).summary
     (run_copy / "summary.json").unlink()
     done = cli("resume", run_copy)
     assert done.code == 0, done.err
-    again = json.loads((run_copy / "summary.json").read_text())
-    timed = {**json.loads(summary), "seconds": 0}
+    again = Run(run_copy).summary
+    timed = {**summary, "seconds": 0}
     assert {**again, "seconds": 0} == timed
     assert status(run_copy) == {"state": "completed", "epoch": 2, "step": 6}
 
@@ -110,7 +121,7 @@ def test_a_locked_run_is_refused(cli, run_copy, snapshot, one_sentence):
         [
             sys.executable,
             "-c",
-            "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX);"
+            "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX);"
             "print('held', flush=True); sys.stdin.read()",
             str(run_copy / "lock"),
         ],

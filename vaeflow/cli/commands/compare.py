@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.errors import printable
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def command(
     from vaeflow.runtime.progress import terminal_bar
 
     def evaluating(run: Run, way: Way) -> OpenBar:
-        click.echo(f"evaluating {run.path} with {way}", err=True)
+        click.echo(printable(f"evaluating {run.path} with {way}"), err=True)
         return terminal_bar
 
     options = CompareOptions(

@@ -38,16 +38,17 @@ def command(
 
     from vaeflow.cli.output import new_file, write_values
     from vaeflow.plugins.loading import load_plugins
-    from vaeflow.runs.build import images_of, load_data
+    from vaeflow.runs.build import images_of
     from vaeflow.runs.directory import Run
     from vaeflow.runs.load import load
 
     with new_file(out):
         plugins = load_plugins(selection)
-        plan = Run.open(run).plan(plugins)
+        opened = Run.open(run)
+        plan = opened.plan(plugins)
         if data_root is not None:
             plan = plan.but(data_root=data_root.absolute())
         model = load(run, plugins=plugins)
-        x = images_of(load_data(plan), "test", plan.config)[:count]
+        x = images_of(opened.data(plan), "test", plan.config)[:count]
         torch.manual_seed(seed)
         write_values(out, images=x, reconstructions=model.reconstruct(x))

@@ -13,28 +13,41 @@ from vaeflow.plugins.discovery import Selection
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--epochs", type=click.IntRange(1), help="Train to this many epochs in all.")
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Go on with another setting, such as lr=0.0001; can be given several times.",
+)
 @shared.data_root
 @click.pass_obj
 def command(
-    selection: Selection | None, run: Path, epochs: int | None, data_root: Path | None
+    selection: Selection | None,
+    run: Path,
+    epochs: int | None,
+    overrides: tuple[str, ...],
+    data_root: Path | None,
 ) -> int:
     """Continue the run directory RUN from its newest checkpoint.
 
     With the same torch, device and number of threads, the run ends with the same bits as one that
     was never interrupted.
     """
+    from vaeflow.cli.part_options import assign
     from vaeflow.cli.progress import report, watch
     from vaeflow.cli.signals import Stop
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
     from vaeflow.runs.experiment import resume
 
-    opened, stop = Run.open(run), Stop()
+    stop = Stop()
     outcome = resume(
-        opened, load_plugins(selection), epochs=epochs, data_root=data_root, watch=watch(stop)
+        Run.open(run),
+        load_plugins(selection),
+        epochs=epochs,
+        data_root=data_root,
+        changes=assign({}, overrides, "--override lr=0.0001"),
+        watch=watch(stop),
     )
-    if outcome is None:
-        done = opened.status.get("epoch") or 0
-        click.echo(f"{run} is complete after {done} epochs: nothing to do.")
-        return 0
-    return report(outcome, stop)
+    return report(outcome, stop, run)

@@ -20,6 +20,12 @@ from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
     type=click.Path(path_type=Path),
     help="The run directory, which must not exist.  [default: runs/<time>-<parts>]",
 )
+@click.option(
+    "--or-resume",
+    is_flag=True,
+    help="Go on with the run in --run-dir if it is there: for a scheduler that gives the same "
+    "command again after a kill.",
+)
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
 @click.pass_context
 def command(
@@ -28,6 +34,7 @@ def command(
     recipe: str | None,
     config: Path | None,
     run_dir: Path | None,
+    or_resume: bool,
     print_config: bool,
     **params: Any,
 ) -> int:
@@ -58,7 +65,9 @@ def command(
 
     from vaeflow.cli.progress import report, watch
     from vaeflow.cli.signals import Stop
+    from vaeflow.runs.again import train_or_resume
     from vaeflow.runs.experiment import train
 
     stop = Stop()
-    return report(train(plan, run_dir, watch(stop)), stop)
+    begin = train_or_resume if or_resume else train
+    return report(begin(plan, run_dir, watch(stop)), stop, run_dir)

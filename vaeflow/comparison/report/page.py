@@ -53,15 +53,20 @@ def page(comparison: Comparison, png: bytes | None) -> str:
 
 
 def _markdown_list(findings: Iterable[Finding]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences(findings))
+    return "\n".join(f"- {_markdown_text(sentence)}" for sentence in sentences(findings))
 
 
 def _markdown_table(table: Table) -> list[str]:
     lines = ["| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
-    lines += [
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in table.rows
-    ]
+    lines += ["| " + " | ".join(_markdown_text(cell) for cell in row) + " |" for row in table.rows]
     return [f"## {table.title}", "\n".join(lines)]
+
+
+def _markdown_text(text: str) -> str:
+    """Return a text in which Markdown finds no HTML, no entity, no link and no picture."""
+    for character, entity in {"&": "&amp;", "<": "&lt;", "[": "&#91;"}.items():
+        text = text.replace(character, entity)
+    return " ".join(text.split())
 
 
 def _html_table(table: Table) -> list[str]:

@@ -23,7 +23,7 @@ def draw(numbers: Mapping[str, Any]) -> bytes | None:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    groups = numbers["groups"]
+    groups = [group for group in numbers["groups"] if "ms_per_step" in group]
     figure = Figure(figsize=(8, max(4.2, _ROW * len(groups) + 1)), layout="constrained")
     axes = figure.subplots()
     for i, group in enumerate(groups):
@@ -38,23 +38,25 @@ def draw(numbers: Mapping[str, Any]) -> bytes | None:
             capsize=3,
             label=group["label"],
         )
-    best = front(groups)  # its last point has the lowest NLL of all
-    axes.plot(
-        *zip(*best, (max(g["ms_per_step"] for g in groups), best[-1][1]), strict=True),
-        color="0.7",
-        zorder=0,
-        drawstyle="steps-post",
-        label="Pareto front",
-    )
+    if best := front(groups):  # its last point has the lowest NLL of all
+        axes.plot(
+            *zip(*best, (max(g["ms_per_step"] for g in groups), best[-1][1]), strict=True),
+            color="0.7",
+            zorder=0,
+            drawstyle="steps-post",
+            label="Pareto front",
+        )
     axes.set_xlabel("milliseconds per training step")
     about = numbers["about"]
     by = about.get("proposal", "q")  # earlier reports had no other
     by += f", K = {about['samples']:,}" if by == "q" else ""
     axes.set_ylabel(f"NLL in nats, proposal {by} (lower is better)")
     handles, labels = axes.get_legend_handles_labels()  # lines come before error bars
-    figure.legend(
+    legend = figure.legend(
         handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside right upper", fontsize=9
     )
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # a dollar in a name begins no formula
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150)
     return out.getvalue()

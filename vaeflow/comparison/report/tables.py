@@ -11,6 +11,7 @@ from vaeflow.comparison.groups import Group
 from vaeflow.comparison.labels import short
 from vaeflow.config.settings import setting_fields
 from vaeflow.config.text import show
+from vaeflow.errors import printable
 from vaeflow.evaluation import Estimate
 from vaeflow.plugins.registry import KINDS
 
@@ -23,6 +24,11 @@ class Table:
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     of_words: bool = False  # in all columns
+
+    def __post_init__(self) -> None:
+        # Names come from files, and a table goes to a terminal.
+        rows = tuple(tuple(printable(cell) for cell in row) for row in self.rows)
+        object.__setattr__(self, "rows", rows)
 
 
 def tables(comparison: Comparison) -> list[Table]:

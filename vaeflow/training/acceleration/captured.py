@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vaeflow.errors import one_line
 from vaeflow.runtime.blame import Blame
-from vaeflow.training.step import Step
+from vaeflow.runtime.noise import twisters
+from vaeflow.training.step import Step, ignore
 
 log = logging.getLogger("vaeflow")
 _REHEARSALS = 3  # as in torch's notes on CUDA graphs
@@ -131,9 +132,9 @@ class Captured:
         if self._replay is None:
             self._rehearsals += 1
             if self._rehearsals == 1:  # it may compile, which waits
-                return self._step(index, beta)
+                return self._first(index, beta)
             try:
-                with self._recorder.harmless():
+                with self._recorder.harmless(), self._no_second_look():
                     if self._rehearsals <= _REHEARSALS:
                         return self._recorder.rehearse(lambda: self._step(index, beta))
                     recording = _Recording(self._step, index, beta)
@@ -145,6 +146,29 @@ class Captured:
         self._recording.set(index, beta)
         self._replay()
         return self._recording.loss
+
+    @contextmanager
+    def _no_second_look(self) -> Iterator[None]:
+        """Let a step that fails here fail as it is: the eager one that follows names the part."""
+        fault, self._step.fault = self._step.fault, ignore
+        try:
+            yield
+        finally:
+            self._step.fault = fault
+
+    def _first(self, index: Tensor, beta: Tensor) -> Tensor:
+        """Take a step, and see whether it draws numbers that a graph would repeat."""
+        before = twisters()
+        loss = self._step(index, beta)
+        for name, state in twisters().items():
+            if not state.equal(before[name]):
+                self._recorder = None
+                log.warning(
+                    "the step is not captured as a CUDA graph: a part draws from %s's generator, "
+                    "whose numbers a graph would repeat",
+                    {"python": "Python", "numpy": "NumPy"}[name],
+                )
+        return loss
 
     def _give_up(self, error: Exception) -> Step:
         """Say why the step cannot be captured, and return the eager step."""

@@ -6,8 +6,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaeflow.errors import ConfigError, VaeflowError, one_line
+import torch
+
+from vaeflow.errors import ConfigError, VaeflowError, is_interrupt, one_line
 from vaeflow.model import VAE
+from vaeflow.plugins.containment import modes_kept
 
 Record = Mapping[str, Any]
 log = logging.getLogger("vaeflow")
@@ -72,6 +75,10 @@ class Crew:
     def step(self, step: int) -> None:
         for observer in self.steppers:
             observer.step(step)
+        if self.steppers and not torch.is_grad_enabled():  # to look costs next to nothing
+            torch.set_grad_enabled(True)
+            names = " or ".join(observer.name for observer in self.steppers)
+            log.warning("%s turns gradients off after a step, which are on again", names)
 
     def epoch(self, record: Record, model: VAE) -> None:
         self._each(lambda o: o.epoch(record, model))
@@ -82,10 +89,13 @@ class Crew:
     def _each(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self.active):
             try:
-                call(observer)
+                with modes_kept(observer.name):
+                    call(observer)
             except VaeflowError:
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
                 log.warning("%s failed and is muted (%s)", observer.name, one_line(error))
                 log.debug("its traceback", exc_info=True)
                 self.active.remove(observer)

@@ -7,8 +7,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from vaeflow.errors import PluginError, VaeflowError, one_line
+from vaeflow.errors import PluginError, VaeflowError, is_interrupt, one_line
 from vaeflow.model import VAE
+from vaeflow.plugins.containment import no_exit, streams_kept
 from vaeflow.plugins.discovery import Plugin
 from vaeflow.plugins.loading import Plugins
 from vaeflow.training.observers import Observer, Record
@@ -48,10 +49,13 @@ class PluginHooks(Observer):
 
     def _call(self, hook: str, **arguments: Any) -> None:
         try:
-            self.plugins.call(self.plugin, hook, run_dir=self.run_dir, **arguments)
+            with streams_kept(), no_exit():
+                self.plugins.call(self.plugin, hook, run_dir=self.run_dir, **arguments)
         except VaeflowError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             if self.plugins.selection.strict:
                 raise PluginError(
                     f"{self.name}: its hook {hook} failed ({one_line(error)}): "

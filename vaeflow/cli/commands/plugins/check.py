@@ -51,6 +51,7 @@ def command(selection: Selection | None, name: str, verbose: bool, as_json: bool
     vaeflow plugins check my_flow.py/reach --posterior.reach 1
     """
     from vaeflow.cli.verdicts import CORE, counts, part_lines
+    from vaeflow.plugins.containment import ENDLESS
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.testing import verdicts
 
@@ -58,7 +59,7 @@ def command(selection: Selection | None, name: str, verbose: bool, as_json: bool
     options = click.get_current_context().meta["vaeflow.dotted"]
     found: list[Verdict] = []
     for _, group in groupby(
-        verdicts(named, options=options, plugins=load_plugins(selection)),
+        verdicts(named, options=options, plugins=load_plugins(selection, patience=ENDLESS)),
         key=lambda verdict: verdict.subject,
     ):
         part = list(group)
