@@ -128,8 +128,8 @@ def places(script, cli, tmp_path_factory):
     """The models of the comparison, of two seeds, on digits: their grids in small."""
     settings = [
         "--recipe", "zoltowski-mnist", "--dataset", "digits", "--dequantize", 17, "--epochs", 1,
-        "--encoder.hidden", 8, "--decoder.hidden", 8, "--test-samples", 2, "--no-tensorboard",
-        "--image-every", 0, "--threads", 1,
+        "--encoder.hidden", 8, "--decoder.hidden", 8, "--test-samples", 2, "--test-images", 20,
+        "--no-tensorboard",        "--image-every", 0, "--threads", 1,
     ]  # fmt: skip
     relu = ["--encoder.activation", "relu", "--decoder.activation", "relu"]
     models = {

@@ -203,7 +203,8 @@ def forked():
 
 
 def train(path, posterior):
-    small = "--encoder.hidden 16 --decoder.hidden 16 --latent 3 --test-samples 5 --epochs 3"
+    small = "--encoder.hidden 16 --decoder.hidden 16 --latent 3 --test-samples 5 --epochs 3 "
+    small += "--test-images 20"
     rest = "--checkpoint-seconds 0 --device cpu --objective.warmup 2 --image-every 1"
     return [
         "train",
@@ -231,8 +232,8 @@ def files(run: Path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-@pytest.mark.parametrize("posterior", POSTERIORS)
-def test_killed_and_resumed_is_exact(tmp_path, forked, posterior):
+def test_killed_and_resumed_is_exact(tmp_path, forked):
+    posterior = "planar"  # tests/faults kills more of them
     assert forked(train(tmp_path / "whole", posterior)) == 0
     whole = files(tmp_path / "whole")
     # 13 steps an epoch: before the first checkpoint, within the second epoch, and twice.

@@ -25,7 +25,8 @@ PACKAGES = {
         "--posterior.bins integer > 0; default: 8",
     ),
 }
-SMALL = "--encoder.hidden 16 --decoder.hidden 16 --latent 4 --epochs 1 --test-samples 1"
+SMALL = "--encoder.hidden 16 --decoder.hidden 16 --latent 4 --epochs 1 --test-samples 1 "
+SMALL += "--test-images 20"
 QUICK = f"{SMALL} --image-every 0 --no-tensorboard"
 
 packages = pytest.mark.parametrize("name", PACKAGES)

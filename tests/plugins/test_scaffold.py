@@ -259,7 +259,7 @@ def test_passes_the_check_that_its_readme_names(packages, installed):
 def test_trains_as_its_readme_says(kind, packages, installed, tmp_path):
     readme = (packages[kind] / "README.md").read_text("utf-8")
     (command,) = re.findall(r"^ {4}vaeflow (train .*)$", readme, re.M)
-    quick = "--epochs 1 --test-samples 1 --image-every 0 --no-tensorboard"
+    quick = "--epochs 1 --test-samples 1 --test-images 20 --image-every 0 --no-tensorboard"
     installed.vaeflow(*f"{command} {quick} --run-dir".split(), tmp_path / "run")
     resolved = tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))
     assert resolved[kind]["name"] == f"vaeflow-{name_of(kind)}/{name_of(kind)}"

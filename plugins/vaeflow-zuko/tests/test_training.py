@@ -10,7 +10,7 @@ from vaeflow.cli import main
 
 SMALL = (
     "--epochs 2 --latent 6 --encoder.hidden 64 --decoder.hidden 64 --threads 1 --test-samples 5 "
-    "--no-tensorboard"
+    "--test-images 20 --no-tensorboard"
 )
 
 

@@ -17,7 +17,9 @@ from vaeflow.runs.directory import Run
 
 GRID = ["--posterior", "identity", "--posterior", "planar", "--posterior.steps", 2]
 SMALL = ["--encoder.hidden", 8, "--decoder.hidden", 8, "--latent", 2, "--epochs", 1]
-SMALL += ["--no-tensorboard", "--test-samples", 3, "-k", 5, "--seeds", 2]
+SMALL += ["--no-tensorboard", "--test-samples", 3, "--test-images", 20, "-k", 5, "--seeds", 2]
+SMALL += ["--limit", 30]
+WAY = Way("laplace", 5, 30)
 launch_a_process, local_engine = engines.launch, engines.local
 
 
@@ -85,7 +87,7 @@ def test_a_grid_is_trained_evaluated_and_reported(finished):
     assert sorted(p.name for p in (out / "runs").iterdir()) == NAMES
     for name in NAMES:
         assert f"{name} done" in done.out
-        assert Run(out / "runs" / name).evaluation("test", Way("laplace", 5), "best").is_file()
+        assert Run(out / "runs" / name).evaluation("test", WAY, "best").is_file()
     report = json.loads((out / "report.json").read_text())
     (result,) = (f for f in report["findings"] if f["severity"] == "result")
     assert result["subject"] == "planar"
@@ -122,7 +124,7 @@ def test_interrupted_runs_resume_and_missing_runs_begin(cli, copy, commands):
     run.set_status("interrupted", epoch=0, step=3)
     (run.path / "summary.json").unlink()
     shutil.rmtree(copy / "runs/identity-s1")
-    run.evaluation("test", Way("laplace", 5), "best").unlink()
+    run.evaluation("test", WAY, "best").unlink()
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err
     assert [(w[0], w[-1] if w[0] == "train" else w[1]) for w in commands] == [
@@ -140,7 +142,7 @@ def test_interrupted_runs_resume_and_missing_runs_begin(cli, copy, commands):
         (["--epochs", 2], "epochs of identity-s0 was 1 and is 2"),
         (
             ["-k", 6],
-            "the NLL was of proposal laplace and K = 5 and is of proposal laplace and K = 6",
+            f"the NLL was of {WAY} and is of {WAY._replace(samples=6)}",
         ),
         (["--seeds", 1], "it also has identity-s1, planar-s1"),
         (["--vary", "lr=1e-3"], "it also has identity-s0, identity-s1, planar-s0, planar-s1"),
@@ -188,7 +190,7 @@ def test_a_wider_grid_is_stored_before_its_runs_begin(cli, copy, monkeypatch):
 
 def test_a_run_without_evaluation_becomes_a_row(cli, copy):
     for name in ("identity-s1", "planar-s1"):
-        Run(copy / "runs" / name).evaluation("test", Way("laplace", 5), "best").unlink()
+        Run(copy / "runs" / name).evaluation("test", WAY, "best").unlink()
     with (copy / "logs/planar-s1.log").open("a") as log:
         log.write("$ vaeflow evaluate\nError: it burns\n")
     done = cli("compare", copy)
@@ -199,10 +201,8 @@ def test_a_run_without_evaluation_becomes_a_row(cli, copy):
     done = cli("compare", copy, "--baseline", "plaanar")
     assert "there is no such posterior or group" in done.err
     for name in ("identity-s0", "planar-s0"):
-        Run(copy / "runs" / name).evaluation("test", Way("laplace", 5), "best").unlink()
-    assert (
-        "give --proposal laplace and -k 5, and the missing evaluations" in cli("compare", copy).err
-    )
+        Run(copy / "runs" / name).evaluation("test", WAY, "best").unlink()
+    assert f"give {WAY.advice}, and the missing evaluations" in cli("compare", copy).err
 
 
 def test_a_benchmark_killed_at_its_start_begins_again(cli, commands, tmp_path):
@@ -224,7 +224,7 @@ def test_the_grid_remembers_its_largest_number_of_jobs(cli, copy, commands):
 
 
 def test_a_damaged_evaluation_is_repeated(cli, copy, commands):
-    path = Run(copy / "runs/planar-s1").evaluation("test", Way("laplace", 5), "best")
+    path = Run(copy / "runs/planar-s1").evaluation("test", WAY, "best")
     path.write_bytes(path.read_bytes()[:-9])
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 0, done.err

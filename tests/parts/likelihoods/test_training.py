@@ -63,7 +63,8 @@ def test_digits_levels_from_the_shell(cli, tmp_path):
     done = cli(
         "train", "--dataset", "digits", "--likelihood", "categorical", "--likelihood.levels", 17,
         "--encoder.hidden", 16, "--decoder.hidden", 16, "--latent", 2, "--epochs", 1,
-        "--threads", 1, "--test-samples", 2, "--no-tensorboard", "--run-dir", tmp_path / "run",
+        "--threads", 1, "--test-samples", 2, "--test-images", 20, "--no-tensorboard",
+        "--run-dir", tmp_path / "run",
     )  # fmt: skip
     assert done.code == 0, done.err
     config = tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))
