@@ -163,6 +163,16 @@ def test_directories_of_the_user_and_of_others_are_left_alone(tmp_path):
     )
 
 
+def test_a_file_that_a_killed_preflight_left_is_removed(tmp_path):
+    store = CheckpointStore(tmp_path / "c")
+    save(store, 1)
+    (tmp_path / "c" / ".tmp-probe-0123abcd").write_bytes(b"0")
+    (tmp_path / "c" / ".tmp-mine").write_bytes(b"0")
+    save(store, 2)
+    left = [p.name for p in (tmp_path / "c").iterdir() if p.name.startswith(".")]
+    assert left == [".tmp-mine"]
+
+
 def test_a_checkpoint_that_has_not_changed_is_not_read_again(tmp_path, monkeypatch):
     store = CheckpointStore(tmp_path / "c")
     save(store, 1)

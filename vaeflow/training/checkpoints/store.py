@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaeflow.errors import CheckpointError
-from vaeflow.storage import ensure_folder, flush_folder, temporary_name, write_new, writing
+from vaeflow.storage import ensure_folder, flush_folder, sweep, temporary_name, write_new, writing
 from vaeflow.training.checkpoints.reading import FORMAT, Checkpoint, read
 
 _NAME = re.compile(r"step-(\d{8,})|\.(tmp|dead)-step-(\d{8,})(-[0-9a-f]{8})?")
@@ -191,6 +191,7 @@ class CheckpointStore:
             if name is not None and name[2] is not None:
                 with _telling(path):
                     shutil.rmtree(path)
+        sweep(self.root)  # files, of a look at the room that was killed
 
 
 def _dead(path: Path) -> Path:
