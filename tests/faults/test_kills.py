@@ -103,8 +103,8 @@ def test_a_command_line_that_is_killed_is_resumed_to_the_same_end(
     began = time.monotonic()
     assert fork(main, [*words, str(tmp_path / "whole")]).end().status == 0
     length = time.monotonic() - began
-    right, draw, kills, different, wanted = _left(tmp_path / "whole"), random.Random(1), 0, 0, 0
-    wanted = amount(2, 20)
+    right, draw = _left(tmp_path / "whole"), random.Random(1)
+    wanted, kills, different = amount(2, 20), 0, 0
     while kills < wanted:
         path, done = tmp_path / f"run{kills}", False
         while not done:

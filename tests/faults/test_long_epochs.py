@@ -66,6 +66,7 @@ def test_a_kill_within_an_epoch_loses_no_more_than_the_time_since_the_last_save(
             pass
         child.kill()
         begun, *seen = fork(train, folder).end().value
+        assert at - begun < 10, f"killed at step {at}, and step {begun} is the last that is saved"
         lost += begun == 0  # the epoch began anew
         silent += seen != expected
     counted("kill within a long epoch", kills, lost, silent)
