@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
+from vaeflow.data.columns import Columns
 from vaeflow.data.places import Place, by_index
 
 
@@ -15,14 +17,26 @@ from vaeflow.data.places import Place, by_index
 class Splits:
     """Training, validation and test data, each float32 (N, *data_shape).
 
-    `places` says how messages call a value of "train", "validation" or "test"; by default by its
-    index in the split.
+    What is not known of the data is empty.
+
+    Attributes:
+        places: "train", "validation" or "test" -> how messages call a value of the split; by
+            default by its index.
+        columns: of a table, how their values became the numbers of x.
+        labels: split -> name -> values (N,) that are no part of x: numbers with NaN, or texts with
+            None, where one is missing. `--condition` chooses covariates among labels and columns.
+        weights: split -> the weight of each example (N,), at least 0.
+        gaps: whether NaN stands for a missing value; otherwise it is refused.
     """
 
     train: Tensor
     validation: Tensor
     test: Tensor
     places: Mapping[str, Place] = field(default_factory=dict, kw_only=True)
+    columns: Columns = field(default_factory=Columns, kw_only=True)
+    labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, kw_only=True)
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
+    gaps: bool = field(default=False, kw_only=True)
 
     @property
     def data_shape(self) -> tuple[int, ...]:

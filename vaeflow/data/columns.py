@@ -1,0 +1,167 @@
+"""The columns of a table: how the values of each become numbers of x, and numbers values again.
+
+Shapes: N examples, D numbers of an example, to which each column gives one or, if it is a category,
+one for each of its levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from vaeflow.errors import DataError, did_you_mean
+
+ColumnKind = Literal["number", "count", "boolean", "category"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column by its kind.
+
+    A number becomes (value − center)/spread, a whole count stays as it is, a boolean is 0 or 1, and
+    a category with S levels becomes S values 0 or 1, of which one is 1. A missing value becomes
+    NaN, in all values of a category.
+
+    Attributes:
+        name: in the header of the table.
+        kind: "number", "count", "boolean" or "category".
+        center, spread: of a number; 0 and 1 leave it in the data's units.
+        levels: of a category, and the two of a boolean, as the table writes them: 0 is the first.
+    """
+
+    name: str
+    kind: ColumnKind
+    center: float = 0.0
+    spread: float = 1.0
+    levels: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Return how many numbers of an example the column is."""
+        return len(self.levels) if self.kind == "category" else 1
+
+    @property
+    def named(self) -> bool:
+        """Tell whether its values are texts."""
+        return self.kind in ("boolean", "category")
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return values (N,) of the table as float32 (N, width), NaN where one is missing.
+
+        Arguments:
+            values: numbers with NaN, or texts with None, where one is missing.
+
+        Raises:
+            DataError: if a text is none of the levels.
+        """
+        if not self.named:
+            numbers = np.asarray(values, np.float64)
+            return np.asarray(((numbers - self.center) / self.spread)[:, None], np.float32)
+        codes = self.codes(values)
+        if self.kind == "boolean":
+            return np.asarray(codes[:, None], np.float32)
+        coded = (codes[:, None] == np.arange(len(self.levels))).astype(np.float32)
+        coded[np.isnan(codes)] = np.nan
+        return coded
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """Return the number of each text's level (N,), NaN where it is missing.
+
+        Raises:
+            DataError: naming the first text that is none of the levels.
+        """
+        known = {level: float(i) for i, level in enumerate(self.levels)}
+        try:
+            return np.array([math.nan if v is None else known[str(v)] for v in values])
+        except KeyError as error:
+            (text,) = error.args
+            shown = ", ".join(self.levels[:10]) + (", …" if len(self.levels) > 10 else "")
+            raise DataError(
+                f"column {self.name!r} holds {text!r}, which the training data did not: it held "
+                f"{shown}{did_you_mean(text, self.levels)}"
+            ) from None
+
+    def decode(self, x: np.ndarray) -> np.ndarray:
+        """Return the values (N,) of x (N, width), in the data's own units; NaN is None in texts.
+
+        Of the means of a boolean or a category, the value is the most probable level.
+        """
+        if not self.named:
+            numbers: np.ndarray = x[:, 0].astype(np.float64) * self.spread + self.center
+            return numbers
+        missing = np.isnan(x).any(1)
+        codes = (x[:, 0] > 0.5).astype(int) if self.kind == "boolean" else np.argmax(x, 1)
+        texts: np.ndarray = np.array(self.levels, object)[codes]
+        texts[missing] = None
+        return texts
+
+
+@dataclass(frozen=True)
+class Columns(Sequence[Column]):
+    """The columns whose values are the D numbers of an example, in their order."""
+
+    each: tuple[Column, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.each[index]
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.each)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return their names."""
+        return tuple(column.name for column in self.each)
+
+    @property
+    def width(self) -> int:
+        """Return D."""
+        return sum(column.width for column in self.each)
+
+    def slices(self) -> dict[str, slice]:
+        """Return where in an example the numbers of each column stand."""
+        ends = np.cumsum([column.width for column in self.each]).tolist()
+        return {c.name: slice(end - c.width, end) for c, end in zip(self.each, ends, strict=True)}
+
+    def encode(self, table: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return x (N, D), float32, of a table's columns by name; others are left alone.
+
+        Raises:
+            DataError: if a column is missing, or holds a text that is none of its levels.
+        """
+        for name in self.names:
+            if name not in table:
+                raise DataError(
+                    f"there is no column {name!r}{did_you_mean(name, table)}: the model was "
+                    f"trained on the columns {', '.join(self.names)}"
+                )
+        return np.concatenate([column.encode(table[column.name]) for column in self.each], 1)
+
+    def decode(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the values of x (N, D) by column, in the data's own units."""
+        return {c.name: c.decode(x[:, self.slices()[c.name]]) for c in self.each}
+
+    def label(self, position: int) -> str:
+        """Return how messages call one of the D numbers: "age", or "site = north"."""
+        for name, where in self.slices().items():
+            if where.start <= position < where.stop:
+                column = self.each[self.names.index(name)]
+                level = column.levels[position - where.start] if column.kind == "category" else ""
+                return f"{name} = {level}" if level else name
+        raise IndexError(position)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """Return plain values, for JSON."""
+        return [asdict(column) for column in self.each]
+
+    @classmethod
+    def from_list(cls, each: Sequence[Mapping[str, Any]]) -> Columns:
+        """Return the columns that `as_list` wrote."""
+        return cls(tuple(Column(**{**one, "levels": tuple(one["levels"])}) for one in each))
