@@ -6,8 +6,10 @@ from vaeflow.distributions.gaussian import DiagonalNormal, StandardNormal
 from vaeflow.distributions.levels import LevelCount, Levels
 from vaeflow.distributions.mixture import DiagonalNormalMixture
 from vaeflow.distributions.numerics import at_least_float32
+from vaeflow.distributions.observed import ByValue, log_prob_of_observed
 
 __all__ = [
+    "ByValue",
     "DiagonalNormal",
     "DiagonalNormalMixture",
     "Draw",
@@ -21,4 +23,5 @@ __all__ = [
     "at_least_float32",
     "draw",
     "grad_log_prob",
+    "log_prob_of_observed",
 ]

@@ -88,13 +88,25 @@ class _OfBatch(Independent[Normal]):
         self.floor = floor
 
     def best_variance(self, x: Tensor) -> Tensor:
-        """Return σ² = the mean squared error of x, a number (Rybkin et al. 2021, eq. 8)."""
+        """Return σ² = the mean squared error of x, a number (Rybkin et al. 2021, eq. 8).
+
+        What is NaN in x is missing, and is left out of the mean.
+        """
         with torch.no_grad():  # torch's compiler does not follow a decorated method of this class
-            best: Tensor = (x - self.base_dist.loc).square().mean().clamp(min=self.floor**2)
-            return best
+            missing = x.isnan()
+            error = torch.where(missing, 0.0, x - self.base_dist.loc)
+            best = error.square().mean() * (missing.numel() / (~missing).sum().clamp(min=1))
+            return best.clamp(min=self.floor**2)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        values = Normal(self.base_dist.loc, self.best_variance(x).sqrt(), validate_args=False)
-        scored = Independent(values, self.reinterpreted_batch_ndims, validate_args=False)
-        log_prob: Tensor = scored.log_prob(x)
+        values = Independent(self._of(x), self.reinterpreted_batch_ndims, validate_args=False)
+        log_prob: Tensor = values.log_prob(x)
         return log_prob
+
+    def log_prob_of_each(self, x: Tensor) -> Tensor:
+        """Return the score of each value, NaN being a missing one (see `ByValue`)."""
+        each: Tensor = self._of(x).log_prob(torch.where(x.isnan(), 0.0, x))
+        return each
+
+    def _of(self, x: Tensor) -> Normal:
+        return Normal(self.base_dist.loc, self.best_variance(x).sqrt(), validate_args=False)
