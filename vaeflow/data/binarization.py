@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, get_args, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from vaeflow.data.checks import check_finite, first_without
+from vaeflow.data.drawn import Draw, Drawn
 from vaeflow.data.places import Place, by_index
+from vaeflow.data.stored import Stored, Values, chunks, ends
 from vaeflow.distributions.levels import Levels
 from vaeflow.errors import ConfigError, DataError
 
@@ -27,7 +30,7 @@ _ANY = by_index()  # how a value is called where nothing else is known
 
 def resolve_binarization(
     wanted: Literal["auto"] | Binarization,
-    x: Tensor,
+    x: Values,
     support: constraints.Constraint,
     place: Place = _ANY,
 ) -> Binarization:
@@ -37,15 +40,23 @@ def resolve_binarization(
         DataError: if a binarization is asked for and the data is not within [0, 1].
     """
     if wanted == "auto":
-        unit = bool(((x >= 0) & (x <= 1)).all())
-        grey = unit and not bool(((x == 0) | (x == 1)).all())
-        return "dynamic" if support is constraints.boolean and grey else "none"
+        return "dynamic" if support is constraints.boolean and _is_grey(x) else "none"
     if wanted != "none":
         _check_grey(x, wanted, place)
     return wanted
 
 
-def binarize(x: Tensor, how: Binarization, place: Place = _ANY) -> Tensor:
+def _is_grey(x: Values) -> bool:
+    """Tell whether all values are within [0, 1], and some are between."""
+    between = False
+    for _, part in chunks(x):
+        if not bool(((part >= 0) & (part <= 1)).all()):
+            return False
+        between = between or not bool(((part == 0) | (part == 1)).all())
+    return between
+
+
+def binarize(x: Values, how: Binarization, place: Place = _ANY) -> Values:
     """Return x as an evaluation sees it: the same numbers in every run.
 
     threshold: 1 where x ≥ ½. dynamic: one draw x ~ Bernoulli(grey value) with `EVALUATION_SEED`.
@@ -62,18 +73,33 @@ def binarize(x: Tensor, how: Binarization, place: Place = _ANY) -> Tensor:
             f"binarization {how!r} is unknown; give {', '.join(get_args(Binarization))}"
         )
     _check_grey(x, how, place)
-    if how == "threshold":
-        return (x >= 0.5).to(x.dtype)
-    generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
+    draw = _threshold if how == "threshold" else _bernoulli
+    if isinstance(x, Stored):
+        return _drawn_once(x, draw, EVALUATION_SEED, np.uint8)
+    return draw(x, torch.Generator(x.device).manual_seed(EVALUATION_SEED))
+
+
+def _threshold(x: Tensor, generator: torch.Generator) -> Tensor:
+    return (x >= 0.5).to(x.dtype)
+
+
+def _bernoulli(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.bernoulli(x, generator=generator)
 
 
-def _check_grey(x: Tensor, how: str, place: Place) -> None:
+def _drawn_once(x: Stored, draw: Draw, seed: int, dtype: type[np.generic]) -> Stored:
+    """Return draws from x, in memory if x is there, else drawn as they are read."""
+    drawn = Stored(Drawn(x, draw, seed, dtype))
+    return drawn.to(x.device) if x.resident else drawn
+
+
+def _check_grey(x: Values, how: str, place: Place) -> None:
     check_finite(x, place)
-    if told := first_without((x >= 0) & (x <= 1), x, place):
+    if told := first_without(lambda part: (part >= 0) & (part <= 1), x, place):
+        low, high = ends(x)
         raise DataError(
             f"binarization {how!r} needs grey values in [0, 1], but {told}, and the data lies in "
-            f"[{x.min().item():g}, {x.max().item():g}]: scale it (--dataset.scale), correct or "
+            f"[{low:g}, {high:g}]: scale it (--dataset.scale), correct or "
             "drop the value, or use --binarization none"
         )
 
@@ -95,23 +121,29 @@ def checked_levels(levels: object) -> int | None:
 
 
 def dequantize(
-    x: Tensor, levels: int, generator: torch.Generator | None = None, place: Place = _ANY
-) -> Tensor:
+    x: Values, levels: int, generator: torch.Generator | None = None, place: Place = _ANY
+) -> Values:
     r"""Spread each grey level k/(levels − 1) over its share of [0, 1], :math:`(k + u)/levels`.
 
     The density of the result bounds the probability of the levels: with D values,
     −log P ≤ nll + D log(levels) on average over u ~ U[0, 1) (Theis et al. 2016, eq. 3).
 
+    Arguments:
+        generator: of u; by default torch's own.
+
     Raises:
         DataError: if a value is not one of the levels.
     """
     check_finite(x, place)
-    if told := first_without(Levels(levels).check(x), x, place):
+    if told := first_without(Levels(levels).check, x, place):
         top = levels - 1
         cure = "give the number of levels of the data"
-        if 1 < x.max() <= top and bool((x == x.round()).all()):
+        if 1 < ends(x)[1] <= top and all(bool((c == c.round()).all()) for _, c in chunks(x)):
             cure = f"divide the data by {top} (--dataset.scale {top})"
         raise DataError(f"--dequantize {levels} needs the values k/{top}, but {told}: {cure}")
+    if isinstance(x, Stored):
+        seed = (generator or torch.default_generator).initial_seed()
+        return _drawn_once(x, lambda part, own: _spread(part, levels, own), seed, np.float32)
     return _spread(x, levels, generator)
 
 
@@ -131,7 +163,19 @@ def _draw_binary(x: Tensor) -> Tensor:
     return torch.rand_like(x).lt_(x)  # torch.bernoulli takes three times as long
 
 
-def prepare_split(x: Tensor, how: Binarization, levels: int | None, place: Place = _ANY) -> Tensor:
+@overload
+def prepare_split(
+    x: Tensor, how: Binarization, levels: int | None, place: Place = _ANY
+) -> Tensor: ...
+
+
+@overload
+def prepare_split(
+    x: Values, how: Binarization, levels: int | None, place: Place = _ANY
+) -> Values: ...
+
+
+def prepare_split(x: Values, how: Binarization, levels: int | None, place: Place = _ANY) -> Values:
     """Return x as an evaluation sees it, binarized or dequantized: the same in every run.
 
     Raises:

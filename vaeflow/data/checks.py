@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from vaeflow.data.places import Place, by_index
+from vaeflow.data.stored import Values, chunks, ends, floats
 from vaeflow.errors import DataError
 
 
 def check_values(
     name: str,
-    x: Tensor,
+    x: Values,
     data_shape: tuple[int, ...],
     support: constraints.Constraint,
     place: Place | None = None,
@@ -38,29 +41,32 @@ def check_values(
             "reshape the data or build the model for it"
         )
     check_finite(x, place)
-    if told := first_without(support.check(x), x, place):
+    if told := first_without(support.check, x, place):
+        low, high = ends(x)
         raise DataError(
             f"{told}, which the likelihood cannot score: it needs {_describe(support)}, and the "
-            f"data lies in [{x.min().item():g}, {x.max().item():g}]; {_cure(x, support)}"
+            f"data lies in [{low:g}, {high:g}]; {_cure(x, low, high, support)}"
         )
 
 
-def check_finite(x: Tensor, place: Place) -> None:
+def check_finite(x: Values, place: Place) -> None:
     """Check that all values are finite.
 
     Raises:
         DataError: naming the first that is not.
     """
-    if told := first_without(torch.isfinite(x), x, place):
+    if told := first_without(torch.isfinite, x, place):
         raise DataError(f"{told}: replace or drop values that are not finite")
 
 
-def first_without(good: Tensor, x: Tensor, place: Place) -> str:
+def first_without(good: Callable[[Tensor], Tensor], x: Values, place: Place) -> str:
     """Return "… is 7" for the first value of x that is not `good`, "" if there is none."""
-    if good.all():
-        return ""
-    where = (~good).nonzero()[0].tolist()
-    return f"{place(where)} is {x[tuple(where)].item():g}"
+    for start, part in chunks(x):
+        fine = good(part)
+        if not fine.all():
+            first, *rest = (~fine).nonzero()[0].tolist()
+            return f"{place([start + first, *rest])} is {part[(first, *rest)].item():g}"
+    return ""
 
 
 def _describe(support: constraints.Constraint) -> str:
@@ -73,13 +79,13 @@ def _describe(support: constraints.Constraint) -> str:
     return f"values in {support}"
 
 
-def _cure(x: Tensor, support: constraints.Constraint) -> str:
+def _cure(x: Values, low: float, high: float, support: constraints.Constraint) -> str:
     levels: int | None = getattr(support, "levels", None)  # of grey values k/(levels − 1)
-    grey = x.max().item() <= 1
-    if x.min() < 0 or (not grey and support is constraints.nonnegative_integer):
+    grey = high <= 1
+    if low < 0 or (not grey and support is constraints.nonnegative_integer):
         return "use --likelihood gaussian"
     if not grey:
-        scale = _scale(x) if levels is None else levels - 1
+        scale = _scale(x, high) if levels is None else levels - 1
         return f"divide it by {scale:g} (--dataset.scale {scale:g}), or use --likelihood gaussian"
     if levels is not None and (last := _last_level(x)) is not None:
         return f"its values are k/{last}: give --likelihood.levels {last + 1}"
@@ -88,16 +94,15 @@ def _cure(x: Tensor, support: constraints.Constraint) -> str:
     return "use --likelihood continuous-bernoulli"
 
 
-def _scale(x: Tensor) -> float:
+def _scale(x: Values, largest: float) -> float:
     """Return the largest value, or 255 for whole numbers that look like grey values of 8 bits."""
-    largest = x.max().item()
-    bytes_ = 100 < largest <= 255 and bool((x == x.round()).all())
-    return 255.0 if bytes_ else largest
+    whole = all(bool((part == part.round()).all()) for _, part in chunks(x))
+    return 255.0 if 100 < largest <= 255 and whole else largest
 
 
-def _last_level(x: Tensor) -> int | None:
+def _last_level(x: Values) -> int | None:
     """Return n ≤ 255 if grey values look like k/n, else None."""
-    values = x[:1000].double().unique()
+    values = floats(x[:1000]).double().unique()
     n = round(1 / values.diff().min().item()) if len(values) > 1 else 1
     k = values * n
     return n if n <= 255 and bool(((k - k.round()).abs() < 0.01).all()) else None

@@ -5,12 +5,14 @@ Shapes: N examples or B of a batch, C covariates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from vaeflow.data.stored import Values, floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +23,22 @@ class Examples:
     examples as well. A missing value is NaN.
 
     Attributes:
-        x: (N, *data_shape).
+        x: (N, *data_shape), floats or as they are kept: `values` reads them.
         condition: (N, C), the covariates as `Covariates` takes them, or None.
         weight: (N,), with mean 1 over the training data, or None.
     """
 
-    x: Tensor
+    x: Values
     condition: Tensor | None = None
     weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def values(self) -> Tensor:
+        """Return the values as floats."""
+        return floats(self.x)
 
     @property
     def shape(self) -> torch.Size:
@@ -50,28 +57,33 @@ class Examples:
 
     def __getitem__(self, index: Any) -> Examples:
         """Return some examples, by a slice or a tensor of their indices."""
-        return self._each(lambda t: t[index])
+        condition, weight = (None if t is None else t[index] for t in self._rest)
+        return Examples(self.x[index], condition, weight)
 
     def index_select(self, dim: int, index: Tensor) -> Examples:
-        """Return the examples `index`; `dim` is 0, as for a tensor."""
-        return self._each(lambda t: t.index_select(dim, index))
+        """Return the examples `index`, read as floats; `dim` is 0, as for a tensor."""
+        condition, weight = (None if t is None else t.index_select(dim, index) for t in self._rest)
+        return Examples(self.x.index_select(dim, index), condition, weight)
 
-    def split(self, size: int) -> tuple[Examples, ...]:
-        """Return the examples in batches."""
-        return tuple(self[i : i + size] for i in range(0, max(1, len(self)), size))
+    def split(self, size: int) -> Iterator[Examples]:
+        """Yield the examples in batches, read as floats."""
+        for start in range(0, len(self), size):
+            batch = self[start : start + size]
+            yield Examples(batch.values, *batch._rest)
 
     def to(self, device: torch.device | str) -> Examples:
         """Return the examples on a device."""
-        return self._each(lambda t: t.to(device))
+        condition, weight = (None if t is None else t.to(device) for t in self._rest)
+        return Examples(self.x.to(device), condition, weight)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Examples:
-        rest = (None if t is None else change(t) for t in (self.condition, self.weight))
-        return Examples(change(self.x), *rest)
+    @property
+    def _rest(self) -> tuple[Tensor | None, Tensor | None]:
+        return self.condition, self.weight
 
 
-Data: TypeAlias = Tensor | Examples
+Data: TypeAlias = Values | Examples
 
 
 def examples(data: Data) -> Examples:
-    """Return data as examples: a tensor has neither covariates nor weights."""
+    """Return data as examples: values alone have neither covariates nor weights."""
     return data if isinstance(data, Examples) else Examples(data)

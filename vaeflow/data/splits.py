@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vaeflow.data.columns import Columns
+from vaeflow.data.examples import Examples
 from vaeflow.data.places import Place, by_index
+from vaeflow.data.stored import Values, chunks, ends, floats
+
+NAMES = ("train", "validation", "test")
+
+
+class _Floats:
+    """A split that is given as it is kept, and is read as one tensor of floats."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"_{name}"
+
+    @overload
+    def __get__(self, splits: None, owner: type) -> _Floats: ...
+
+    @overload
+    def __get__(self, splits: Splits, owner: type) -> Tensor: ...
+
+    def __get__(self, splits: Splits | None, owner: type) -> _Floats | Tensor:
+        if splits is None:
+            raise AttributeError("a split has no default")
+        return floats(splits.__dict__[self.name])
+
+    def __set__(self, splits: Splits, x: Values) -> None:
+        splits.__dict__[self.name] = x
 
 
 @dataclass(frozen=True, repr=False)
 class Splits:
     """Training, validation and test data, each float32 (N, *data_shape).
 
-    What is not known of the data is empty.
+    A split may be given as `Stored`, which keeps images in 8 bits and large data in its file.
+    `train`, `validation` and `test` read it as one tensor; `examples` gives it as it is kept. What
+    is not known of the data is empty.
 
     Attributes:
         places: "train", "validation" or "test" -> how messages call a value of the split; by
@@ -29,9 +58,9 @@ class Splits:
         gaps: whether NaN stands for a missing value; otherwise it is refused.
     """
 
-    train: Tensor
-    validation: Tensor
-    test: Tensor
+    train: _Floats = _Floats()
+    validation: _Floats = _Floats()
+    test: _Floats = _Floats()
     places: Mapping[str, Place] = field(default_factory=dict, kw_only=True)
     columns: Columns = field(default_factory=Columns, kw_only=True)
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, kw_only=True)
@@ -41,17 +70,43 @@ class Splits:
     @property
     def data_shape(self) -> tuple[int, ...]:
         """Return the shape of one example."""
-        return tuple(self.train.shape[1:])
+        return tuple(self.kept("train").shape[1:])
+
+    def kept(self, split: str) -> Values:
+        """Return the values of a split as they were given."""
+        x: Values = self.__dict__[f"_{split}"]
+        return x
+
+    def examples(self, split: str) -> Examples:
+        """Return the values of a split as they were given, with the weights of its examples."""
+        weight = self.weights.get(split)
+        return Examples(
+            self.kept(split),
+            weight=None if weight is None else torch.from_numpy(weight.astype(np.float32)),
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of examples of each split."""
+        return {name: len(self.kept(name)) for name in NAMES}
+
+    def but(self, **changes: Any) -> Splits:
+        """Return the splits with other fields."""
+        return replace(self, **{**{name: self.kept(name) for name in NAMES}, **changes})
 
     def place(self, split: str) -> Place:
         """Return how messages call a value of a split."""
         return self.places.get(split) or by_index("training" if split == "train" else split)
 
     def __repr__(self) -> str:
-        sizes = f"validation ({len(self.validation)}, …), test ({len(self.test)}, …)"
-        ends = [end.item() for _, x in self if x.numel() for end in x.aminmax()]
-        within = f", values in [{min(ends):g}, {max(ends):g}]" if ends else ""
-        return f"Splits(train {tuple(self.train.shape)}, {sizes}{within})"
+        sizes = self.sizes()
+        held_out = f"validation ({sizes['validation']}, …), test ({sizes['test']}, …)"
+        filled = [x for name in NAMES if (x := self.kept(name)).shape.numel()]
+        each = [ends(x) for x in filled if isinstance(x, Tensor) or x.resident]
+        within = ""
+        if each:
+            low, high = min(low for low, _ in each), max(high for _, high in each)
+            within = f", values in [{low:g}, {high:g}]"
+        return f"Splits(train {tuple(self.kept('train').shape)}, {held_out}{within})"
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         yield from (("train", self.train), ("validation", self.validation), ("test", self.test))
@@ -59,7 +114,9 @@ class Splits:
     def fingerprint(self) -> str:
         """Return the SHA-256 of all values and shapes, to recognize the data on resume."""
         digest = hashlib.sha256()
-        for name, x in self:
+        for name in NAMES:
+            x = self.kept(name)
             digest.update(f"{name}{tuple(x.shape)}".encode())
-            digest.update(x.contiguous().numpy().data)
+            for _, part in chunks(x):
+                digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""Values as they are kept are read as the floats of the whole, wherever they lie."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import constraints
+
+from vaeflow.data import stored
+from vaeflow.data.binarization import prepare_split, resolve_binarization
+from vaeflow.data.checks import check_values
+from vaeflow.data.examples import Examples
+from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored, ends
+from vaeflow.errors import DataError
+
+LEVELS = np.arange(7 * 2 * 3, dtype=np.uint8).reshape(7, 2, 3) * 6
+WHOLE = torch.from_numpy(LEVELS.astype(np.float32) / np.float32(255))
+
+
+@pytest.fixture(params=["memory", "file", "chosen rows"])
+def kept(request, tmp_path, monkeypatch):
+    """The same seven examples, of which chunks hold two."""
+    monkeypatch.setattr(stored, "CHUNK", 2 * 6 * 4)
+    if request.param == "memory":
+        return Stored(LEVELS, 255)
+    np.save(tmp_path / "x.npy", LEVELS[::-1])
+    x = Stored(np.load(tmp_path / "x.npy", mmap_mode="r"), 255)
+    if request.param == "file":
+        np.save(tmp_path / "y.npy", LEVELS)
+        return Stored(np.load(tmp_path / "y.npy", mmap_mode="r"), 255)
+    return x[torch.arange(6, -1, -1)]
+
+
+def test_reads_the_same_bits_in_every_way(kept):
+    order = torch.tensor([4, 0, 6, 6])
+    assert torch.equal(kept.values(), WHOLE)
+    assert torch.equal(kept.index_select(0, order), WHOLE[order])
+    assert torch.equal(torch.cat(list(kept.split(3))), WHOLE)
+    assert torch.equal(kept[2:6][order[:2] // 2].values(), WHOLE[2:6][order[:2] // 2])
+    assert torch.equal(kept[1::2].values(), WHOLE[1::2])
+    assert torch.equal(kept.to("cpu").values(), WHOLE)
+    assert kept.shape == WHOLE.shape
+    assert ends(kept) == (WHOLE.min(), WHOLE.max())
+
+
+def test_keeps_bytes_as_bytes(kept):
+    assert kept.nbytes == LEVELS.nbytes
+    assert kept.to("cpu").source.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int16", "float16", ">i2", "uint16", ">f4", "f8"]
+)
+def test_reads_each_type_as_numpy_does(dtype, tmp_path):
+    array = (np.arange(12).reshape(4, 3) % 5).astype(dtype)
+    np.save(tmp_path / "x.npy", array)
+    mapped = Stored(np.load(tmp_path / "x.npy", mmap_mode="r"), 3)
+    assert np.array_equal(mapped.values(), array.astype(np.float32) / np.float32(3))
+    assert np.array_equal(Stored(array, 3).values(), mapped.values())
+    assert Stored(array).kept_dtype == mapped.kept_dtype
+
+
+def test_does_not_read_what_is_not_asked_for():
+    class Once:
+        shape, dtype, read = (1000, 4), np.dtype(np.uint8), 0
+
+        def __getitem__(self, rows):
+            found = np.zeros((1000, 4), np.uint8)[rows]
+            self.read += len(found)
+            return found
+
+    source = Once()
+    x = Stored(source)[torch.randperm(1000)][:900][::2]
+    assert (len(x), source.read) == (450, 0)
+    x.index_select(0, torch.tensor([3, 1]))
+    assert source.read == 2
+    assert next(iter(x[10:20].split(4))).shape == (4, 4)
+    assert source.read == 6
+
+
+@pytest.mark.parametrize(("how", "levels"), [("dynamic", None), ("threshold", None), ("none", 256)])
+def test_an_evaluation_sees_the_draws_of_the_whole(kept, how, levels):
+    seen, whole = prepare_split(kept, how, levels), prepare_split(WHOLE, how, levels)
+    assert torch.equal(seen.values(), whole)
+    assert torch.equal(seen[5:].values(), whole[5:])  # once more, from the middle of the stream
+    assert torch.equal(seen.index_select(0, torch.tensor([6, 1])), whole[[6, 1]])
+
+
+def test_checks_are_those_of_the_whole(kept):
+    assert resolve_binarization("auto", kept, constraints.boolean) == "dynamic"
+    for support in (constraints.boolean, constraints.nonnegative_integer):
+        with pytest.raises(DataError) as told:
+            check_values("training", kept, (2, 3), support)
+        with pytest.raises(DataError) as expected:
+            check_values("training", WHOLE, (2, 3), support)
+        assert str(told.value) == str(expected.value)
+    check_values("training", kept, (2, 3), constraints.unit_interval)
+
+
+def test_splits_read_floats_and_keep_what_they_were_given(kept):
+    splits = Splits(kept[:4], kept[4:6], kept[6:], weights={"train": np.arange(4)})
+    assert torch.equal(splits.train, WHOLE[:4])
+    told = "Splits(train (4, 2, 3), validation (2, …), test (1, …)"
+    assert repr(splits).startswith(told)
+    examples = splits.examples("train")
+    assert examples.x is splits.kept("train")
+    assert examples.weight.tolist() == [0, 1, 2, 3]
+    assert splits.but(gaps=True).kept("test") is splits.kept("test")
+    assert [name for name, x in splits if isinstance(x, torch.Tensor)] == [
+        "train", "validation", "test",
+    ]  # fmt: skip
+
+
+def test_the_fingerprint_is_that_of_all_floats_at_once(kept):
+    digest = hashlib.sha256()
+    for name, x in (("train", WHOLE[:4]), ("validation", WHOLE[4:6]), ("test", WHOLE[6:])):
+        digest.update(f"{name}{tuple(x.shape)}".encode())
+        digest.update(x.contiguous().numpy().data)
+    assert Splits(kept[:4], kept[4:6], kept[6:]).fingerprint() == digest.hexdigest()
+
+
+def test_examples_choose_without_reading_and_read_batches(kept):
+    x = Examples(kept, weight=torch.arange(7.0))
+    assert isinstance(x[2:5].x, Stored)
+    first, *_ = x[2:5].split(2)
+    assert torch.equal(first.x, WHOLE[2:4])
+    assert first.weight.tolist() == [2, 3]
+    assert torch.equal(x.index_select(0, torch.tensor([1])).x, WHOLE[1:2])
+    assert torch.equal(x.values, WHOLE)
