@@ -227,11 +227,18 @@ def _scaling(kind: str | Scaling, likelihood: Likelihood) -> Scaling:
     if isinstance(kind, Scaling):
         return kind
     if kind == "auto":
-        counts = likelihood.support is constraints.nonnegative_integer
-        kind = "log1p" if counts else "raw"
+        counts = likelihood.counts
+        if counts is None:
+            counts = torch.tensor(likelihood.support is constraints.nonnegative_integer)
+        kind = "log1p" if counts.any() else "raw"
     for known in get_args(ScalingKind):
         if kind == known:
-            return Scaling(known, likelihood.data_shape, emits=likelihood.location_in_units)
+            return Scaling(
+                known,
+                likelihood.data_shape,
+                emits=likelihood.location_in_units,
+                counts=likelihood.counts,
+            )
     raise ConfigError(
         f"scaling is {kind!r}, but auto, {', '.join(get_args(ScalingKind))} are the scalings"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -37,6 +37,8 @@ def read(annotation: Any, value: Any) -> Any:
         return None
     if any(_is_sequence(arm) for arm in arms):
         return _items(value)
+    if any(_is_mapping(arm) for arm in arms):
+        return _entries(value)
     literals = [v for arm in arms if get_origin(arm) is Literal for v in get_args(arm)]
     if literals and value not in literals and str not in arms:
         return _toml_value(value)
@@ -46,6 +48,21 @@ def read(annotation: Any, value: Any) -> Any:
 def _items(text: str) -> list[str]:
     """Return the items of a text such as "500,500" or "[500, 500]"."""
     return [item for item in re.split(r"[,\s]+", text.strip("[]() ")) if item]
+
+
+def _entries(text: str) -> dict[str, str]:
+    """Return the entries of a text such as "age=student-t,visits=poisson".
+
+    Raises:
+        PydanticCustomError: if an item has no "=".
+    """
+    entries = {}
+    for item in filter(None, (item.strip() for item in text.strip("{} ").split(","))):
+        name, equals, value = item.rpartition("=")
+        if not equals:
+            raise PydanticCustomError("entries", "write NAME=VALUE, with a comma between two")
+        entries[name.strip()] = value.strip()
+    return entries
 
 
 def _toml_value(text: str) -> Any:
@@ -66,6 +83,10 @@ def _arms(annotation: Any) -> tuple[Any, ...]:
 
 def _is_sequence(annotation: Any) -> bool:
     return get_origin(annotation) in (tuple, list) or annotation in (tuple, list)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) in (dict, Mapping) or annotation is dict
 
 
 def _is_union(annotation: Any) -> bool:
@@ -93,6 +114,9 @@ def type_name(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if _is_sequence(annotation):
         item = get_args(annotation)
         return f"{type_name(item[0]) if item else 'value'}, …"
+    if _is_mapping(annotation):
+        value = get_args(annotation)[1:]
+        return f"name={type_name(value[0]) if value else 'value'}, …"
     name = _NAMES.get(annotation) or getattr(annotation, "__name__", str(annotation)).lower()
     return " ".join([name, *_bounds(metadata)])
 
@@ -114,6 +138,8 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ",".join(show(v) for v in value) or "[]"
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={show(v)}" for name, v in value.items()) or "{}"
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)

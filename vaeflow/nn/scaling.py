@@ -33,6 +33,8 @@ class Scaling(nn.Module):
         kind: which of them.
         data_shape: the shape of one example.
         emits: whether the likelihood's location is on the scale of the data.
+        counts: which values are counts, truths (*data_shape): "log1p" leaves the others, such as
+            the numbers of a table, as they are. None takes all for counts.
     """
 
     center: Tensor  # c, 0 until training data is measured
@@ -40,7 +42,14 @@ class Scaling(nn.Module):
     start: Tensor  # a, 0 until then
     examples: Tensor  # that were measured
 
-    def __init__(self, kind: ScalingKind, data_shape: tuple[int, ...], *, emits: bool) -> None:
+    def __init__(
+        self,
+        kind: ScalingKind,
+        data_shape: tuple[int, ...],
+        *,
+        emits: bool,
+        counts: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.data_shape = data_shape
@@ -50,6 +59,9 @@ class Scaling(nn.Module):
             self.register_buffer("spread", torch.ones(data_shape))
             self.register_buffer("start", torch.zeros(data_shape))
             self.register_buffer("examples", torch.tensor(0))
+        some = counts is not None and not counts.all()
+        self.counts: Tensor | None
+        self.register_buffer("counts", counts if some else None, persistent=False)
 
     def extra_repr(self) -> str:
         """Return the kind, for `print(model)`."""
@@ -58,7 +70,8 @@ class Scaling(nn.Module):
     @property
     def told(self) -> str:
         """Return in words what the networks see, "" where that is the data."""
-        seen = {"raw": "", "log1p": "log(1 + x)", "standardize": "(x − mean)/deviation"}[self.kind]
+        logs = "log(1 + x)" if self.counts is None else "log(1 + x) of counts"
+        seen = {"raw": "", "log1p": logs, "standardize": "(x − mean)/deviation"}[self.kind]
         if not seen:
             return ""
         networks = "encoder and decoder see" if self.emits else "the encoder sees"
@@ -113,13 +126,17 @@ class Scaling(nn.Module):
         self.examples.fill_(len(x))
 
     def _transform(self, x: Tensor) -> Tensor:
-        return torch.log1p(F.relu(x)) + x.clamp(max=0) if self.kind == "log1p" else x
+        if self.kind != "log1p":
+            return x
+        logs = torch.log1p(F.relu(x)) + x.clamp(max=0)
+        return logs if self.counts is None else torch.where(self.counts, logs, x)
 
     def _invert(self, v: Tensor) -> Tensor:
         if self.kind != "log1p":
             return v
         curve = torch.expm1(v.clamp(0, _EDGE)) + math.exp(_EDGE) * F.relu(v - _EDGE)
-        return torch.where(v < 0, v, curve)
+        value = torch.where(v < 0, v, curve)
+        return value if self.counts is None else torch.where(self.counts, value, v)
 
     def _rows(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the transformed rows, in float64 where the device has it."""

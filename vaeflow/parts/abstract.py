@@ -135,12 +135,20 @@ class Likelihood(nn.Module, Component, ABC):
     `location_in_units` tells that the location, which is all of the output or its first part, is on
     the scale of the data: it grows with the mean, in equal measure where both are large. Where the
     networks see the data on another scale (`--scaling`), the location is brought back to it.
+
+    `counts` tells which values are counts without a bound, truths (*data_shape), whose logarithms
+    networks see by default; None leaves that to the support.
+
+    A likelihood that sets `takes_columns` is built as `Likelihood(data_shape, columns, **options)`,
+    with the `vaeflow.data.columns.Columns` of a table, or None where the data is none.
     """
 
     output_shape: Shape
     support: constraints.Constraint
     log_peak: float = 0.0
     location_in_units: bool = False
+    counts: Tensor | None = None
+    takes_columns: ClassVar[bool] = False
 
     def __init__(self, data_shape: Shape) -> None:
         super().__init__()

@@ -86,6 +86,7 @@ def vaeflow_register_likelihoods(register: Register) -> None:
     )
     register("poisson", "vaeflow.parts.likelihoods.poisson:Poisson")
     register("negative-binomial", "vaeflow.parts.likelihoods.negative_binomial:NegativeBinomial")
+    register("columns", "vaeflow.parts.likelihoods.columns:PerColumn")
 
 
 @hookimpl

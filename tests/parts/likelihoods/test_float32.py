@@ -20,6 +20,7 @@ PARTS = [
         "Gaussian": [{"scale": "pixel"}, {"scale": "fixed", "sigma": 1e-3}],
         "Laplace": [{"scale": "pixel"}],
         "NegativeBinomial": [{"dispersion": "pixel"}, {"dispersion": "pixel", "r": 1e9}],
+        "PerColumn": [{}],
         "Poisson": [{}],
         "StudentT": [{"scale": "pixel"}, {"scale": "pixel", "df": 1e8}],
     }.items()

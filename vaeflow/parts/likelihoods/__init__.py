@@ -2,6 +2,7 @@
 
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.likelihoods.categorical import Categorical
+from vaeflow.parts.likelihoods.columns import PerColumn
 from vaeflow.parts.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from vaeflow.parts.likelihoods.discretized_logistic import DiscretizedLogistic
 from vaeflow.parts.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
@@ -20,6 +21,7 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "NegativeBinomial",
+    "PerColumn",
     "Poisson",
     "StudentT",
 ]

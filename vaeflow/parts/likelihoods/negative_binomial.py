@@ -60,6 +60,11 @@ class GammaPoisson(Distribution):
         """Return μ."""
         return softplus(self.output)
 
+    @property
+    def variance(self) -> Tensor:
+        """Return μ + μ²/r."""
+        return self.mean + self.mean.square() / self.r
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Score counts; the terms that grow with r are taken together, as they cancel."""
         output, r, x = widest(self.output), widest(self.r), widest(x)

@@ -24,10 +24,10 @@ class Poisson(Likelihood):
     location_in_units = True
 
     def forward(self, output: Tensor) -> Distribution:
-        return Independent(_Poisson(output), len(self.data_shape), validate_args=False)
+        return Independent(SoftplusPoisson(output), len(self.data_shape), validate_args=False)
 
 
-class _Poisson(TorchPoisson):
+class SoftplusPoisson(TorchPoisson):
     """A Poisson distribution that keeps the logarithm of a rate that underflows.
 
     At a million counts x log μ and log x! are 10⁷ nats and cancel: float32 would be off by tenths.

@@ -52,10 +52,10 @@ class StudentT(Scaled):
 
     def forward(self, output: Tensor) -> Distribution:
         mean, sigma = self.split(output)
-        return self.independent(_StudentT(self.df, mean, sigma, validate_args=False))
+        return self.independent(StudentTValues(self.df, mean, sigma, validate_args=False))
 
 
-class _StudentT(TorchStudentT):
+class StudentTValues(TorchStudentT):
     """torch's with all digits at a large ν, where log Γ((ν+1)/2) and log Γ(ν/2) cancel."""
 
     def __init__(self, df: float, loc: Tensor, scale: Tensor, validate_args: bool) -> None:
