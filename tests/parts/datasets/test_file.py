@@ -275,7 +275,7 @@ def test_the_rows_of_a_csv_file_are_examples(tmp_path, name):
 
 
 def test_the_rows_of_a_parquet_file_are_examples(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an extra, is not installed")
+    import pyarrow
     from pyarrow import parquet
 
     path = tmp_path / "table"  # the bytes tell the format, not the name
@@ -369,7 +369,7 @@ def test_a_wrong_value_that_is_divided_says_so(tmp_path):
 
 
 def test_a_wrong_value_of_a_parquet_file_is_called_by_its_row_and_column(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, an extra, is not installed")
+    import pyarrow
     from pyarrow import parquet
 
     path, x = tmp_path / "x.parquet", wrong(X[:, :, 0], 17, 1)
@@ -388,7 +388,7 @@ def test_ids_that_float32_cannot_tell_apart_are_told(tmp_path, save, caplog, nam
         case "x.csv":
             path.write_text("age,id\n" + "\n".join(f"{a},{b}" for a, b in x))
         case "x.parquet":
-            pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+            import pyarrow
             from pyarrow import parquet
 
             parquet.write_table(pyarrow.table({"age": x[:, 0], "id": x[:, 1]}), path)

@@ -17,10 +17,11 @@ from vaeflow.data.precision import warn_of_merged
 from vaeflow.data.splits import Splits
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
-from vaeflow.parts.datasets.files.tables import Table, read_csv, read_parquet
+from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.parts.datasets.files.unpacking import reason
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 
+_TABLES = {".csv", ".tsv", ".tab", ".parquet", ".arrow", ".feather"}
 _LIMIT = 8 << 30  # bytes that a file may unpack to
 
 
@@ -111,9 +112,12 @@ class _Array:
     exact: Mapping[int, np.ndarray] = field(default_factory=dict)  # of columns that it rounds
 
 
-def _table(path: Path, table: Table) -> dict[str, _Array]:
-    place = in_table(path, table.rows, table.columns)
-    return {path.stem: _Array(table.values, place, table.exact)}
+def _table(path: Path) -> dict[str, _Array]:
+    table = read_table(path, numbered=True, limit=_LIMIT)
+    names = list(table.types)
+    place = in_table(path, table.rows, names if table.named else ())
+    exact = {names.index(name): values for name, values in table.exact.items()}
+    return {path.stem: _Array(table.numbers(), place, exact)}
 
 
 def _read(path: Path) -> dict[str, _Array]:
@@ -122,10 +126,9 @@ def _read(path: Path) -> dict[str, _Array]:
     try:
         with open(path, "rb") as f:
             magic = f.read(6)
-        if ".csv" in path.suffixes[-2:]:  # it may be gzipped
-            return _table(path, read_csv(path, limit=_LIMIT))
-        if magic[:4] == b"PAR1":
-            return _table(path, read_parquet(path, limit=_LIMIT))
+        # A table may be gzipped.
+        if _TABLES & {suffix.lower() for suffix in path.suffixes[-2:]} or magic[:4] == b"PAR1":
+            return _table(path)
         if magic == b"\x93NUMPY":
             # Mapped, so that a header that promises more than the file holds fails at once.
             array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,78 @@
+"""Tables written to files: CSV, TSV, Parquet and Arrow, by the ending of the name."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaeflow.errors import ConfigError
+from vaeflow.storage import write_file
+
+TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether the ending of a name is a table's."""
+    return path.name.lower().removesuffix(".gz").endswith(TABLES)
+
+
+def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write columns as a table, in their order; `read_table` reads the same values back.
+
+    A missing value, NaN or None, is an empty cell. A number has the digits that tell it from its
+    neighbours.
+
+    Arguments:
+        path: a new file, .csv, .tsv, .parquet, .arrow or .feather; with .gz behind it, gzipped.
+        columns: name -> values (N,): numbers, or texts.
+
+    Raises:
+        ConfigError: if the file exists, or has another ending.
+        StorageError: if the file system refuses.
+    """
+    if not is_table(path):
+        raise ConfigError(
+            f"{path} is no name of a table: give one that ends in {', '.join(TABLES)}"
+        )
+    if os.path.lexists(path):
+        raise ConfigError(f"{path}: it exists, and nothing is overwritten; choose another")
+    import pyarrow as pa
+
+    table = pa.table({name: _column(values) for name, values in columns.items()})
+    content = _bytes(path.name.lower().removesuffix(".gz"), table)
+    if path.suffix.lower() == ".gz":
+        content = gzip.compress(content, mtime=0)
+    write_file(path, content)
+
+
+def _column(values: np.ndarray) -> Any:
+    import pyarrow as pa
+
+    if values.dtype == object:
+        return pa.array(values.tolist())
+    return pa.array(values, mask=np.isnan(values) if values.dtype.kind == "f" else None)
+
+
+def _bytes(name: str, table: Any) -> bytes:
+    import pyarrow as pa
+    from pyarrow import csv, feather, parquet
+
+    sink = pa.BufferOutputStream()
+    if name.endswith(".parquet"):
+        parquet.write_table(table, sink)
+    elif name.endswith((".arrow", ".feather")):
+        feather.write_feather(table, sink, compression="uncompressed")
+    else:
+        separator = "\t" if name.endswith(".tsv") else ","
+        if table.num_columns == 1 and table.column(0).null_count:  # an empty line would be no row
+            table = table.set_column(
+                0, table.column_names[0], table.column(0).cast(pa.string()).fill_null("NA")
+            )
+        csv.write_csv(table, sink, csv.WriteOptions(delimiter=separator, quoting_style="needed"))
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
