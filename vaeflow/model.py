@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from vaeflow.data.arrays import as_tensor
+from vaeflow.data.stored import Values, mean
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.errors import ConfigError
@@ -162,7 +163,7 @@ class VAE(nn.Module):
         whole = as_tensor("x", x, dtype, self.data_shape)
         return (rows.to(self.device) for rows in whole.split(_ROWS))
 
-    def start_at_mean(self, x: Tensor) -> None:
+    def start_at_mean(self, x: Values) -> None:
         """Start the decoder's last bias at the mean of the data x (N, *data_shape).
 
         Burda et al. (2016) begin so; training need not learn the part that all images share.
@@ -171,15 +172,15 @@ class VAE(nn.Module):
             ConfigError: if the likelihood or the decoder cannot.
         """
         with torch.no_grad():
-            output = self.likelihood.output_at(x.mean(0).to(self.device))
+            output = self.likelihood.output_at(mean(x).to(self.device))
             self.decoder.start_at(self.scaling.emitted_at(output))
 
-    def measure(self, x: Tensor) -> None:
+    def measure(self, x: Values) -> None:
         """Take the scale of the data x (N, *data_shape), unless a training took one before."""
         if not self.scaling.measured:
             location = None
             if self.scaling.emits:
-                output = self.likelihood.output_at(x.mean(0).to(self.device))
+                output = self.likelihood.output_at(mean(x).to(self.device))
                 location = output if output.shape == self.data_shape else output[0]
             self.scaling.measure(x, location)
 

@@ -79,7 +79,7 @@ def binarize(x: Values, how: Binarization, place: Place = _ANY) -> Values:
     return draw(x, torch.Generator(x.device).manual_seed(EVALUATION_SEED))
 
 
-def _threshold(x: Tensor, generator: torch.Generator) -> Tensor:
+def _threshold(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return (x >= 0.5).to(x.dtype)
 
 
@@ -153,9 +153,11 @@ def _spread(x: Tensor, levels: int, generator: torch.Generator | None = None) ->
 
 
 def redraw(how: Binarization, levels: int | None) -> Callable[[Tensor], Tensor] | None:
-    """Return the function that draws a training batch anew at each visit, if there is one."""
+    """Return what makes the data of a step from a batch, such as a draw; None changes nothing."""
     if levels is not None:
         return partial(_spread, levels=levels)
+    if how == "threshold":
+        return _threshold
     return _draw_binary if how == "dynamic" else None
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 16 << 20  # bytes of floats that are read at a time
+_AT_ONCE = 1 << 30  # bytes of floats whose mean is that of one tensor, which rounds otherwise
 # Types of fewer bits than float32, which holds their values; others are kept as float32.
 _NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16)
 
@@ -54,10 +55,7 @@ class Stored:
         self.source = source
         self.divisor = None if divisor == 1 else divisor
         self.rows = rows
-        # On the device: CUDA multiplies by the reciprocal of a number, which rounds otherwise.
-        self._over: Tensor | None = None
-        if self.divisor is not None:
-            self._over = torch.tensor(self.divisor, dtype=torch.float32, device=self.device)
+        self._over: dict[torch.device, Tensor] = {}
 
     def __len__(self) -> int:
         return self.source.shape[0] if self.rows is None else len(self.rows)
@@ -121,11 +119,12 @@ class Stored:
     def floats(self, kept: Tensor) -> Tensor:
         """Return kept values as float32, divided by the divisor."""
         x = kept.to(torch.float32)
-        if self._over is None:
+        if self.divisor is None:
             return x
-        if self._over.device != x.device:  # at the first batch on another device
-            self._over = self._over.to(x.device)
-        return x.div(self._over)
+        # A tensor on the device: CUDA takes the reciprocal of a number, which rounds otherwise.
+        if x.device not in self._over:
+            self._over[x.device] = torch.tensor(self.divisor, dtype=x.dtype, device=x.device)
+        return x.div(self._over[x.device])
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the values, so many examples at a time."""
@@ -188,6 +187,14 @@ def ends(x: Values) -> tuple[float, float]:
     each = [torch.stack(part.aminmax()) for _, part in chunks(x)]
     both = torch.stack(each)
     return both[:, 0].min().item(), both[:, 1].max().item()
+
+
+def mean(x: Values) -> Tensor:
+    """Return the mean of the examples, (*data_shape), of large data in float64 chunk by chunk."""
+    if isinstance(x, Tensor) or 4 * x.shape.numel() <= _AT_ONCE:
+        return floats(x).mean(0)
+    sums = [part.double().sum(0) for _, part in chunks(x)]
+    return (torch.stack(sums).sum(0) / len(x)).float()
 
 
 def in_file(array: object) -> bool:

@@ -5,6 +5,7 @@ Shapes: N images, B batch, L latent size.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.data.stored import Values
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.estimates import Estimate
 from vaeflow.evaluation.importance import Moments
@@ -51,7 +53,7 @@ class ActiveUnits:
 
 @torch.no_grad()
 def active_units(
-    model: VAE, x: Tensor, world: World = ALONE, *, most: int = 400_000
+    model: VAE, x: Values, world: World = ALONE, *, most: int = 400_000
 ) -> ActiveUnits:
     """Count the latent dimensions whose E_q[z] differs between the images x (N, *data_shape).
 
@@ -108,7 +110,7 @@ class _Spread(NamedTuple):
         return active, torch.special.gammainc(half, at) < level
 
 
-def _spread(model: VAE, x: Tensor, images: int, draws: int, world: World) -> _Spread:
+def _spread(model: VAE, x: Values, images: int, draws: int, world: World) -> _Spread:
     r"""Measure the spread over some images.
 
     .. math:: ν = \frac{2 s^4}{\mathrm{Var}(s^2)}
@@ -147,11 +149,11 @@ def _mean(q: Distribution, draws: int) -> tuple[Tensor, Tensor]:
     return moments.mean, moments.error.square()
 
 
-def evenly_spaced(x: Tensor, images: int) -> Tensor:
+def evenly_spaced(x: Values, images: int) -> Values:
     """Return some of the images x (N, *data_shape), from the first to the last."""
     return x[torch.linspace(0, len(x) - 1, images, dtype=torch.float64).round().long()]
 
 
-def batches(x: Tensor) -> tuple[Tensor, ...]:
+def batches(x: Values) -> Iterable[Tensor]:
     """Return x in batches, none if it is empty."""
     return x.split(BATCH) if len(x) else ()

@@ -15,6 +15,7 @@ from vaeflow.data.arrays import as_tensor
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.places import Place, by_index, in_array
+from vaeflow.data.stored import Values
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.bounds import Bounds
 from vaeflow.evaluation.measure import evaluate as evaluate_tensor
@@ -81,8 +82,9 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
     """
     chosen = options_from(ArrayOptions, options, "evaluate")
     levels = chosen.dequantize
-    data = given(model, "x", x)
-    data = held_out_split("x", data, model, chosen.binarization, levels, in_array("x"))
+    data = held_out_split(
+        "x", given(model, "x", x), model, chosen.binarization, levels, in_array("x")
+    )
     bar = no_bar if progress is False else terminal_bar
     with (
         Blame(model, None).at(lambda: "in evaluation", "lower chunk, as in chunk=1000"),
@@ -132,12 +134,12 @@ def given(model: VAE, name: str, x: object) -> Tensor:
 
 def held_out_split(
     name: str,
-    x: Tensor,
+    x: Values,
     model: VAE,
     binarization: Literal["auto"] | Binarization,
     levels: int | None,
     place: Place | None = None,
-) -> Tensor:
+) -> Values:
     """Return evaluation data, the same in every run; `place` says how messages call a value.
 
     Raises:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.way import ProposalKind
+from vaeflow.data.stored import Values
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.bounds import Bounds, ImageBounds
 from vaeflow.evaluation.estimates import PerImage
@@ -31,7 +32,7 @@ _RECONSTRUCTIONS = 10  # draws; squared errors differ more between images than b
 
 def evaluate(
     model: VAE,
-    x: Tensor,
+    x: Values,
     *,
     samples: int = 100,
     proposal: ProposalKind = "laplace",
@@ -78,7 +79,7 @@ def evaluate(
 
 def evaluate_images(
     model: VAE,
-    x: Tensor,
+    x: Values,
     *,
     samples: int,
     proposal: ProposalKind = "laplace",

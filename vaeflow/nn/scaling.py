@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,27 @@ from torch import Tensor, nn
 ScalingKind = Literal["raw", "log1p", "standardize"]
 
 _EDGE = 30.0  # from where on T⁻¹ is a straight line: at counts of 1e13
-_ROWS = 10_000  # that are turned into float64 at a time
+_ROWS, _VALUES = 10_000, 1 << 26  # that are turned into float64 at a time, at most
+
+
+class Examples(Protocol):
+    """Data (N, *data_shape), a tensor or what is read part by part."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Return (N, *data_shape)."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Return where its values lie."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def split(self, size: int, /) -> Iterable[Tensor]:
+        """Give the data, so many examples at a time."""
+        ...
 
 
 class Scaling(nn.Module):
@@ -108,7 +128,7 @@ class Scaling(nn.Module):
         return torch.cat((location, output[1:]))
 
     @torch.no_grad()
-    def measure(self, x: Tensor, location: Tensor | None) -> None:
+    def measure(self, x: Examples, location: Tensor | None) -> None:
         """Take the scale of training data x (N, *data_shape).
 
         Arguments:
@@ -121,8 +141,11 @@ class Scaling(nn.Module):
             self.start.copy_(self._transform(location))
         if self.kind == "standardize":
             squares = torch.stack([(rows - center).square().sum(0) for rows in self._rows(x)])
-            constant = (x == x[0]).all(0)  # such a value has no scale
-            self.spread.copy_(torch.where(constant, 1.0, (squares.sum(0) / len(x)).sqrt()))
+            first = next(iter(x.split(1)))
+            same = [(rows == first).all(0) for rows in x.split(_size(x))]
+            constant = torch.stack(same).all(0).to(self.spread.device)  # such a value has no scale
+            spread = (squares.sum(0) / len(x)).sqrt().to(self.spread.device)
+            self.spread.copy_(torch.where(constant, 1.0, spread))
         self.examples.fill_(len(x))
 
     def _transform(self, x: Tensor) -> Tensor:
@@ -138,7 +161,11 @@ class Scaling(nn.Module):
         value = torch.where(v < 0, v, curve)
         return value if self.counts is None else torch.where(self.counts, value, v)
 
-    def _rows(self, x: Tensor) -> Iterator[Tensor]:
+    def _rows(self, x: Examples) -> Iterator[Tensor]:
         """Yield the transformed rows, in float64 where the device has it."""
         dtype = torch.float32 if x.device.type == "mps" else torch.float64
-        return (self._transform(rows.to(dtype)) for rows in x.split(_ROWS))
+        return (self._transform(rows.to(dtype)) for rows in x.split(_size(x)))
+
+
+def _size(x: Examples) -> int:
+    return max(1, min(_ROWS, _VALUES // x.shape[1:].numel()))

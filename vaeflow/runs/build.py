@@ -6,12 +6,12 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import prepare_split
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Values
 from vaeflow.errors import PluginError, VaeflowError, one_line
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Posterior
@@ -70,10 +70,10 @@ def build_posterior(plan: Plan, features: int) -> Posterior:
     return posterior
 
 
-def images_of(splits: Splits, split: str, config: Config) -> Tensor:
+def images_of(splits: Splits, split: str, config: Config) -> Values:
     """Return one split as the run's likelihood scores it, binarized if the run is."""
     assert config.binarization != "auto", "prepare() resolves it, a run directory holds it so"
-    x = dict(splits)[split]
+    x = splits.kept(split)
     return prepare_split(x, config.binarization, config.dequantize, splits.place(split))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vaeflow.config.layers import Plan
+from vaeflow.data.stored import floats
 from vaeflow.diagnosis.diagnose import diagnose
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.files import check_new, write
@@ -87,7 +88,7 @@ class RunDiagnosis:
             plan = plan.but(data_root=options.data_root.absolute())
         chosen = families(plan, options.richer)
         model = load(run.path, device=options.device, weights=options.weights, plugins=plugins)
-        x = images_of(run.data(plan), options.split, plan.config)[: options.images]
+        x = floats(images_of(run.data(plan), options.split, plan.config)[: options.images])
         stages = StageFiles(
             run.path / "diagnoses", {**_whose(run), **_parts(plan)}, again=options.again
         )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vaeflow.config.settings import Config
 from vaeflow.config.way import ProposalKind
+from vaeflow.data.stored import Values, chunks
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
 from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, describe_latent_code
@@ -48,7 +48,7 @@ class Evaluation:
     """
 
     model: VAE
-    images: Tensor
+    images: Values
     config: Config
     options: EvaluationOptions
     choice: Choice  # the proposal that the parts allow
@@ -147,7 +147,7 @@ class Evaluation:
             )
 
 
-def choose_for(model: VAE, x: Tensor, config: Config, kind: ProposalKind = "laplace") -> Choice:
+def choose_for(model: VAE, x: Values, config: Config, kind: ProposalKind = "laplace") -> Choice:
     """Return the proposal that the parts of a run allow.
 
     Raises:
@@ -163,15 +163,17 @@ def _owners(config: Config) -> dict[str, str]:
 
 
 def _data(
-    config: Config, options: EvaluationOptions, choice: Choice, images: Tensor
+    config: Config, options: EvaluationOptions, choice: Choice, images: Values
 ) -> dict[str, Any]:
     """Return the data of an evaluation, and how it is taken."""
-    fixed = choice.kind == "q"
+    fixed, digest = choice.kind == "q", hashlib.sha256()
+    for _, part in chunks(images):
+        digest.update(part.contiguous().numpy().data)
     return {
         "dataset": config.dataset.name,
         "split": options.split,
         "images": len(images),
-        "images_sha256": hashlib.sha256(images.contiguous().numpy().data).hexdigest(),
+        "images_sha256": digest.hexdigest(),
         "binarization": config.binarization,
         "dequantize": config.dequantize,
         "seed": config.seed,
@@ -218,7 +220,7 @@ def _same(path: Path, about: Mapping[str, Any]) -> Stored | None:
 
 def evaluate_split(
     model: VAE,
-    x: Tensor,
+    x: Values,
     config: Config,
     choice: Choice,
     *,

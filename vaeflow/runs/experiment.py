@@ -13,6 +13,7 @@ import torch
 
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
+from vaeflow.data.stored import floats
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
@@ -203,10 +204,11 @@ def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:
     config = experiment.config
     if not config.tensorboard:
         return []
-    from vaeflow.training.observers.tensorboard import TensorBoard
+    from vaeflow.training.observers.tensorboard import PICTURED, TensorBoard
 
     images = images_of(experiment.splits, "validation", config)
-    return [TensorBoard(run.path, config.to_toml(), images, config.image_every)]
+    shown = floats(images[:PICTURED])
+    return [TensorBoard(run.path, config.to_toml(), shown, config.image_every)]
 
 
 def _fit(
@@ -261,7 +263,7 @@ def _facts(experiment: Experiment, world: World) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "ranks": world.count,
         "data_shape": experiment.splits.data_shape,
-        "data_sizes": {name: len(x) for name, x in experiment.splits},
+        "data_sizes": experiment.splits.sizes(),
         "data_sha256": sha256,
     }
 

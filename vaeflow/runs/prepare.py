@@ -47,7 +47,7 @@ def prepare(plan: Plan) -> Experiment:
         wanted = "none"
     plan = plan.but(
         binarization=resolve_binarization(
-            wanted, splits.train, model.likelihood.support, splits.place("train")
+            wanted, splits.kept("train"), model.likelihood.support, splits.place("train")
         ),
         scaling=model.scaling.kind,
     )
@@ -55,8 +55,8 @@ def prepare(plan: Plan) -> Experiment:
     assert config.binarization != "auto"
     trainer = prepare_trainer(
         model,
-        splits.train,
-        splits.validation,
+        splits.kept("train"),
+        splits.kept("validation"),
         objective=objective,
         binarization=config.binarization,
         dequantize=config.dequantize,
@@ -67,7 +67,7 @@ def prepare(plan: Plan) -> Experiment:
     if config.start_at_mean:
         # Of binary draws, their grey mean is the mean.
         grey = config.binarization == "dynamic"
-        model.start_at_mean(splits.train if grey else images_of(splits, "train", config))
+        model.start_at_mean(splits.kept("train") if grey else images_of(splits, "train", config))
     test = images_of(splits, "test", config)
     place = splits.place("test")
     check_values("test", test, splits.data_shape, model.likelihood.support, place)

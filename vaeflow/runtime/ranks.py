@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,17 @@ _GRACE = 5.0  # seconds
 _JOIN = 300.0  # seconds, for the slowest rank to begin
 _PATIENCE = 3.0  # seconds, for the word of a rank that is lost
 _LOST = re.compile(r"peer|gloo|NCCL")  # in the errors of a connection
+
+
+class Indexed(Protocol):
+    """Data of examples, such as a tensor, of which a slice is data of some of them."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Return some examples."""
+        ...
+
+
+Rows = TypeVar("Rows", bound=Indexed)
 
 
 class Share(NamedTuple):
@@ -59,7 +70,7 @@ class World:
         """Return this rank's share of a batch, weighted to make the ranks' mean the batch's."""
         return Share(index)
 
-    def part(self, x: Tensor) -> Tensor:
+    def part(self, x: Rows) -> Rows:
         """Return this rank's part of x, which may be empty; the parts are disjoint."""
         return x
 
@@ -146,8 +157,9 @@ class Ranks(World):
         weight = torch.full((), portion, dtype=torch.float64, device=index.device)
         return Share(mine if len(mine) else index[:1], weight, min(len(mine), 1))
 
-    def part(self, x: Tensor) -> Tensor:
-        return x[self.rank :: self.count]
+    def part(self, x: Rows) -> Rows:
+        mine: Rows = x[self.rank :: self.count]
+        return mine
 
     def sum(self, x: Tensor) -> Tensor:
         dist.all_reduce(x)

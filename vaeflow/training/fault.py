@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from vaeflow.data.stored import Stored, Values, floats
 from vaeflow.errors import PluginError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
@@ -55,22 +56,24 @@ def name_fault(
 
 @contextmanager
 def naming_faults(
-    model: VAE, objective: Objective, x: Tensor, blame: Blame, where: str
+    model: VAE, objective: Objective, x: Values, blame: Blame, where: str
 ) -> Iterator[None]:
     """Name the part at fault where the block fails, or where x (B, *data_shape) was changed.
 
     Raises:
         PluginError: naming the part; else whatever the block raises.
     """
-    version, error = x._version, None
+    tensor = x.source if isinstance(x, Stored) else x  # a file is not changed
+    version, error = getattr(tensor, "_version", 0), None
     try:
         yield
     except VaeflowError:
         raise
     except Exception as caught:
         error = caught
-    if error is not None or x._version != version:
+    if error is not None or getattr(tensor, "_version", 0) != version:
         with torch.no_grad():
-            name_fault(model, objective, x[:_FEW], blame, where, error)
+            few = floats(x[:_FEW]).to(model.device)
+            name_fault(model, objective, few, blame, where, error)
     if error is not None:
         raise error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.settings import Settings
+from vaeflow.data.stored import Values, ends
 from vaeflow.errors import NonFiniteError
 from vaeflow.model import VAE
 from vaeflow.runtime.blame import Blame
@@ -61,7 +62,7 @@ class Finite:
     def __init__(
         self,
         model: VAE,
-        data: Tensor,
+        data: Values,
         settings: Settings,
         progress: Progress,
         world: World,
@@ -251,7 +252,7 @@ class Finite:
         return [f"lower --lr (it is {self.settings.lr:g})", *clip]
 
     def _scale(self) -> list[str]:
-        low, high = self.data.min().item(), self.data.max().item()
+        low, high = ends(self.data)
         if max(-low, high) <= _UNIT:
             return []
         cure = f"bring the data, in [{low:g}, {high:g}], nearer to unit scale"

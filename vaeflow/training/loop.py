@@ -7,7 +7,7 @@ have generators of their own, so that watching a run does not change it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.settings import Settings
+from vaeflow.data.stored import Values
 from vaeflow.errors import CheckpointError
 from vaeflow.evaluation.active_units import active_units
 from vaeflow.model import VAE
@@ -27,6 +28,7 @@ from vaeflow.runtime.ranks import World
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.fault import naming_faults
+from vaeflow.training.feed import following
 from vaeflow.training.finite import Finite
 from vaeflow.training.observers import Crew, Observer, Record
 from vaeflow.training.optimizers import load_optimizer_tensors, make_schedule, optimizer_tensors
@@ -189,24 +191,32 @@ class Trainer:
         """Take the epoch's remaining steps; return False if stopped before its end."""
         done, data = self.progress, self.data.train
         self.model.train()
-        batches = self.noise.order(done.epoch, len(data)).split(self.settings.batch_size)
+        order = self.noise.order(done.epoch, len(data))
+        batches = order.split(self.settings.batch_size)
         beta = torch.zeros((), device=data.device)
-        for i in range(done.batch, len(batches)):
-            # One vote for both, as it costs a round trip between the ranks.
-            vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
-            if vote:
-                done.seconds = clock.seconds
-                if vote == _STOP:
-                    return False
-                saver.save()
-            # Filled in place: making a tensor from a number would wait for the device.
-            beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))
-            self.step(batches[i], beta)
-            done.batch += 1
-            done.step += 1
-            pace.images += len(batches[i])
-            crew.step(done.step)
+        with following(data, self._shares(order, done.batch)) as advance:
+            for i in range(done.batch, len(batches)):
+                # One vote for both, as it costs a round trip between the ranks.
+                vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
+                if vote:
+                    done.seconds = clock.seconds
+                    if vote == _STOP:
+                        return False
+                    saver.save()
+                advance()
+                # Filled in place: making a tensor from a number would wait for the device.
+                beta.fill_(self._beta(done.epoch + (i + 1) / len(batches), done.step + 1))
+                self.step(batches[i], beta)
+                done.batch += 1
+                done.step += 1
+                pace.images += len(batches[i])
+                crew.step(done.step)
         return True
+
+    def _shares(self, order: Tensor, start: int) -> Iterator[Tensor]:
+        """Yield the images of this rank in each batch from one on, on the host."""
+        for batch in order.cpu().split(self.settings.batch_size)[start:]:
+            yield self.world.share(batch).images
 
     def _close_epoch(self, rate: float, pace: Pace, clock: Stopwatch) -> Record:
         """Turn the accumulated sums into a record, validate, and remember the best weights."""
@@ -231,7 +241,7 @@ class Trainer:
         done.seconds = clock.seconds
         return {**record, "images_per_second": speed, "seconds": done.seconds}
 
-    def _validate(self, x: Tensor) -> dict[str, float]:
+    def _validate(self, x: Values) -> dict[str, float]:
         """Return the terms of the validation data and the active units."""
         self.model.eval()
         self.world.broadcast(self.model)

@@ -11,6 +11,7 @@ from torch import Tensor
 from vaeflow.config.settings import Settings
 from vaeflow.data.binarization import Binarization, prepare_split
 from vaeflow.data.places import Place
+from vaeflow.data.stored import Values, floats
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
@@ -34,8 +35,8 @@ from vaeflow.training.step import LossModule, Step
 
 def prepare_trainer(
     model: VAE,
-    train: Tensor,
-    validation: Tensor | None = None,
+    train: Values,
+    validation: Values | None = None,
     *,
     objective: Objective | None = None,
     binarization: Binarization = "none",
@@ -75,8 +76,17 @@ def prepare_trainer(
     device = _device(settings, ranks)
     if validation is None and settings.early_stopping is not None:
         raise ConfigError("early_stopping needs validation data: give some, or leave it out")
-    shown = train[: few(model, objective)]
-    data = training_data(train, validation, model, binarization, dequantize, device, places or {})
+    shown = floats(train[: few(model, objective)])
+    data = training_data(
+        train,
+        validation,
+        model,
+        binarization,
+        dequantize,
+        device,
+        settings.batch_size,
+        places or {},
+    )
     model.to(device)
     model.measure(data.train)
     blame = Blame(model, objective, owners)

@@ -12,36 +12,40 @@ from torch.distributions import constraints
 from vaeflow.data.binarization import Binarization, prepare_split, redraw
 from vaeflow.data.checks import check_values
 from vaeflow.data.places import Place, by_index
+from vaeflow.data.stored import Stored, Values
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.arrays import held_out_split
 from vaeflow.model import VAE
+from vaeflow.training.feed import Fed, placed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainingData:
-    """The images of a training on its device, each split (N, *data_shape).
+    """The images of a training, each split (N, *data_shape), on its device if there is room.
 
     `redraw` is applied to each training batch at each visit: it binarizes grey values or spreads
     levels by new noise. None leaves the batches as they are.
     """
 
-    train: Tensor
-    validation: Tensor | None
+    train: Values
+    validation: Values | None
     redraw: Callable[[Tensor], Tensor] | None
 
 
 def training_data(
-    train: Tensor,
-    validation: Tensor | None,
+    train: Values,
+    validation: Values | None,
     model: VAE,
     binarization: Binarization,
     levels: int | None,
     device: torch.device,
+    batch_size: int,
     places: Mapping[str, Place],
 ) -> TrainingData:
-    """Return both splits, checked and on the device.
+    """Return both splits, checked, and on the device or fed to it.
 
     Arguments:
+        batch_size: of a step.
         places: how messages call a value of "train" or "validation"; by default by its index.
 
     Raises:
@@ -49,18 +53,21 @@ def training_data(
         DataError: if it cannot score the data, or the data is of another type than the weights.
     """
     place = places.get("train") or by_index("training")
-    seen = _training_split(train, model, binarization, levels, place).to(device)
+    _check_training(train, model, binarization, levels, place)
+    seen = placed(train, device, "training")
+    if isinstance(seen, Stored) and not (seen.resident and seen.device == device):
+        seen = Fed(seen, device, min(batch_size, len(seen)))
     if validation is not None:
         place = places.get("validation") or by_index("validation")
         held_out = held_out_split("validation", validation, model, binarization, levels, place)
-        validation = held_out.to(device)
+        validation = placed(held_out, device, "validation")
     return TrainingData(seen, validation, redraw(binarization, levels))
 
 
-def _training_split(
-    x: Tensor, model: VAE, binarization: Binarization, levels: int | None, place: Place
-) -> Tensor:
-    """Return training data for `model`; values to be drawn anew at each visit stay as given."""
+def _check_training(
+    x: Values, model: VAE, binarization: Binarization, levels: int | None, place: Place
+) -> None:
+    """Check training data as a step sees it; it stays as given, for `redraw` to draw from."""
     _check_dtype(x, model)
     support = model.likelihood.support
     if levels is not None and support.is_discrete:
@@ -71,15 +78,14 @@ def _training_split(
         )
     if binarization == "dynamic":
         check_values("training", x, model.data_shape, constraints.unit_interval, place)
-        return x
+        return
     seen = prepare_split(x, binarization, levels, place)
     check_values("training", seen, model.data_shape, support, place)
-    return seen if levels is None else x
 
 
-def _check_dtype(x: Tensor, model: VAE) -> None:
+def _check_dtype(x: Values, model: VAE) -> None:
     wanted = next((p.dtype for p in model.parameters()), torch.float32)
-    kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+    kind = x.dtype if isinstance(x, Tensor | Stored) else type(x).__name__
     if kind != wanted:
         raise DataError(
             f"the training data is {kind}, but the model's weights are {wanted}: convert the "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vaeflow.data.stored import Values
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 from vaeflow.runtime.ranks import ALONE, World
@@ -103,7 +104,7 @@ class Step:
     Arguments:
         loss_module: maps a batch and β to the terms and the objective.
         optimizer: updates the parameters, all of them in one group.
-        data: the training data (N, *data_shape), on the model's device.
+        data: the training data (N, *data_shape), on the model's device or fed to it.
         samples: K, the draws of each image.
         redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
@@ -122,7 +123,7 @@ class Step:
         self,
         loss_module: Callable[[Tensor, Tensor], tuple[Terms, Tensor]],
         optimizer: Optimizer,
-        data: Tensor,
+        data: Values,
         *,
         samples: int,
         redraw: Callable[[Tensor], Tensor] | None,

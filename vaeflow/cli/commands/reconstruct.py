@@ -37,6 +37,7 @@ def command(
     import torch
 
     from vaeflow.cli.output import new_file, write_values
+    from vaeflow.data.stored import floats
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of
     from vaeflow.runs.directory import Run
@@ -49,6 +50,6 @@ def command(
         if data_root is not None:
             plan = plan.but(data_root=data_root.absolute())
         model = load(run, plugins=plugins)
-        x = images_of(opened.data(plan), "test", plan.config)[:count]
+        x = floats(images_of(opened.data(plan), "test", plan.config)[:count])
         torch.manual_seed(seed)
         write_values(out, images=x, reconstructions=model.reconstruct(x))

@@ -15,7 +15,7 @@ from vaeflow.model import VAE
 from vaeflow.pictures import grid, is_image
 from vaeflow.training.observers import Observer, Record
 
-_PAIRS = 16  # images in a picture of reconstructions
+PICTURED = 16  # images in a picture of reconstructions
 _SAMPLES = 64
 
 
@@ -34,7 +34,7 @@ class TensorBoard(Observer):
     ) -> None:
         self.directory = directory
         self.config = config
-        self.images = images[:_PAIRS]
+        self.images = images[:PICTURED]
         self.every = every if is_image(tuple(images.shape[1:])) else 0
         self.last: Record = {}
         self.writer: Any = None  # opened at the start, when the first step is known
