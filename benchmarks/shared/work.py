@@ -91,7 +91,7 @@ def vaeflow_trainer(options: dict[str, object], splits: Splits, epochs: int) -> 
     layers.add({**options, "epochs": epochs, "seed": 1}, "benchmark")
     plan = layers.resolve(plugins)
     return prepare_trainer(
-        build_model(plan, SHAPE),
+        build_model(plan, splits.form),
         splits.train,
         splits.validation,
         objective=make(plan, "objective"),

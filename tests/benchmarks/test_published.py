@@ -14,6 +14,7 @@ from vaeflow.benchmark import engines
 from vaeflow.benchmark.grid import Grid
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Layers
+from vaeflow.data.splits import Form
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.build import build_model
 
@@ -93,7 +94,7 @@ def test_models_have_the_size_of_the_authors_network_and_of_16_maps(grids, poste
     config = grids("binarized-mnist", posterior, epochs=1, runs=1).cells[0].config
     layers, plugins = Layers(), load_plugins(quiet=True)
     layers.add(config, "the grid")
-    model = build_model(layers.resolve(plugins), (1, 28, 28))
+    model = build_model(layers.resolve(plugins), Form((1, 28, 28)))
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters == 3_067_105 + 16 * PER_MAP[posterior]
 

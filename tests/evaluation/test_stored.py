@@ -28,7 +28,7 @@ def figures(n=5, squared_error=True):
 
 def known(figures):
     return {
-        name: [t.tolist() for t in (vars(f).values() if isinstance(f, PerImage) else [f])]
+        name: [t.tolist() for t in ((f.values, f.errors) if isinstance(f, PerImage) else [f])]
         for name, f in vars(figures).items()
         if f is not None and name != "pareto_k"
     }

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 
 from vaeflow.config.way import Way
 from vaeflow.evaluation.stored import read
@@ -108,7 +109,12 @@ def test_another_version_repeats_the_evaluation(run, plugins, monkeypatch, caplo
 def test_other_weights_or_data_repeat_the_evaluation(run, plugins, monkeypatch, caplog):
     Evaluation.of(run, plugins, EvaluationOptions(samples=2)).run()
     images_of = evaluations.images_of
-    monkeypatch.setattr(evaluations, "images_of", lambda *words: images_of(*words).roll(1, 0))
+
+    def rolled(*words):
+        images = images_of(*words)
+        return images[torch.arange(len(images)).roll(1)]
+
+    monkeypatch.setattr(evaluations, "images_of", rolled)
     assert not Evaluation.of(run, plugins, EvaluationOptions(samples=2)).stored
     assert "images_sha256 was" in caplog.text
     monkeypatch.undo()

@@ -61,9 +61,9 @@ def no_room(monkeypatch):
 @pytest.mark.parametrize("binarization", ["dynamic", "threshold"])
 def test_bytes_in_memory_give_the_losses_of_floats(binarization, mapped):
     resident = trainer(Stored(LEVELS, 255), binarization)
-    assert resident.data.train.source.dtype == torch.uint8
+    assert resident.data.train.x.source.dtype == torch.uint8
     loaded = trainer(mapped, binarization)
-    assert loaded.data.train.resident
+    assert loaded.data.train.x.resident
     wanted = outcome(trainer(FLOATS, binarization))
     assert outcome(resident) == outcome(loaded) == wanted
 
@@ -72,8 +72,8 @@ def test_bytes_in_memory_give_the_losses_of_floats(binarization, mapped):
 @pytest.mark.usefixtures("no_room")
 def test_a_file_that_is_fed_gives_the_losses_of_floats(binarization, mapped):
     fed = trainer(mapped, binarization)
-    assert isinstance(fed.data.train, Fed)
-    assert not fed.data.validation.resident
+    assert isinstance(fed.data.train.x, Fed)
+    assert not fed.data.validation.x.resident
     assert outcome(fed) == outcome(trainer(FLOATS, binarization))
 
 

@@ -17,10 +17,10 @@ def test_dequantized_training_data_gets_new_noise_and_validation_data_the_same()
     levels = (images(40) * 3).round() / 3
     vae = model(likelihood=Gaussian(SHAPE, sigma=0.3))
     trainer = prepare_trainer(vae, levels, levels[:10], dequantize=4)
-    first, second = (trainer.data.redraw(trainer.data.train) for _ in range(2))
+    first, second = (trainer.data.redraw(trainer.data.train.x) for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal((first * 4).floor(), (levels * 3).round())
-    assert torch.equal(trainer.data.validation, prepare_split(levels[:10], "none", 4))
+    assert torch.equal(trainer.data.validation.x, prepare_split(levels[:10], "none", 4))
     with pytest.raises(DataError, match="--dequantize 4 needs the values k/3"):
         prepare_trainer(vae, images(40), dequantize=4)
 

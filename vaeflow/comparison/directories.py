@@ -131,6 +131,5 @@ def _evaluator(
 
 def _parameters(run: Finished, plugins: Plugins) -> int:
     """Return the number of parameters of a run's model."""
-    shape = tuple(run.environment["data_shape"])
-    model = build_model(run.run.plan(plugins), shape)
+    model = build_model(run.run.plan(plugins), run.run.form)
     return sum(p.numel() for p in model.parameters())

@@ -135,6 +135,16 @@ class Config(Settings):
         description="scale on which encoder and decoder see data, which the likelihood scores as "
         "it is; auto is log1p under a likelihood of unbounded counts, else raw",
     )
+    condition: tuple[str, ...] = Field(
+        (),
+        description="covariates, by the names of columns or labels of the data: embedded, and "
+        "appended to the encoder's features and to z before the decoder",
+    )
+    missing: Literal["auto", "refuse", "mask"] = Field(
+        "auto",
+        description="values that are missing, NaN in an array: mask gives the encoder 0 and a mask "
+        "and scores what was observed; auto is mask for a table with gaps, else refuse",
+    )
     start_at_mean: bool = Field(
         False, description="start the decoder's last bias at the mean of the training data"
     )

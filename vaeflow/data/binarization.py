@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from vaeflow.data.checks import check_finite, first_without
 from vaeflow.data.drawn import Draw, Drawn
 from vaeflow.data.places import Place, by_index
-from vaeflow.data.stored import Stored, Values, chunks, ends
+from vaeflow.data.stored import Stored, Values, chunks, ends, floats
 from vaeflow.distributions.levels import Levels
 from vaeflow.errors import ConfigError, DataError
 
@@ -152,13 +152,25 @@ def _spread(x: Tensor, levels: int, generator: torch.Generator | None = None) ->
     return (Levels(levels).index(x) + u) / levels
 
 
-def redraw(how: Binarization, levels: int | None) -> Callable[[Tensor], Tensor] | None:
-    """Return what makes the data of a step from a batch, such as a draw; None changes nothing."""
-    if levels is not None:
-        return partial(_spread, levels=levels)
-    if how == "threshold":
-        return _threshold
-    return _draw_binary if how == "dynamic" else None
+def redraw(
+    how: Binarization, levels: int | None, *, gaps: bool = False
+) -> Callable[[Tensor], Tensor] | None:
+    """Return what makes the data of a step from a batch, such as a draw; None changes nothing.
+
+    Arguments:
+        how: the binarization.
+        levels: of grey values to be dequantized.
+        gaps: whether NaN stands for a missing value, and is left as it is.
+    """
+    draws = {"dynamic": _draw_binary, "threshold": _threshold}
+    draw = draws.get(how) if levels is None else partial(_spread, levels=levels)
+    return partial(_around_gaps, draw) if gaps and draw is not None else draw
+
+
+def _around_gaps(change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Change the values of x that are not missing."""
+    missing = x.isnan()
+    return torch.where(missing, x, change(torch.where(missing, 0.0, x)))
 
 
 def _draw_binary(x: Tensor) -> Tensor:
@@ -167,23 +179,34 @@ def _draw_binary(x: Tensor) -> Tensor:
 
 @overload
 def prepare_split(
-    x: Tensor, how: Binarization, levels: int | None, place: Place = _ANY
+    x: Tensor, how: Binarization, levels: int | None, place: Place = ..., *, gaps: bool = ...
 ) -> Tensor: ...
 
 
 @overload
 def prepare_split(
-    x: Values, how: Binarization, levels: int | None, place: Place = _ANY
+    x: Values, how: Binarization, levels: int | None, place: Place = ..., *, gaps: bool = ...
 ) -> Values: ...
 
 
-def prepare_split(x: Values, how: Binarization, levels: int | None, place: Place = _ANY) -> Values:
+def prepare_split(
+    x: Values, how: Binarization, levels: int | None, place: Place = _ANY, *, gaps: bool = False
+) -> Values:
     """Return x as an evaluation sees it, binarized or dequantized: the same in every run.
+
+    Arguments:
+        x: a split.
+        how: the binarization.
+        levels: of grey values to be dequantized.
+        place: how messages call a value.
+        gaps: whether NaN stands for a missing value, and is left as it is.
 
     Raises:
         ConfigError: if both are asked for.
         DataError: if the values do not fit.
     """
+    if gaps and (levels is not None or how != "none"):
+        return _around_gaps(lambda known: prepare_split(known, how, levels, place), floats(x))
     if levels is None:
         return binarize(x, how, place)
     if how != "none":

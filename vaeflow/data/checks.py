@@ -19,6 +19,8 @@ def check_values(
     data_shape: tuple[int, ...],
     support: constraints.Constraint,
     place: Place | None = None,
+    *,
+    gaps: bool = False,
 ) -> None:
     """Check that a split is not empty and that the likelihood can score every value.
 
@@ -28,6 +30,7 @@ def check_values(
         data_shape: what the model takes.
         support: what the likelihood takes.
         place: how messages call a value; by default by its index in the split.
+        gaps: whether NaN stands for a missing value.
 
     Raises:
         DataError: naming the split or the value, and the cure.
@@ -40,8 +43,8 @@ def check_values(
             f"{name} examples have shape {tuple(x.shape[1:])}, but the model takes {data_shape}: "
             "reshape the data or build the model for it"
         )
-    check_finite(x, place)
-    if told := first_without(support.check, x, place):
+    check_finite(x, place, gaps=gaps)
+    if told := first_without(lambda part: support.check(part) | part.isnan(), x, place):
         low, high = ends(x)
         raise DataError(
             f"{told}, which the likelihood cannot score: it needs {_describe(support)}, and the "
@@ -49,14 +52,21 @@ def check_values(
         )
 
 
-def check_finite(x: Values, place: Place) -> None:
-    """Check that all values are finite.
+def check_finite(x: Values, place: Place, *, gaps: bool = False) -> None:
+    """Check that all values are finite, or NaN where that stands for a missing one.
 
     Raises:
         DataError: naming the first that is not.
     """
-    if told := first_without(torch.isfinite, x, place):
-        raise DataError(f"{told}: replace or drop values that are not finite")
+    if told := first_without(_finite_or_missing if gaps else torch.isfinite, x, place):
+        cure = "replace or drop values that are not finite"
+        if told.endswith("nan"):
+            cure += ", or take NaN for missing ones by --missing mask"
+        raise DataError(f"{told}: {cure}")
+
+
+def _finite_or_missing(x: Tensor) -> Tensor:
+    return x.isfinite() | x.isnan()
 
 
 def first_without(good: Callable[[Tensor], Tensor], x: Values, place: Place) -> str:

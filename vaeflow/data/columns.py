@@ -66,7 +66,7 @@ class Column:
             return np.asarray(codes[:, None], np.float32)
         coded = (codes[:, None] == np.arange(len(self.levels))).astype(np.float32)
         coded[np.isnan(codes)] = np.nan
-        return coded
+        return np.asarray(coded)
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the number of each text's level (N,), NaN where it is missing.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -68,13 +68,22 @@ class Examples:
     def split(self, size: int) -> Iterator[Examples]:
         """Yield the examples in batches, read as floats."""
         for start in range(0, len(self), size):
-            batch = self[start : start + size]
-            yield Examples(batch.values, *batch._rest)
+            yield self[start : start + size].read()
 
     def to(self, device: torch.device | str) -> Examples:
         """Return the examples on a device."""
         condition, weight = (None if t is None else t.to(device) for t in self._rest)
         return Examples(self.x.to(device), condition, weight)
+
+    def read(self) -> Examples:
+        """Return the examples with their values as one tensor of floats."""
+        return Examples(self.values, *self._rest)
+
+    def tensors(self, name: str = "x") -> dict[str, Tensor]:
+        """Return the tensors by name, such as "x" and "x.condition"."""
+        beside = {"condition": self.condition, "weight": self.weight}
+        more = {f"{name}.{key}": t for key, t in beside.items() if t is not None}
+        return {name: self.values, **more}
 
     @property
     def _rest(self) -> tuple[Tensor | None, Tensor | None]:
@@ -82,8 +91,9 @@ class Examples:
 
 
 Data: TypeAlias = Values | Examples
+Rows = TypeVar("Rows", bound=Data)  # of which some are taken
 
 
-def examples(data: Data) -> Examples:
+def as_examples(data: Data) -> Examples:
     """Return data as examples: values alone have neither covariates nor weights."""
     return data if isinstance(data, Examples) else Examples(data)

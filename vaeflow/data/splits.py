@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vaeflow.data.columns import Columns
 from vaeflow.data.examples import Examples
 from vaeflow.data.places import Place, by_index
 from vaeflow.data.stored import Values, chunks, ends, floats
+from vaeflow.data.weights import checked_weights
 
 NAMES = ("train", "validation", "test")
 
@@ -40,6 +40,21 @@ class _Floats:
         splits.__dict__[self.name] = x
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a model must know of data before it sees any.
+
+    Attributes:
+        shape: of an example.
+        columns: of a table.
+        covariates: on which the model is conditioned.
+    """
+
+    shape: tuple[int, ...]
+    columns: Columns = field(default_factory=Columns)
+    covariates: Columns = field(default_factory=Columns)
+
+
 @dataclass(frozen=True, repr=False)
 class Splits:
     """Training, validation and test data, each float32 (N, *data_shape).
@@ -56,6 +71,9 @@ class Splits:
             None, where one is missing. `--condition` chooses covariates among labels and columns.
         weights: split -> the weight of each example (N,), at least 0.
         gaps: whether NaN stands for a missing value; otherwise it is refused.
+        covariates: values beside x on which the model is conditioned, where `condition_on` chose
+            some.
+        condition: split -> the covariates (N, C) as numbers.
     """
 
     train: _Floats = _Floats()
@@ -66,6 +84,8 @@ class Splits:
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, kw_only=True)
     weights: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     gaps: bool = field(default=False, kw_only=True)
+    covariates: Columns = field(default_factory=Columns, kw_only=True)
+    condition: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -78,12 +98,10 @@ class Splits:
         return x
 
     def examples(self, split: str) -> Examples:
-        """Return the values of a split as they were given, with the weights of its examples."""
-        weight = self.weights.get(split)
-        return Examples(
-            self.kept(split),
-            weight=None if weight is None else torch.from_numpy(weight.astype(np.float32)),
-        )
+        """Return a split, its values as they were given, with its covariates and weights."""
+        x, name = self.kept(split), f"the {split} weight"
+        weight = checked_weights(name, self.weights.get(split), len(x))
+        return Examples(x, self.condition.get(split), weight)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each split."""
@@ -92,6 +110,11 @@ class Splits:
     def but(self, **changes: Any) -> Splits:
         """Return the splits with other fields."""
         return replace(self, **{**{name: self.kept(name) for name in NAMES}, **changes})
+
+    @property
+    def form(self) -> Form:
+        """Return what a model must know of the data."""
+        return Form(self.data_shape, self.columns, self.covariates)
 
     def place(self, split: str) -> Place:
         """Return how messages call a value of a split."""
@@ -119,4 +142,9 @@ class Splits:
             digest.update(f"{name}{tuple(x.shape)}".encode())
             for _, part in chunks(x):
                 digest.update(part.contiguous().numpy().data)
+        for beside in (self.condition, self.weights):
+            for name in sorted(beside):
+                values = np.ascontiguousarray(beside[name], np.float32)
+                digest.update(f"{name}{values.shape}".encode())
+                digest.update(values.data)
         return digest.hexdigest()

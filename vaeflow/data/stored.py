@@ -183,18 +183,34 @@ def chunks(x: Values) -> Iterator[tuple[int, Tensor]]:
 
 
 def ends(x: Values) -> tuple[float, float]:
-    """Return the smallest and the largest of the values, which are at least one."""
-    each = [torch.stack(part.aminmax()) for _, part in chunks(x)]
+    """Return the smallest and the largest of the values that are numbers, at least one."""
+    each = [torch.stack(_known(part).aminmax()) for _, part in chunks(x)]
     both = torch.stack(each)
     return both[:, 0].min().item(), both[:, 1].max().item()
 
 
+def _known(part: Tensor) -> Tensor:
+    """Return the values that are numbers, or all where none is."""
+    missing = part.isnan()
+    return part[~missing] if missing.any() and not missing.all() else part
+
+
+def has_gaps(x: Values) -> bool:
+    """Tell whether a value is NaN."""
+    return any(bool(part.isnan().any()) for _, part in chunks(x))
+
+
 def mean(x: Values) -> Tensor:
-    """Return the mean of the examples, (*data_shape), of large data in float64 chunk by chunk."""
+    """Return the mean of the examples, (*data_shape), of large data in float64 chunk by chunk.
+
+    It is of the values that are numbers, and 0 where none is.
+    """
     if isinstance(x, Tensor) or 4 * x.shape.numel() <= _AT_ONCE:
-        return floats(x).mean(0)
-    sums = [part.double().sum(0) for _, part in chunks(x)]
-    return (torch.stack(sums).sum(0) / len(x)).float()
+        whole = floats(x)
+        return whole.nanmean(0).nan_to_num() if whole.isnan().any() else whole.mean(0)
+    sums = [part.double().nansum(0) for _, part in chunks(x)]
+    counts = [(~part.isnan()).sum(0) for _, part in chunks(x)]
+    return (torch.stack(sums).sum(0) / torch.stack(counts).sum(0).clamp(min=1)).float()
 
 
 def in_file(array: object) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vaeflow.data.examples import Data
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.estimates import PerImage
 from vaeflow.model import VAE
@@ -78,7 +79,7 @@ def schedule(temperatures: int) -> Tensor:
 
 def annealed(
     model: VAE,
-    x: Tensor,
+    x: Data,
     options: Annealing | None = None,
     *,
     progress: Advance = unseen,
@@ -106,7 +107,7 @@ def annealed(
 
 def annealed_backwards(
     model: VAE,
-    x: Tensor,
+    x: Data,
     z: Tensor,
     options: Annealing | None = None,
     *,
@@ -142,7 +143,7 @@ def annealed_backwards(
 
 def _run(
     model: VAE,
-    x: Tensor,
+    x: Data,
     z: Tensor | None,
     options: Annealing,
     progress: Advance,
@@ -193,7 +194,7 @@ class _Point(NamedTuple):
 class _Path:
     """The distributions p(z) p(x|z)^β of a batch of images, and moves that leave them invariant."""
 
-    def __init__(self, model: VAE, x: Tensor, leapfrog: int) -> None:
+    def __init__(self, model: VAE, x: Data, leapfrog: int) -> None:
         self.model = model
         self.x = x
         self.leapfrog = leapfrog
@@ -206,7 +207,7 @@ class _Path:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             log_pz = self.prior.log_prob(z)
-            log_px = self.model.generate(z).log_prob(self.x)
+            log_px = self.model.log_px(z, self.x)
             (slope_pz,) = torch.autograd.grad(log_pz.sum(), z)
             (slope_px,) = torch.autograd.grad(log_px.sum(), z)
         return _Point(z.detach(), log_pz.detach(), log_px.detach(), slope_pz, slope_px)

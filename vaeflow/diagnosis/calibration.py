@@ -5,11 +5,12 @@ Shapes: S draws, N images, B batch, L latent size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.distributions.draw import draw
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
@@ -22,12 +23,23 @@ FEWEST_IMAGES = _FEWEST * _BINS
 
 
 @torch.no_grad()
-def simulate(model: VAE, images: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw z (N, L) from p(z) and x (N, *data_shape) from p(x|z): z is a posterior sample of x."""
+def simulate(
+    model: VAE, images: int, *, seed: int = 0, like: Data | None = None
+) -> tuple[Tensor, Data]:
+    """Draw z (N, L) from p(z) and x (N, *data_shape) from p(x|z): z is a posterior sample of x.
+
+    Arguments:
+        like: data whose covariates and gaps the draws take over, in its order and again.
+    """
+    beside = None
+    if like is not None and (model.missing or model.covariates):
+        beside = as_examples(like)[torch.arange(images) % len(like)].to(model.device)
     with Noise(seed, model.device).private("simulated data"), frozen(model):
         z = model.latent_prior().sample((images,))
-        x: Tensor = model.generate(z[None]).sample()[0]
-    return z, x
+        x: Tensor = model.generate(z[None], beside).sample()[0]
+    if beside is None:
+        return z, x
+    return z, replace(beside, x=torch.where(beside.values.isnan(), torch.nan, x))
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ def calibrate(
     bins: int = _BINS,
     batch: int = 100,
     seed: int = 0,
+    like: Data | None = None,
 ) -> Calibration:
     r"""Rank z_i among draws of q(z_i|x), for (z, x) drawn from the model itself.
 
@@ -98,6 +111,7 @@ def calibrate(
         bins: of neighbouring ranks, for the χ² test.
         batch: images at a time.
         seed: the result is a function of it, and of `batch`.
+        like: data whose covariates and gaps the simulated data has.
 
     Raises:
         ConfigError: if there are more bins than ranks, or too few images for them.
@@ -111,7 +125,7 @@ def calibrate(
             f"{images} simulated images are too few for a χ² test of {bins} bins: give "
             f"{_FEWEST * bins} or more"
         )
-    z, x = simulate(model, images, seed=seed)
+    z, x = simulate(model, images, seed=seed, like=like)
     ranks: list[Tensor] = []
     with Noise(seed, model.device).private("calibration"), frozen(model):
         for truth, data in zip(z.split(batch), x.split(batch), strict=True):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
+from vaeflow.data.examples import Data
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.gaps import Gaps, split_gap
 from vaeflow.diagnosis.kept import Keeper
@@ -25,7 +24,7 @@ _LESS_MEMORY = "lower --chains, leave the stage out by --skip, or take --device 
 
 def diagnose(
     model: VAE,
-    x: Tensor,
+    x: Data,
     families: Mapping[str, Family],
     options: DiagnosisOptions | None = None,
     *,

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.plane import Window, windows
 from vaeflow.diagnosis.portraits import draw_portraits
@@ -38,9 +38,7 @@ def check_new(out: Path) -> None:
         raise ConfigError(f"--out {out}: the directory {out.parent} does not exist; make it first")
 
 
-def write(
-    diagnosis: Diagnosis, model: VAE, x: Tensor, out: Path, *, seed: int = 0
-) -> Iterator[Path]:
+def write(diagnosis: Diagnosis, model: VAE, x: Data, out: Path, *, seed: int = 0) -> Iterator[Path]:
     """Write the numbers and, of latent size 2 and with matplotlib, the picture; yield their paths.
 
     Arguments:
@@ -58,11 +56,11 @@ def write(
     write_file(out / FIGURES, json.dumps(diagnosis.as_dict(), indent=2) + "\n")
     yield out / FIGURES
     if seen is not None:
-        draw_portraits(seen, some, out / PICTURE)
+        draw_portraits(seen, as_examples(some).values, out / PICTURE)
         yield out / PICTURE
 
 
-def _windows(diagnosis: Diagnosis, model: VAE, x: Tensor, seed: int) -> list[Window] | None:
+def _windows(diagnosis: Diagnosis, model: VAE, x: Data, seed: int) -> list[Window] | None:
     """Return what the picture of the posteriors shows, or None without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         log.warning(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.estimates import PerImage, listed, log_weights
 from vaeflow.model import VAE
@@ -86,7 +87,7 @@ class Optimization:
 
 def local_bounds(
     model: VAE,
-    x: Tensor,
+    x: Data,
     make_posterior: Callable[[int], Posterior],
     options: Optimization | None = None,
     *,
@@ -134,7 +135,7 @@ def local_bounds(
     with Noise(options.seed, model.device).private("local bounds"), frozen(model):
         for i, images in enumerate(x.split(options.batch)):
             images = images.to(model.device)
-            posterior = make_posterior(len(images)).to(images)
+            posterior = make_posterior(len(images)).to(as_examples(images).values)
             if gaussian is not None:
                 _start_at(gaussian.posteriors[i], posterior)
             noise = Noise(options.seed, model.device, (i,))  # equal noise errs equally everywhere
@@ -174,11 +175,11 @@ class _Local:
     """A posterior without an encoder, and its optimization for one batch of images."""
 
     def __init__(
-        self, model: VAE, x: Tensor, posterior: Posterior, noise: Noise, options: Optimization
+        self, model: VAE, x: Data, posterior: Posterior, noise: Noise, options: Optimization
     ) -> None:
         self.model, self.x, self.posterior = model, x, posterior
         self.noise, self.options = noise, options
-        self.features = _features(len(x), x)
+        self.features = _features(len(x), as_examples(x).values)
         # ∂ log q/∂z takes L + 1 passes through a flow: too long where the maps are networks.
         self.path = not any(isinstance(m, Conditioner) for m in posterior.modules())
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.data.examples import Data
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.flow import Flow, StandardizedFlow
 from vaeflow.errors import ConfigError
@@ -20,7 +21,7 @@ from vaeflow.runtime.noise import Noise
 
 @torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def log_dets(
-    model: VAE, x: Tensor, *, samples: int = 100, batch: int = 100, seed: int = 0
+    model: VAE, x: Data, *, samples: int = 100, batch: int = 100, seed: int = 0
 ) -> list[tuple[str, Estimate]]:
     r"""Return :math:`E_q \log|\det ∂f_t/∂z_{t-1}|` of each map of q(z|x), in order of application.
 

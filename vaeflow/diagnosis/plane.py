@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.data.examples import Data
 from vaeflow.distributions.draw import draw
 from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
@@ -40,7 +41,7 @@ class Window:
 
 def windows(
     model: VAE,
-    x: Tensor,
+    x: Data,
     qs: Mapping[str, Distribution],
     *,
     side: int = 160,
@@ -91,9 +92,7 @@ def windows(
     ]
 
 
-def _reach(
-    model: VAE, x: Tensor, prior: Tensor, around: Tensor, side: int
-) -> tuple[Tensor, Tensor]:
+def _reach(model: VAE, x: Data, prior: Tensor, around: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Return the corners (B, 2) of square windows of the posterior and the draws (n, B, 2)."""
     every = torch.cat([prior, around])
     z, _ = _grid(every.amin(0), every.amax(0), side)
@@ -116,11 +115,11 @@ def _grid(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return low + points * (high - low), ((high - low) / (side - 1)).double().prod(-1)
 
 
-def _joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
+def _joint(model: VAE, x: Data, z: Tensor) -> Tensor:
     """Return log p(x|z) + log p(z) (n, B) at z (n, B, 2)."""
     prior = model.latent_prior()
     parts = z.split(math.ceil(_CHUNK / len(x)))
-    return torch.cat([model.generate(part).log_prob(x) + prior.log_prob(part) for part in parts])
+    return torch.cat([model.log_px(part, x) + prior.log_prob(part) for part in parts])
 
 
 def _scored(q: Distribution, z: Tensor) -> Tensor | None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.diagnosis.annealing import Annealing, annealed, annealed_backwards
 from vaeflow.diagnosis.calibration import Calibration, calibrate, simulate
 from vaeflow.diagnosis.kept import (
@@ -53,12 +54,13 @@ class Stages:
     def __init__(
         self,
         model: VAE,
-        x: Tensor,
+        x: Data,
         options: DiagnosisOptions,
         keeper: Keeper | None,
         progress: OpenBar,
     ) -> None:
-        self.model, self.x, self.options, self.progress = model, x, options, progress
+        self.model, self.x = model, as_examples(x)
+        self.options, self.progress = options, progress
         self.keeper = keeper
         self.annealing = Annealing(
             temperatures=options.temperatures,
@@ -103,7 +105,7 @@ class Stages:
             self.keeper.put(stage, key, form.pack(found))
         return found
 
-    def bounds(self, images: Tensor, what: str) -> tuple[PerImage, dict[str, PerImage]]:
+    def bounds(self, images: Data, what: str) -> tuple[PerImage, dict[str, PerImage]]:
         """Return the ELBO of each image, and lower bounds on log p(x) by name.
 
         They are the IWAE bound and, where all parts can be differentiated, the one by draws of a
@@ -130,11 +132,11 @@ class Stages:
             bounds = {"elbo": found.elbo, "IWAE": -found.under_q}
             return bounds if kind == "q" else {**bounds, "Laplace": -found.nll}
 
-        stage, of = f"IWAE of {what}", {"x": images}
+        stage, of = f"IWAE of {what}", as_examples(images).tensors()
         found = self.once(stage, BOUNDS, measure, images=len(images), of=of, how=how)
         return found["elbo"], {name: found[name] for name in found if name != "elbo"}
 
-    def annealed(self, images: Tensor, stage: str, z: Tensor | None = None) -> PerImage:
+    def annealed(self, images: Data, stage: str, z: Tensor | None = None) -> PerImage:
         """Return the bound of annealed importance sampling: from below, or from z from above."""
 
         def measure(done: Advance) -> dict[str, PerImage]:
@@ -144,13 +146,13 @@ class Stages:
                 found = annealed_backwards(self.model, images, z, self.annealing, progress=done)
             return {"log_px": found.log_px}
 
-        of = {"x": images} if z is None else {"x": images, "z": z}
+        of = as_examples(images).tensors() | ({} if z is None else {"z": z})
         how = asdict(self.annealing)
         return self.once(stage, BOUNDS, measure, images=len(images), of=of, how=how)["log_px"]
 
     def bracket(self) -> Bracket:
         """Return both bounds on log p(x), of as many simulated images."""
-        z, made = simulate(self.model, len(self.x), seed=self.options.seed)
+        z, made = simulate(self.model, len(self.x), seed=self.options.seed, like=self.x)
         below = {
             **self.bounds(made, "simulated images")[1],
             "AIS": self.annealed(made, "annealing simulated images"),
@@ -179,10 +181,10 @@ class Stages:
 
         return self.once(
             f"local {name} q",
-            local_form(family, self.x[:1].to(self.model.device)),
+            local_form(family, self.x.values[:1].to(self.model.device)),
             measure,
             images=len(self.x),
-            of={"x": self.x},
+            of=self.x.tensors(),
             how={**asdict(options), "from_gaussian": gaussian is not None},
         )
 
@@ -191,7 +193,7 @@ class Stages:
         images, seed = self.options.simulated, self.options.seed
 
         def measure(done: Advance) -> Calibration:
-            found = calibrate(self.model, images=images, seed=seed)
+            found = calibrate(self.model, images=images, seed=seed, like=self.x)
             done(images)
             return found
 
@@ -208,7 +210,7 @@ class Stages:
             except ConfigError:
                 return None
 
-        return self.once("log-dets", LOG_DETS, measure, images=0, of={"x": self.x}, how={})
+        return self.once("log-dets", LOG_DETS, measure, images=0, of=self.x.tensors(), how={})
 
     def active_units(self) -> ActiveUnits | None:
         """Return the active units, or None of a single image."""
@@ -220,7 +222,7 @@ class Stages:
             with noise.private("active units"), frozen(self.model):
                 return active_units(self.model, self.x)
 
-        return self.once("active units", UNITS, measure, images=0, of={"x": self.x}, how={})
+        return self.once("active units", UNITS, measure, images=0, of=self.x.tensors(), how={})
 
 
 def surest(bounds: Mapping[str, PerImage]) -> str:

@@ -5,15 +5,14 @@ Shapes: N images, B batch, L latent size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.data.stored import Values
+from vaeflow.data.examples import Data, Rows
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.estimates import Estimate
 from vaeflow.evaluation.importance import Moments
@@ -52,9 +51,7 @@ class ActiveUnits:
 
 
 @torch.no_grad()
-def active_units(
-    model: VAE, x: Values, world: World = ALONE, *, most: int = 400_000
-) -> ActiveUnits:
+def active_units(model: VAE, x: Data, world: World = ALONE, *, most: int = 400_000) -> ActiveUnits:
     """Count the latent dimensions whose E_q[z] differs between the images x (N, *data_shape).
 
     (Burda et al. 2016, section 5.2.) Images are evenly spaced over x, a thousand at first. The mean
@@ -110,7 +107,7 @@ class _Spread(NamedTuple):
         return active, torch.special.gammainc(half, at) < level
 
 
-def _spread(model: VAE, x: Values, images: int, draws: int, world: World) -> _Spread:
+def _spread(model: VAE, x: Data, images: int, draws: int, world: World) -> _Spread:
     r"""Measure the spread over some images.
 
     .. math:: ν = \frac{2 s^4}{\mathrm{Var}(s^2)}
@@ -149,11 +146,12 @@ def _mean(q: Distribution, draws: int) -> tuple[Tensor, Tensor]:
     return moments.mean, moments.error.square()
 
 
-def evenly_spaced(x: Values, images: int) -> Values:
+def evenly_spaced(x: Rows, images: int) -> Rows:
     """Return some of the images x (N, *data_shape), from the first to the last."""
-    return x[torch.linspace(0, len(x) - 1, images, dtype=torch.float64).round().long()]
+    which = torch.linspace(0, len(x) - 1, images, dtype=torch.float64).round().long()
+    return cast(Rows, x[which])
 
 
-def batches(x: Values) -> Iterable[Tensor]:
+def batches(x: Rows) -> tuple[Rows, ...]:
     """Return x in batches, none if it is empty."""
-    return x.split(BATCH) if len(x) else ()
+    return cast(tuple[Rows, ...], x.split(BATCH)) if len(x) else ()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.config.way import ProposalKind
 from vaeflow.data.arrays import as_tensor
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
+from vaeflow.data.examples import Data, Examples, as_examples
 from vaeflow.data.places import Place, by_index, in_array
-from vaeflow.data.stored import Values
-from vaeflow.errors import ConfigError, NonFiniteError
+from vaeflow.errors import ConfigError, DataError, NonFiniteError
 from vaeflow.evaluation.bounds import Bounds
 from vaeflow.evaluation.measure import evaluate as evaluate_tensor
 from vaeflow.evaluation.options import Count, Levels, Seed, Tolerance
@@ -68,7 +67,8 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
 
     Arguments:
         model: the model, on the device where it is to be evaluated.
-        x: data (N, *data_shape), a NumPy array or a tensor.
+        x: data (N, *data_shape), a NumPy array or a tensor, or `model.examples(…)` with its
+            covariates and weights.
         progress: show progress: by default on a terminal.
 
     Returns:
@@ -110,12 +110,12 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
     return bounds
 
 
-def given(model: VAE, name: str, x: object) -> Tensor:
-    """Return data that a caller gives as a tensor of the model's type.
+def given(model: VAE, name: str, x: object) -> Examples:
+    """Return data that a caller gives as examples, their values of the model's type.
 
     Raises:
         ConfigError: if `model` is no VAE, or its weights are of half precision.
-        DataError: if x is no array of examples.
+        DataError: if x is no array of examples, or lacks the model's covariates.
     """
     if not isinstance(model, VAE):
         raise ConfigError(
@@ -129,26 +129,37 @@ def given(model: VAE, name: str, x: object) -> Tensor:
             "model.float()"
         )
     dtype = next(iter(dtypes), torch.float32)
-    return as_tensor(name, x, dtype, model.data_shape)
+    if isinstance(x, Examples):
+        data = replace(x, x=as_tensor(name, x.values, dtype, model.data_shape))
+    else:
+        data = Examples(as_tensor(name, x, dtype, model.data_shape))
+    if model.covariates and data.condition is None:
+        names = ", ".join(model.covariates.names)
+        raise DataError(
+            f"the model is conditioned on {names}, but {name} has no covariates: give "
+            f"model.examples({name}, condition={{…}})"
+        )
+    return data
 
 
 def held_out_split(
     name: str,
-    x: Values,
+    data: Data,
     model: VAE,
     binarization: Literal["auto"] | Binarization,
     levels: int | None,
     place: Place | None = None,
-) -> Values:
+) -> Examples:
     """Return evaluation data, the same in every run; `place` says how messages call a value.
 
     Raises:
         DataError: if the likelihood cannot score it.
     """
-    support = model.likelihood.support
+    data, support, gaps = as_examples(data), model.likelihood.support, model.missing
+    x = data.x
     if binarization == "auto":
         binarization = "none" if levels else resolve_binarization("auto", x, support)
     place = place or by_index(name)
-    x = prepare_split(x, binarization, levels, place)
-    check_values(name, x, model.data_shape, support, place)
-    return x
+    x = prepare_split(x, binarization, levels, place, gaps=gaps)
+    check_values(name, x, model.data_shape, support, place, gaps=gaps)
+    return replace(data, x=x)

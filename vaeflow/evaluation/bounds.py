@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -61,6 +61,12 @@ class ImageBounds:
             effective_sample_size=torch.cat([p.effective_sample_size for p in parts]),
             pareto_k=torch.cat([p.pareto_k for p in parts]),
         )
+
+    def weighted(self, weights: Tensor) -> ImageBounds:
+        """Return these bounds with the weights (N,) of the images in means."""
+        weights = weights.cpu().double()
+        bounds = {k: replace(v, weights=weights) for k, v in vars(self).items() if _is_bound(v)}
+        return replace(self, **bounds)
 
     @property
     def finite(self) -> bool:
@@ -215,11 +221,16 @@ def _bits_per_dimension(nll: PerImage, model: VAE, dequantized: int | None) -> P
     r"""Return :math:`\mathrm{nll} / (D \log 2)` of a probability, plus log2(levels) of a density.
 
     A level's share of [0, 1] has the size 1/levels. The density of data that is no dequantized
-    levels has no bits: it changes with the unit of the data.
+    levels has no bits: it changes with the unit of the data. Nor have examples with gaps, whose
+    values differ in number.
     """
     discrete = model.likelihood.support.is_discrete
-    if not discrete and dequantized is None:
+    if model.missing or (not discrete and dequantized is None):
         return None
     unit = math.prod(model.data_shape) * math.log(2)
     shift = 0.0 if discrete or dequantized is None else math.log2(dequantized)
-    return PerImage(nll.values / unit + shift, nll.errors / unit)
+    return PerImage(nll.values / unit + shift, nll.errors / unit, nll.weights)
+
+
+def _is_bound(value: object) -> bool:
+    return isinstance(value, PerImage)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.data.examples import Data
 from vaeflow.model import VAE
 
 
@@ -31,11 +32,22 @@ class Estimate:
     monte_carlo_error: float | None = None  # of the random draws alone, where it is known
 
     @classmethod
-    def of(cls, values: Tensor) -> Estimate:
-        """Return the estimate of per-image values (N,)."""
-        values = values.double()
-        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
-        return cls(values.mean().item(), error)
+    def of(cls, values: Tensor, weights: Tensor | None = None) -> Estimate:
+        r"""Return the estimate of per-image values (N,).
+
+        With weights (N,) it is the weighted mean, with the error of a ratio of means,
+
+        .. math:: \sqrt{\frac{N}{N - 1}}\; \frac{\sqrt{\sum_i w_i^2 (v_i - μ)^2}}{\sum_i w_i}
+        """
+        values, n = values.double(), len(values)
+        if weights is None:
+            error = values.std().item() / math.sqrt(n) if n > 1 else None
+            return cls(values.mean().item(), error)
+        shares = weights.double() / weights.double().sum()
+        mean = (shares * values).sum()
+        square = (shares * (values - mean)).square().sum()
+        error = (square * n / (n - 1)).sqrt().item() if n > 1 else None
+        return cls(mean.item(), error)
 
     @property
     def error(self) -> float | None:
@@ -76,6 +88,7 @@ class PerImage:
 
     values: Tensor  # (N,), float64 on the CPU
     errors: Tensor  # (N,), NaN where a single draw tells none
+    weights: Tensor | None = None  # (N,), of the images in a mean, where they differ
 
     def __repr__(self) -> str:
         return f"PerImage({len(self.values):,} images, mean {self.over_images})"
@@ -100,27 +113,37 @@ class PerImage:
     @classmethod
     def cat(cls, parts: Sequence[PerImage]) -> PerImage:
         """Return several batches as one."""
-        return cls(torch.cat([p.values for p in parts]), torch.cat([p.errors for p in parts]))
+        weights = [p.weights for p in parts if p.weights is not None]
+        return cls(
+            torch.cat([p.values for p in parts]),
+            torch.cat([p.errors for p in parts]),
+            torch.cat(weights) if weights else None,
+        )
 
     def __sub__(self, other: PerImage) -> PerImage:
         """Return the paired differences; the random draws of the two are taken as independent."""
-        return PerImage(self.values - other.values, torch.hypot(self.errors, other.errors))
+        errors = torch.hypot(self.errors, other.errors)
+        return PerImage(self.values - other.values, errors, self.weights)
 
     def __neg__(self) -> PerImage:
-        return PerImage(-self.values, self.errors)
+        return replace(self, values=-self.values)
 
     @property
     def over_images(self) -> Estimate:
         """Return the mean over images with its standard error and its Monte Carlo error."""
         error = self.monte_carlo_error
         return replace(
-            Estimate.of(self.values), monte_carlo_error=None if math.isnan(error) else error
+            Estimate.of(self.values, self.weights),
+            monte_carlo_error=None if math.isnan(error) else error,
         )
 
     @property
     def monte_carlo_error(self) -> float:
         """Return the error of the mean over these images that the random draws alone cause."""
-        return self.errors.square().sum().sqrt().item() / len(self.errors)
+        if self.weights is None:
+            return self.errors.square().sum().sqrt().item() / len(self.errors)
+        shares = self.weights.double() / self.weights.double().sum()
+        return (shares * self.errors).square().sum().sqrt().item()
 
     def as_dict(self) -> dict[str, float | None]:
         """Return plain numbers, for JSON."""
@@ -136,7 +159,7 @@ def _error_of_mean(draws: Tensor) -> Tensor:
 
 @torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def log_weights(
-    model: VAE, x: Tensor, q: Distribution, *, samples: int, chunk: int | None = None
+    model: VAE, x: Data, q: Distribution, *, samples: int, chunk: int | None = None
 ) -> Tensor:
     """Return log p(x, z) − log q(z|x) for K draws of any q, (K, B), float64 on the CPU.
 

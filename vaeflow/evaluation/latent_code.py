@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.data.stored import Values, floats
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.active_units import ActiveUnits, active_units, evenly_spaced
 from vaeflow.evaluation.estimates import Estimate, listed
@@ -69,7 +69,7 @@ class LatentCode:
 @torch.no_grad()
 def describe_latent_code(
     model: VAE,
-    x: Values,
+    x: Data,
     *,
     images: int = LATENT_CODE_IMAGES,
     seed: int = 0,
@@ -91,7 +91,7 @@ def describe_latent_code(
     `progress` is called with the number of images done.
     """
     noise = Noise(seed, model.device)
-    some = floats(evenly_spaced(x, min(images, len(x)))).to(model.device)
+    some = evenly_spaced(as_examples(x), min(images, len(x))).read().to(model.device)
     with noise.private("code"), frozen(model):
         q = model.infer(some)
         sample = draw(q, (1,))

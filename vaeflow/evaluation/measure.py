@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.way import ProposalKind
-from vaeflow.data.stored import Values
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.distributions.draw import draw
 from vaeflow.evaluation.bounds import Bounds, ImageBounds
 from vaeflow.evaluation.estimates import PerImage
@@ -32,7 +32,7 @@ _RECONSTRUCTIONS = 10  # draws; squared errors differ more between images than b
 
 def evaluate(
     model: VAE,
-    x: Values,
+    x: Data,
     *,
     samples: int = 100,
     proposal: ProposalKind = "laplace",
@@ -79,7 +79,7 @@ def evaluate(
 
 def evaluate_images(
     model: VAE,
-    x: Values,
+    x: Data,
     *,
     samples: int,
     proposal: ProposalKind = "laplace",
@@ -118,7 +118,7 @@ def evaluate_images(
     assert start % batch == 0 or start == len(x), "an evaluation goes on between batches"
     precision = precision or Precision()
     share = 1.0 if proposal == "q" else _SHARE_OF_Q
-    for index, images in enumerate(x.split(batch)):
+    for index, images in enumerate(as_examples(x).split(batch)):
         if index * batch < start:
             continue
         noise = Noise(seed, model.device, (index,))
@@ -133,11 +133,11 @@ def evaluate_images(
                     joint = Joint(model, images, block, rows)
                     nll = marginal(joint, proposal, precision, lambda n: progress((1 - share) * n))
                 found = replace(found, **vars(nll))
-        yield found
+        yield found if images.weight is None else found.weighted(images.weight)
 
 
 def _under_q(
-    model: VAE, x: Tensor, samples: int, block: int, rows: int, progress: Advance
+    model: VAE, x: Data, samples: int, block: int, rows: int, progress: Advance
 ) -> ImageBounds:
     device, b = model.device, len(x)
     block, rows = max(1, block // b), max(1, rows // b)  # draws of each image
@@ -146,7 +146,7 @@ def _under_q(
     moments, weights, squared_error = Moments(), ImportanceWeights(samples), None
     for done in range(0, samples, block):
         sample = draw(q, (min(block, samples - done),))
-        log_px = torch.cat([model.generate(z).log_prob(x) for z in sample.z.split(rows)])
+        log_px = torch.cat([model.log_px(z, x) for z in sample.z.split(rows)])
         pieces = torch.stack((log_px, prior.log_prob(sample.z), sample.log_prob), 1)
         rounding = torch.finfo(pieces.dtype).eps
         pieces = pieces.to(home).double()
@@ -172,11 +172,16 @@ def _under_q(
     )
 
 
-def _squared_error(model: VAE, x: Tensor, z: Tensor, rows: int) -> PerImage | None:
-    """Return ‖x − E[x|z]‖² at draws z (K, B, L), or None where p(x|z) has no mean."""
+def _squared_error(model: VAE, x: Data, z: Tensor, rows: int) -> PerImage | None:
+    """Return ‖x − E[x|z]‖² at draws z (K, B, L), or None where p(x|z) has no mean.
+
+    Of gaps, it is the sum over what was observed.
+    """
     try:
-        means = [model.generate(part).mean for part in z.split(rows)]
+        means = [model.generate(part, x).mean for part in z.split(rows)]
     except NotImplementedError:  # raised by torch's Distribution itself
         return None
-    errors = torch.cat([(mean - x).square().flatten(2).sum(-1) for mean in means])
+    values = as_examples(x).values
+    squares = [(mean - values).square().flatten(2) for mean in means]
+    errors = torch.cat([each.nansum(-1) if model.missing else each.sum(-1) for each in squares])
     return PerImage.mean(errors) if bool(errors.isfinite().all()) else None

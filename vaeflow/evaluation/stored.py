@@ -95,6 +95,8 @@ def write(path: Path, stored: Stored) -> None:
 def _tensors(bounds: ImageBounds) -> dict[str, Tensor]:
     """Return the bounds as the tensors of a file."""
     tensors: dict[str, Tensor] = {n: getattr(bounds, n) for n in _TENSORS}
+    if bounds.elbo.weights is not None:
+        tensors["weights"] = bounds.elbo.weights
     for name in _BOUNDS:
         if (bound := getattr(bounds, name)) is not None:
             tensors |= {name: bound.values, f"{name}.error": bound.errors}
@@ -128,6 +130,8 @@ def read(path: Path) -> Stored:
         }
         bounds |= {name: tensors[name] for name in _TENSORS}
         found = ImageBounds(**bounds)
+        if "weights" in tensors:
+            found = found.weighted(tensors["weights"])
         return Stored(about, found, _code(header["code"]))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: `vaeflow evaluate` makes it") from None

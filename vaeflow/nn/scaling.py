@@ -129,22 +129,24 @@ class Scaling(nn.Module):
 
     @torch.no_grad()
     def measure(self, x: Examples, location: Tensor | None) -> None:
-        """Take the scale of training data x (N, *data_shape).
+        """Take the scale of training data x (N, *data_shape), of which NaN is no part.
 
         Arguments:
             location: the likelihood's, (*data_shape), for which its mean is the mean of x; None
                 where that is not on the scale of the data.
         """
-        center = torch.stack([rows.sum(0) for rows in self._rows(x)]).sum(0) / len(x)
+        count = torch.stack([(~rows.isnan()).sum(0) for rows in self._rows(x)]).sum(0).clamp(min=1)
+        center = torch.stack([rows.nansum(0) for rows in self._rows(x)]).sum(0) / count
         self.center.copy_(center)
         if location is not None:
             self.start.copy_(self._transform(location))
         if self.kind == "standardize":
-            squares = torch.stack([(rows - center).square().sum(0) for rows in self._rows(x)])
-            first = next(iter(x.split(1)))
-            same = [(rows == first).all(0) for rows in x.split(_size(x))]
-            constant = torch.stack(same).all(0).to(self.spread.device)  # such a value has no scale
-            spread = (squares.sum(0) / len(x)).sqrt().to(self.spread.device)
+            squares = torch.stack([(rows - center).square().nansum(0) for rows in self._rows(x)])
+            ends = [_ends(rows) for rows in x.split(_size(x))]
+            low, high = torch.stack(ends).unbind(1)
+            # A value that is always the same has no scale.
+            constant = (low.amin(0) >= high.amax(0)).to(self.spread.device)
+            spread = (squares.sum(0) / count).sqrt().to(self.spread.device)
             self.spread.copy_(torch.where(constant, 1.0, spread))
         self.examples.fill_(len(x))
 
@@ -165,6 +167,13 @@ class Scaling(nn.Module):
         """Yield the transformed rows, in float64 where the device has it."""
         dtype = torch.float32 if x.device.type == "mps" else torch.float64
         return (self._transform(rows.to(dtype)) for rows in x.split(_size(x)))
+
+
+def _ends(rows: Tensor) -> Tensor:
+    """Return the smallest and the largest of each value that are numbers, (2, *data_shape)."""
+    missing = rows.isnan()
+    ends = ((math.inf, torch.amin), (-math.inf, torch.amax))
+    return torch.stack([end(torch.where(missing, none, rows), 0) for none, end in ends])
 
 
 def _size(x: Examples) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,19 +11,21 @@ import torch
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import prepare_split
-from vaeflow.data.splits import Splits
-from vaeflow.data.stored import Values
+from vaeflow.data.conditioning import condition_on
+from vaeflow.data.examples import Examples
+from vaeflow.data.splits import Form, Splits
 from vaeflow.errors import PluginError, VaeflowError, one_line
-from vaeflow.model import VAE
+from vaeflow.model import VAE, seen_shape
+from vaeflow.nn.embedding import width_of
 from vaeflow.parts.abstract import Posterior
 from vaeflow.runtime.noise import Noise
 
 
 def load_data(plan: Plan) -> Splits:
-    """Load the data set that the plan names.
+    """Load the data set that the plan names, with the covariates that it names.
 
     Raises:
-        DataError: if it cannot be had.
+        DataError: if it cannot be had, or lacks a covariate.
         PluginError: if loading fails in another way.
     """
     owner = plan.parts["dataset"].owner
@@ -35,29 +38,33 @@ def load_data(plan: Plan) -> Splits:
         raise PluginError(f"{owner} failed to load ({one_line(error)})") from error
     if not isinstance(splits, Splits):
         raise PluginError(f"{owner}: load() returned {type(splits).__name__}, not Splits")
-    return splits
+    return condition_on(splits, plan.config.condition)
 
 
-def build_model(plan: Plan, data_shape: tuple[int, ...]) -> VAE:
-    """Build the model that the plan describes, for data of one shape.
+def build_model(plan: Plan, form: Form) -> VAE:
+    """Build the model that the plan describes, for data of one form.
 
     Its weights are drawn from the plan's seed alone, and the caller's generator stays as it is.
     """
     with Noise(plan.config.seed, torch.device("cpu")).private("weights"):
-        return _build(plan, data_shape)
+        return _build(plan, form)
 
 
-def _build(plan: Plan, data_shape: tuple[int, ...]) -> VAE:
-    latent = plan.config.latent
-    likelihood = make(plan, "likelihood", data_shape)
-    encoder = make(plan, "encoder", data_shape)
+def _build(plan: Plan, form: Form) -> VAE:
+    latent, missing = plan.config.latent, plan.config.missing == "mask"
+    seen = seen_shape(form.shape, missing=missing)
+    more = width_of([len(c.levels) for c in form.covariates])
+    likelihood = make(plan, "likelihood", form.shape)
+    encoder = make(plan, "encoder", seen)
     model = VAE(
         encoder=encoder,
-        posterior=build_posterior(plan, encoder.features),
-        prior=make(plan, "prior", latent, data_shape),
-        decoder=make(plan, "decoder", latent, likelihood.output_shape),
+        posterior=build_posterior(plan, encoder.features + more),
+        prior=make(plan, "prior", latent, seen),
+        decoder=make(plan, "decoder", latent + more, likelihood.output_shape),
         likelihood=likelihood,
         scaling=plan.config.scaling,
+        missing=missing,
+        covariates=form.covariates,
     )
     parts = plan.config.parts()
     model.chosen = {kind: parts[kind] for kind, _ in model.named_children() if kind in parts}
@@ -70,11 +77,12 @@ def build_posterior(plan: Plan, features: int) -> Posterior:
     return posterior
 
 
-def images_of(splits: Splits, split: str, config: Config) -> Values:
+def images_of(splits: Splits, split: str, config: Config) -> Examples:
     """Return one split as the run's likelihood scores it, binarized if the run is."""
     assert config.binarization != "auto", "prepare() resolves it, a run directory holds it so"
-    x = splits.kept(split)
-    return prepare_split(x, config.binarization, config.dequantize, splits.place(split))
+    data, how = splits.examples(split), (config.binarization, config.dequantize)
+    gaps = config.missing == "mask"
+    return replace(data, x=prepare_split(data.x, *how, splits.place(split), gaps=gaps))
 
 
 def make(plan: Plan, kind: str, *args: Any) -> Any:

@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from vaeflow.config.files import read_recipe
 from vaeflow.config.layers import Layers, Plan, part_table
 from vaeflow.config.settings import Config
 from vaeflow.config.signature import documented, options_from, with_options
+from vaeflow.data.columns import Columns
+from vaeflow.data.covariates import describe
+from vaeflow.data.splits import Form
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.model import VAE
@@ -119,6 +124,8 @@ def build(
     latent: int = 20,
     seed: int = 0,
     scaling: Literal["auto"] | ScalingKind = "auto",
+    missing: bool = False,
+    condition: Mapping[str, Any] | None = None,
     plugins: Plugins | None = None,
     **parts: Any,
 ) -> VAE:
@@ -130,6 +137,9 @@ def build(
         seed: of the weights: the same weights as a run of this seed begins with.
         scaling: the scale on which encoder and decoder see data, which the likelihood scores as it
             is; "auto" is "log1p" under a likelihood of unbounded counts, else "raw".
+        missing: whether NaN in data stands for a missing value.
+        condition: name -> the training data's values (N,) of each covariate: texts and few whole
+            numbers are levels, other numbers are standardized.
         plugins: where the parts are looked up; by default all that the environment selects.
         parts: encoder, posterior, prior, decoder and likelihood, each a name or a name with its
             options: likelihood=("gaussian", {"scale": "shared"}).
@@ -145,9 +155,13 @@ def build(
                 f"model are {', '.join(_PARTS)}"
             )
     shape = _shape(data_shape)
+    covariates = Columns(
+        tuple(describe(name, np.asarray(values)) for name, values in (condition or {}).items())
+    )
     given = {**parts, "latent": latent, "seed": seed, "scaling": scaling}
+    given |= {"missing": "mask" if missing else "refuse", "condition": covariates.names}
     plan = _plan(given, "build", plugins or load_plugins())
-    return build_model(plan, shape)
+    return build_model(plan, Form(shape, covariates=covariates))
 
 
 def _plan(settings: Mapping[str, Any], source: str, plugins: Plugins) -> Plan:

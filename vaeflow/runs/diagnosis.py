@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vaeflow.config.layers import Plan
-from vaeflow.data.stored import floats
+from vaeflow.data.examples import Data
 from vaeflow.diagnosis.diagnose import diagnose
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.files import check_new, write
@@ -66,7 +64,7 @@ class RunDiagnosis:
     plan: Plan
     families: Mapping[str, Family]
     model: VAE
-    images: Tensor
+    images: Data
     options: RunDiagnosisOptions
     stages: StageFiles
 
@@ -88,7 +86,7 @@ class RunDiagnosis:
             plan = plan.but(data_root=options.data_root.absolute())
         chosen = families(plan, options.richer)
         model = load(run.path, device=options.device, weights=options.weights, plugins=plugins)
-        x = floats(images_of(run.data(plan), options.split, plan.config)[: options.images])
+        x = images_of(run.data(plan), options.split, plan.config)[: options.images].read()
         stages = StageFiles(
             run.path / "diagnoses", {**_whose(run), **_parts(plan)}, again=options.again
         )

@@ -23,7 +23,8 @@ from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.config.way import Way
-from vaeflow.data.splits import Splits
+from vaeflow.data.columns import Columns
+from vaeflow.data.splits import Form, Splits
 from vaeflow.errors import (
     CheckpointError,
     ConfigError,
@@ -102,7 +103,7 @@ class Run:
     ) -> VAE:
         """Return the model, as `vaeflow.load` does."""
         plan = self.plan(plugins or load_plugins())
-        model = build_model(plan, tuple(self.environment["data_shape"]))
+        model = build_model(plan, self.form)
         load_weights(model, self.checkpoint(), weights)
         return model.to(choose_device(device)).eval().requires_grad_(False)
 
@@ -155,7 +156,12 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Read config.toml, and fill in what the vaeflow of an older run always did."""
-        before = {"scaling": "raw", "on_nonfinite": "stop"}
+        before = {
+            "scaling": "raw",
+            "on_nonfinite": "stop",
+            "condition": [],
+            "missing": "refuse",
+        }
         return {**before, **read_toml(self.path / "config.toml")}
 
     def plan(self, plugins: Plugins, changes: Mapping[str, Any] | None = None) -> Plan:
@@ -190,6 +196,15 @@ class Run:
         before = self.environment.get("data_sha256")
         check_data(self.path, before, plan, splits, "score others by vaeflow.evaluate in Python")
         return splits
+
+    @property
+    def form(self) -> Form:
+        """Return what environment.json tells of the data: its shape, columns and covariates."""
+        facts = self.environment
+        columns, covariates = (
+            Columns.from_list(facts.get(name, [])) for name in ("columns", "covariates")
+        )
+        return Form(tuple(facts["data_shape"]), columns, covariates)
 
     @property
     def environment(self) -> dict[str, Any]:

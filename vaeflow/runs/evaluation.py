@@ -13,7 +13,8 @@ import torch
 
 from vaeflow.config.settings import Config
 from vaeflow.config.way import ProposalKind
-from vaeflow.data.stored import Values, chunks
+from vaeflow.data.examples import Data, Examples, as_examples
+from vaeflow.data.stored import chunks
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
 from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, describe_latent_code
@@ -48,7 +49,7 @@ class Evaluation:
     """
 
     model: VAE
-    images: Values
+    images: Data
     config: Config
     options: EvaluationOptions
     choice: Choice  # the proposal that the parts allow
@@ -68,7 +69,7 @@ class Evaluation:
         if options.data_root is not None:
             plan = plan.but(data_root=options.data_root.absolute())
         checkpoint = run.checkpoint()
-        model = build_model(plan, tuple(run.environment["data_shape"]))
+        model = build_model(plan, run.form)
         load_weights(model, checkpoint, options.weights)
         model = model.to(choose_device(options.device)).eval()
         images = images_of(run.data(plan), options.split, plan.config)[: options.limit]
@@ -147,7 +148,7 @@ class Evaluation:
             )
 
 
-def choose_for(model: VAE, x: Values, config: Config, kind: ProposalKind = "laplace") -> Choice:
+def choose_for(model: VAE, x: Data, config: Config, kind: ProposalKind = "laplace") -> Choice:
     """Return the proposal that the parts of a run allow.
 
     Raises:
@@ -163,17 +164,15 @@ def _owners(config: Config) -> dict[str, str]:
 
 
 def _data(
-    config: Config, options: EvaluationOptions, choice: Choice, images: Values
+    config: Config, options: EvaluationOptions, choice: Choice, images: Data
 ) -> dict[str, Any]:
     """Return the data of an evaluation, and how it is taken."""
-    fixed, digest = choice.kind == "q", hashlib.sha256()
-    for _, part in chunks(images):
-        digest.update(part.contiguous().numpy().data)
+    fixed = choice.kind == "q"
     return {
         "dataset": config.dataset.name,
         "split": options.split,
         "images": len(images),
-        "images_sha256": digest.hexdigest(),
+        "images_sha256": _sha256(as_examples(images)),
         "binarization": config.binarization,
         "dequantize": config.dequantize,
         "seed": config.seed,
@@ -182,6 +181,14 @@ def _data(
         "tolerance": None if fixed else options.tolerance,
         "max_draws": None if fixed else options.max_draws,
     }
+
+
+def _sha256(images: Examples) -> str:
+    found = hashlib.sha256()
+    for values in (images.x, images.condition, images.weight):
+        for _, part in chunks(values) if values is not None else ():
+            found.update(part.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def _weights(model: VAE, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:
@@ -220,7 +227,7 @@ def _same(path: Path, about: Mapping[str, Any]) -> Stored | None:
 
 def evaluate_split(
     model: VAE,
-    x: Values,
+    x: Data,
     config: Config,
     choice: Choice,
     *,

@@ -13,7 +13,6 @@ import torch
 
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
-from vaeflow.data.stored import floats
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation import Bounds
 from vaeflow.plugins.loading import Plugins
@@ -204,11 +203,10 @@ def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:
     config = experiment.config
     if not config.tensorboard:
         return []
-    from vaeflow.training.observers.tensorboard import PICTURED, TensorBoard
+    from vaeflow.training.observers.tensorboard import TensorBoard
 
     images = images_of(experiment.splits, "validation", config)
-    shown = floats(images[:PICTURED])
-    return [TensorBoard(run.path, config.to_toml(), shown, config.image_every)]
+    return [TensorBoard(run.path, config.to_toml(), images, config.image_every)]
 
 
 def _fit(
@@ -265,6 +263,8 @@ def _facts(experiment: Experiment, world: World) -> dict[str, Any]:
         "data_shape": experiment.splits.data_shape,
         "data_sizes": experiment.splits.sizes(),
         "data_sha256": sha256,
+        "columns": experiment.splits.columns.as_list(),
+        "covariates": experiment.splits.covariates.as_list(),
     }
 
 

@@ -8,7 +8,8 @@ from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import resolve_binarization
 from vaeflow.data.checks import check_values
-from vaeflow.data.splits import Splits
+from vaeflow.data.splits import NAMES, Splits
+from vaeflow.data.stored import has_gaps
 from vaeflow.model import VAE
 from vaeflow.runs.build import build_model, images_of, load_data, make
 from vaeflow.training import Trainer, prepare_trainer
@@ -40,7 +41,8 @@ def prepare(plan: Plan) -> Experiment:
         ConfigError, DataError, PluginError: as the parts and the data call for.
     """
     splits = load_data(plan)
-    model = build_model(plan, splits.data_shape)
+    plan = plan.but(missing=_missing(plan.config.missing, splits))
+    model = build_model(plan, splits.form)
     objective = make(plan, "objective")
     wanted = plan.config.binarization
     if wanted == "auto" and plan.config.dequantize is not None:
@@ -55,8 +57,8 @@ def prepare(plan: Plan) -> Experiment:
     assert config.binarization != "auto"
     trainer = prepare_trainer(
         model,
-        splits.kept("train"),
-        splits.kept("validation"),
+        splits.examples("train"),
+        splits.examples("validation"),
         objective=objective,
         binarization=config.binarization,
         dequantize=config.dequantize,
@@ -67,8 +69,16 @@ def prepare(plan: Plan) -> Experiment:
     if config.start_at_mean:
         # Of binary draws, their grey mean is the mean.
         grey = config.binarization == "dynamic"
-        model.start_at_mean(splits.kept("train") if grey else images_of(splits, "train", config))
-    test = images_of(splits, "test", config)
-    place = splits.place("test")
-    check_values("test", test, splits.data_shape, model.likelihood.support, place)
+        model.start_at_mean(splits.kept("train") if grey else images_of(splits, "train", config).x)
+    test, place = images_of(splits, "test", config).x, splits.place("test")
+    support = model.likelihood.support
+    check_values("test", test, splits.data_shape, support, place, gaps=model.missing)
     return Experiment(plan, splits, trainer)
+
+
+def _missing(wanted: str, splits: Splits) -> str:
+    """Return whether missing values are masked or refused."""
+    if wanted != "auto":
+        return wanted
+    gaps = splits.gaps and any(has_gaps(splits.kept(name)) for name in NAMES)
+    return "mask" if gaps else "refuse"

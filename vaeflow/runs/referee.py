@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vaeflow.data.stored import Values, floats
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.diagnosis.annealing import Annealing, annealed
 from vaeflow.evaluation import PerImage
 from vaeflow.evaluation.findings import Finding
@@ -44,7 +44,7 @@ class Referee:
 
 
 def referee(
-    model: VAE, x: Values, images: tuple[int, ...], nll: PerImage, *, seed: int, progress: Advance
+    model: VAE, x: Data, images: tuple[int, ...], nll: PerImage, *, seed: int, progress: Advance
 ) -> Referee:
     """Anneal some of the images x, whose NLL by the proposal is known.
 
@@ -54,5 +54,5 @@ def referee(
     """
     which = torch.tensor(images)
     options = Annealing(temperatures=_TEMPERATURES, chains=_CHAINS, batch=10, seed=seed)
-    found = annealed(model, floats(x[which]), options, progress=progress)
+    found = annealed(model, as_examples(x)[which].read(), options, progress=progress)
     return Referee(images, -found.log_px, PerImage(nll.values[which], nll.errors[which]))

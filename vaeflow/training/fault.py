@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from vaeflow.data.stored import Stored, Values, floats
+from vaeflow.data.examples import Data, Examples, as_examples
+from vaeflow.data.stored import Stored
 from vaeflow.errors import PluginError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
@@ -21,7 +22,7 @@ _FEW = 10  # images that tell which part is at fault
 def name_fault(
     model: VAE,
     objective: Objective,
-    x: Tensor,
+    x: Data,
     blame: Blame,
     where: str,
     error: Exception | None = None,
@@ -35,8 +36,9 @@ def name_fault(
     Raises:
         PluginError: naming the part if it does so again, and in any case where nothing arose.
     """
-    x = x.detach().clone()
-    part_by_part = FirstPass(model, objective, x, blame, where)
+    data = as_examples(x)
+    data = replace(data, x=data.values.detach().clone())
+    part_by_part = FirstPass(model, objective, data, blame, where)
     try:
         with blame.at(lambda: where), buffers_kept(model):
             part_by_part.all()
@@ -56,14 +58,14 @@ def name_fault(
 
 @contextmanager
 def naming_faults(
-    model: VAE, objective: Objective, x: Values, blame: Blame, where: str
+    model: VAE, objective: Objective, x: Examples, blame: Blame, where: str
 ) -> Iterator[None]:
     """Name the part at fault where the block fails, or where x (B, *data_shape) was changed.
 
     Raises:
         PluginError: naming the part; else whatever the block raises.
     """
-    tensor = x.source if isinstance(x, Stored) else x  # a file is not changed
+    tensor = x.x.source if isinstance(x.x, Stored) else x.x  # a file is not changed
     version, error = getattr(tensor, "_version", 0), None
     try:
         yield
@@ -73,7 +75,7 @@ def naming_faults(
         error = caught
     if error is not None or getattr(tensor, "_version", 0) != version:
         with torch.no_grad():
-            few = floats(x[:_FEW]).to(model.device)
+            few = x[:_FEW].read().to(model.device)
             name_fault(model, objective, few, blame, where, error)
     if error is not None:
         raise error

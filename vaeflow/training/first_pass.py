@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, TransformedDistribution
 
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.distributions.draw import OnePass, brief, draw
 from vaeflow.errors import PluginError
 from vaeflow.model import VAE
@@ -21,7 +22,7 @@ from vaeflow.training.conduct import conduct
 from vaeflow.training.rowwise import odd_row
 
 
-def first_pass(model: VAE, objective: Objective, x: Tensor, blame: Blame) -> None:
+def first_pass(model: VAE, objective: Objective, x: Data, blame: Blame) -> None:
     """Pass a few images through the model, so that a broken part is named before the run begins.
 
     Once as in training, and once as on validation data.
@@ -68,16 +69,17 @@ class FirstPass:
         self,
         model: VAE,
         objective: Objective,
-        x: Tensor,
+        data: Data,
         blame: Blame,
         where: str = "on a first batch",
     ) -> None:
         self._where = where
         self._model = model
         self._objective = objective
-        self._x = x
+        self._data = as_examples(data)
+        self._x = self._data.values
         self._blame = blame
-        self._each = _Shape("K, B", (objective.samples, len(x)))
+        self._each = _Shape("K, B", (objective.samples, len(self._x)))
         self._latent = _Shape("L,", (model.posterior.latent,))
 
     def all(self) -> None:
@@ -90,7 +92,7 @@ class FirstPass:
         """Refuse a log q(z|x) that depends on the other images of the batch."""
         posterior = self._model.posterior
         with self._at(posterior):
-            odd = odd_row(posterior, self._model.encoder(self._model.scaling(self._x)))
+            odd = odd_row(posterior, self._features())
         if odd:
             raise PluginError(
                 f"{self._blame.owner(posterior)}: log q(z|x) of a draw is {odd[0]:.5g} among "
@@ -101,10 +103,11 @@ class FirstPass:
     def posterior(self) -> Tensor:
         """Return K draws of q(z|x)."""
         encoder, posterior, batch = self._model.encoder, self._model.posterior, len(self._x)
-        u = self._model.scaling(self._x)
+        u = self._model.seen(self._data)
         with self._watched(encoder, {"its input": u}):
             h = encoder(u)
         self._tensor(encoder, "its features are", h, _Shape("B, F", (batch, encoder.features)))
+        h = self._model.features(h, self._data)
         with self._watched(posterior, {"the features": h}):
             q = posterior(h)
         self._distribution(posterior, "q(z|x)", q, _Shape("B,", (batch,)), self._latent)
@@ -116,6 +119,11 @@ class FirstPass:
                     f"{self._blame.owner(posterior)}: its {type(q).__name__} cannot be drawn with "
                     f"gradients or scored ({error or 'no rsample'}): return a distribution that can"
                 ) from error
+
+    def _features(self) -> Tensor:
+        """Return what the posterior is given."""
+        model, data = self._model, self._data
+        return model.features(model.encoder(model.seen(data)), data)
 
     def _draw(self, q: Distribution) -> Tensor:
         """Draw as `draw` does, and look at each value before the next is made of it."""
@@ -144,7 +152,7 @@ class FirstPass:
     def likelihood(self, z: Tensor) -> None:
         decoder, likelihood = self._model.decoder, self._model.likelihood
         with self._watched(decoder, {"the draw z": z}):
-            output = decoder(z)
+            output = decoder(self._model.code(z, self._data))
         sizes = (*self._each.sizes, *decoder.output_shape)
         self._tensor(decoder, "its output is", output, _Shape("K, B, *output_shape", sizes))
         output = self._model.scaling.emit(output)
@@ -153,12 +161,12 @@ class FirstPass:
         event = _Shape("*data_shape", self._model.data_shape)
         self._distribution(likelihood, "p(x|z)", px, self._each, event)
         with self._at(likelihood), self._watched(likelihood, {"the data": self._x}):
-            self._density(likelihood, "log p(x|z)", px.log_prob(self._x))
+            self._density(likelihood, "log p(x|z)", self._model.score(px, self._data))
             if self._model.training:
                 likelihood.observe(px, self._x)
 
     def objective(self) -> None:
-        objective, terms = self._objective, self._model(self._x, self._objective.samples)
+        objective, terms = self._objective, self._model(self._data, self._objective.samples)
         watched = {
             "log p(x|z)": terms.log_px,
             "log p(z)": terms.log_pz,

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from vaeflow.config.layers import part_table
 from vaeflow.config.options import validate
 from vaeflow.config.settings import PartConfig, Settings, settings_from
 from vaeflow.config.signature import documented
 from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
+from vaeflow.data.examples import Examples
 from vaeflow.data.places import in_array
+from vaeflow.data.splits import Form
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
@@ -40,6 +41,11 @@ class Fitted(Fit):
     dequantize: int | None
     data_sizes: Mapping[str, int]
     data_sha256: str
+
+    @property
+    def form(self) -> Form:
+        """Return what the model knows of its data."""
+        return Form(self.model.data_shape, covariates=self.model.covariates)
 
     def __repr__(self) -> str:
         done = self.progress
@@ -70,7 +76,8 @@ def fit(
 
     Arguments:
         model: trained in place, on the device that the settings name.
-        x: training data (N, *data_shape), a NumPy array or a tensor.
+        x: training data (N, *data_shape), a NumPy array or a tensor, or `model.examples(…)` with
+            its covariates and weights.
         validation: held-out data of the same shape, or None.
         objective: its name, its name with options, as ("iwae", {"samples": 5}), or an Objective.
         binarization: "auto" draws x ~ Bernoulli(grey value) anew at each visit for grey data under
@@ -103,7 +110,7 @@ def fit(
         raise ConfigError(f"fit: {kind} is a part of the model: choose it in vaeflow.build")
     if binarization == "auto":
         support = model.likelihood.support
-        binarization = "none" if dequantize else resolve_binarization("auto", train, support)
+        binarization = "none" if dequantize else resolve_binarization("auto", train.x, support)
     how = settings_from(Settings, settings)
     with cpu_threads(how.threads):
         trainer = prepare_trainer(
@@ -148,10 +155,10 @@ def _objective(
     return made, PartConfig(name=part.qualified, options=options)
 
 
-def _fingerprint(train: Tensor, validation: Tensor | None) -> str:
+def _fingerprint(train: Examples, validation: Examples | None) -> str:
     digest = hashlib.sha256()
-    for x in (train, validation):
-        if x is not None:
+    for data in (train, validation):
+        for x in data.tensors().values() if data is not None else ():
             digest.update(str(tuple(x.shape)).encode())
             digest.update(x.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.settings import Settings
-from vaeflow.data.stored import Values
+from vaeflow.data.examples import Examples
 from vaeflow.errors import CheckpointError
 from vaeflow.evaluation.active_units import active_units
 from vaeflow.model import VAE
@@ -194,7 +194,7 @@ class Trainer:
         order = self.noise.order(done.epoch, len(data))
         batches = order.split(self.settings.batch_size)
         beta = torch.zeros((), device=data.device)
-        with following(data, self._shares(order, done.batch)) as advance:
+        with following(data.x, self._shares(order, done.batch)) as advance:
             for i in range(done.batch, len(batches)):
                 # One vote for both, as it costs a round trip between the ranks.
                 vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
@@ -241,7 +241,7 @@ class Trainer:
         done.seconds = clock.seconds
         return {**record, "images_per_second": speed, "seconds": done.seconds}
 
-    def _validate(self, x: Values) -> dict[str, float]:
+    def _validate(self, x: Examples) -> dict[str, float]:
         """Return the terms of the validation data and the active units."""
         self.model.eval()
         self.world.broadcast(self.model)

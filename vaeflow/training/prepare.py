@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from vaeflow.config.settings import Settings
 from vaeflow.data.binarization import Binarization, prepare_split
+from vaeflow.data.examples import Data, Examples, as_examples
 from vaeflow.data.places import Place
-from vaeflow.data.stored import Values, floats
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
@@ -35,8 +36,8 @@ from vaeflow.training.step import LossModule, Step
 
 def prepare_trainer(
     model: VAE,
-    train: Values,
-    validation: Values | None = None,
+    train: Data,
+    validation: Data | None = None,
     *,
     objective: Objective | None = None,
     binarization: Binarization = "none",
@@ -54,7 +55,8 @@ def prepare_trainer(
 
     Arguments:
         model: it is moved to the device, and trained in place.
-        train: training data (N, *data_shape), grey values if it is binarized or dequantized.
+        train: training data (N, *data_shape), grey values if it is binarized or dequantized, or
+            examples with covariates and weights. The mean of the weights is brought to 1.
         validation: held-out data, or None.
         objective: is maximized; by default the ELBO with one sample.
         binarization: "dynamic" draws x ~ Bernoulli(grey value) at each visit.
@@ -76,7 +78,7 @@ def prepare_trainer(
     device = _device(settings, ranks)
     if validation is None and settings.early_stopping is not None:
         raise ConfigError("early_stopping needs validation data: give some, or leave it out")
-    shown = floats(train[: few(model, objective)])
+    shown = as_examples(train)[: few(model, objective)]
     data = training_data(
         train,
         validation,
@@ -88,17 +90,17 @@ def prepare_trainer(
         places or {},
     )
     model.to(device)
-    model.measure(data.train)
+    model.measure(data.train.x)
     blame = Blame(model, objective, owners)
     noise = Noise(settings.seed, device, ranks.stream)
     with noise.private("check"), no_validation():
-        shown = prepare_split(shown, binarization, dequantize).to(device)
-        first_pass(model, objective, shown, blame)
+        x = prepare_split(shown.values, binarization, dequantize, gaps=model.missing)
+        first_pass(model, objective, replace(shown, x=x).to(device), blame)
     progress = Progress()
-    finite = Finite(model, data.train, settings, progress, ranks, blame)
+    finite = Finite(model, data.train.x, settings, progress, ranks, blame)
     eager = _eager_step(model, objective, data, settings, finite)
 
-    def fault(x: Tensor, error: Exception | None) -> None:
+    def fault(x: Examples, error: Exception | None) -> None:
         with noise.private("check"), torch.enable_grad():
             name_fault(model, objective, x, blame, f"at step {progress.step + 1}", error)
 

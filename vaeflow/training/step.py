@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vaeflow.data.stored import Values
+from vaeflow.data.examples import Data, Examples, as_examples
 from vaeflow.model import VAE
 from vaeflow.parts.abstract import Objective
 from vaeflow.runtime.ranks import ALONE, World
@@ -39,10 +40,16 @@ class LossModule(nn.Module):
         self.objective = objective
         self.bf16 = bf16
 
-    def forward(self, x: Tensor, beta: Tensor) -> tuple[Terms, Tensor]:
-        """Return the terms at x (B, *data_shape) and the objective, shape (B,)."""
+    def forward(
+        self, x: Tensor, beta: Tensor, condition: Tensor | None = None
+    ) -> tuple[Terms, Tensor]:
+        """Return the terms at x (B, *data_shape) and the objective, shape (B,).
+
+        `condition` holds the covariates (B, C) of a model that has some.
+        """
+        data = Examples(x, condition)
         with torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext():
-            terms: Terms = self.model(x, self.objective.samples)
+            terms: Terms = self.model(data, self.objective.samples)
         return terms, self.objective(terms, beta)
 
 
@@ -63,7 +70,10 @@ class Sums:
         """Add the terms of a step, times `weight`, unless `off` is 1."""
         t = seen.terms
         each = (t.log_px, t.log_pz, t.log_base, t.log_det)
-        every = torch.stack([*each, seen.objective.expand_as(t.log_px)]).sum((1, 2))
+        every = torch.stack([*each, seen.objective.expand_as(t.log_px)])
+        if seen.weight is not None:
+            every = every * seen.weight
+        every = every.sum((1, 2))
         if off is None:
             self.totals[:-1].add_(every, alpha=weight)
             self.grad_norm.copy_(seen.norm)
@@ -87,6 +97,7 @@ class Seen(NamedTuple):
     loss: Tensor  # ()
     norms: Tensor  # (P,), of the gradient of each parameter that has one, before it is clipped
     norm: Tensor  # (), of all
+    weight: Tensor | None = None  # (B,): of the images, 1 on average over the training data
 
 
 def accept(seen: Seen) -> bool:
@@ -94,7 +105,7 @@ def accept(seen: Seen) -> bool:
     return True
 
 
-def ignore(x: Tensor, error: Exception | None) -> None:
+def ignore(x: Examples, error: Exception | None) -> None:
     """Know of no part at fault."""
 
 
@@ -102,9 +113,9 @@ class Step:
     """The step in eager mode; it never waits for the device.
 
     Arguments:
-        loss_module: maps a batch and β to the terms and the objective.
+        loss_module: maps a batch, β and covariates to the terms and the objective.
         optimizer: updates the parameters, all of them in one group.
-        data: the training data (N, *data_shape), on the model's device or fed to it.
+        data: the training data, on the model's device.
         samples: K, the draws of each image.
         redraw: is applied to each batch at each visit, such as a dynamic binarization, or None.
         clip: largest norm of the gradient, or None.
@@ -121,9 +132,9 @@ class Step:
 
     def __init__(
         self,
-        loss_module: Callable[[Tensor, Tensor], tuple[Terms, Tensor]],
+        loss_module: Callable[..., tuple[Terms, Tensor]],
         optimizer: Optimizer,
-        data: Values,
+        data: Data,
         *,
         samples: int,
         redraw: Callable[[Tensor], Tensor] | None,
@@ -134,12 +145,12 @@ class Step:
         self.loss_module = loss_module
         self.optimizer = optimizer
         self.parameters: list[nn.Parameter] = optimizer.param_groups[0]["params"]
-        self.data = data
+        self.data = as_examples(data)
         self.samples = samples
         self.redraw = redraw
         self.clip = clip
         self.check = check
-        self.fault: Callable[[Tensor, Exception | None], None] = ignore
+        self.fault: Callable[[Examples, Exception | None], None] = ignore
         self.world = world
         self.sums = Sums(data.device)
         self.off: Tensor | None = None
@@ -158,20 +169,21 @@ class Step:
         Each rank takes its share of the images and returns its loss.
         """
         images, weight, counts = self.world.share(index)
-        x = self.data.index_select(0, images)
-        if self.redraw is not None:
-            x = self.redraw(x)
+        batch = self.data.index_select(0, images)
+        x = batch.values if self.redraw is None else self.redraw(batch.values)
+        batch, given = replace(batch, x=x), () if batch.condition is None else (batch.condition,)
         version, before = x._version, [b.clone() for b in self.buffers]
         try:
-            terms, objective = self.loss_module(x, beta)
+            terms, objective = self.loss_module(x, beta, *given)
         except Exception as error:
-            self.fault(x, error)  # a part may fail at what another one returned
+            self.fault(batch, error)  # a part may fail at what another one returned
             raise
         if x._version != version or not self._fits(terms, objective, len(images)):
-            self.fault(x, None)
+            self.fault(batch, None)
         if not objective.requires_grad:  # a part may have turned gradients off
-            self.fault(x, None)
-        loss = -objective.mean()
+            self.fault(batch, None)
+        each = objective if batch.weight is None else objective * batch.weight
+        loss = -each.mean()
         for p in self.parameters:
             p.grad = None
         if self.off is not None and weight is not None:
@@ -179,7 +191,7 @@ class Step:
             weight = torch.where(loss.isfinite(), weight, math.nan)
         loss.backward(weight)
         loss = loss.detach()
-        seen = Seen(images, terms, objective, loss, *self._measure())
+        seen = Seen(images, terms, objective, loss, *self._measure(), batch.weight)
         if self.check(seen):
             self._update(seen)
             self.sums.add(seen, counts / self.samples, self.off)

@@ -111,11 +111,11 @@ def test_bfloat16_is_near_float32_and_keeps_densities_in_it():
     a, b = figures(full), figures(half)
     assert not torch.equal(a, b)
     torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)
-    terms, value = half.eager.loss_module(half.data.train.round(), torch.ones(()))
+    terms, value = half.eager.loss_module(half.data.train.x.round(), torch.ones(()))
     for term in (terms.log_px, terms.log_pz, terms.log_base, terms.log_det, value):
         assert term.dtype == torch.float32
     with torch.no_grad():  # it is the products that are rounded, and they alone
-        x = half.data.train.round()
+        x = half.data.train.x.round()
         with torch.autocast("cpu", torch.bfloat16):
             assert half.model.decoder(torch.randn(1, 27, 3)).dtype == torch.bfloat16
         assert half.model(x).log_px.dtype == torch.float32

@@ -37,7 +37,6 @@ def command(
     import torch
 
     from vaeflow.cli.output import new_file, write_values
-    from vaeflow.data.stored import floats
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of
     from vaeflow.runs.directory import Run
@@ -50,6 +49,6 @@ def command(
         if data_root is not None:
             plan = plan.but(data_root=data_root.absolute())
         model = load(run, plugins=plugins)
-        x = floats(images_of(opened.data(plan), "test", plan.config)[:count])
+        x = images_of(opened.data(plan), "test", plan.config)[:count].read()
         torch.manual_seed(seed)
-        write_values(out, images=x, reconstructions=model.reconstruct(x))
+        write_values(out, images=x.values, reconstructions=model.reconstruct(x))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from vaeflow.config.way import ProposalKind
-from vaeflow.data.stored import Values, floats
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.distributions.draw import draw
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.proposals.joint import Joint
@@ -24,7 +24,7 @@ class Choice(NamedTuple):
 
 
 @torch.no_grad()
-def choose(model: VAE, x: Values, kind: ProposalKind) -> Choice:
+def choose(model: VAE, x: Data, kind: ProposalKind) -> Choice:
     """Return the proposal of this kind, or q where a part or the device does not allow it.
 
     Arguments:
@@ -37,7 +37,7 @@ def choose(model: VAE, x: Values, kind: ProposalKind) -> Choice:
         return Choice("q")
     if model.device.type == "mps":
         return Choice("q", "MPS has no float64")
-    one = floats(x[:1]).to(model.device)
+    one = as_examples(x)[:1].read().to(model.device)
     with Noise(0, model.device).private("choice of a proposal"), frozen(model):
         joint = Joint(model, one, 1, 1)
         q = joint.posterior

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.model import VAE
 
 
@@ -25,9 +26,9 @@ class Joint:
     """
 
     def __init__(
-        self, model: VAE, x: Tensor, block: int, rows: int, prior: Distribution | None = None
+        self, model: VAE, x: Data, block: int, rows: int, prior: Distribution | None = None
     ) -> None:
-        self.model, self.x, self.block, self.rows = model, x, block, rows
+        self.model, self.x, self.block, self.rows = model, as_examples(x), block, rows
         self._prior = model.latent_prior() if prior is None else prior
 
     def __len__(self) -> int:
@@ -44,7 +45,7 @@ class Joint:
 
     def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(x|z) and log p(z), (K, B) each, at points z (K, B, L)."""
-        log_px = [self.model.generate(part).log_prob(self.x) for part in self._parts(z)]
+        log_px = [self.model.log_px(part, self.x) for part in self._parts(z)]
         return torch.cat(log_px), self._prior.log_prob(z)
 
     def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +58,7 @@ class Joint:
         for part in self._parts(z):
             with torch.enable_grad():
                 at = part.detach().requires_grad_()
-                log_px = self.model.generate(at).log_prob(self.x)
+                log_px = self.model.log_px(at, self.x)
                 if not log_px.requires_grad:  # the prior's slope alone would pass for the whole
                     raise RuntimeError("log p(x|z) does not depend on z by differentiable steps")
                 value = log_px + self._prior.log_prob(at)

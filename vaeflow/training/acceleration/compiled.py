@@ -12,7 +12,7 @@ from vaeflow.errors import one_line
 from vaeflow.terms import Terms
 
 log = logging.getLogger("vaeflow")
-Call = Callable[[Tensor, Tensor], tuple[Terms, Tensor]]
+Call = Callable[..., tuple[Terms, Tensor]]
 
 
 class Compiled:
@@ -23,7 +23,7 @@ class Compiled:
     says why.
 
     Arguments:
-        eager: maps a batch and β to the terms and the objective.
+        eager: maps a batch, β and covariates to the terms and the objective.
         size: images of a batch.
     """
 
@@ -40,15 +40,15 @@ class Compiled:
         """Return whether torch could not compile the module."""
         return self._compiled is None
 
-    def __call__(self, x: Tensor, beta: Tensor) -> tuple[Terms, Tensor]:
+    def __call__(self, x: Tensor, beta: Tensor, *condition: Tensor) -> tuple[Terms, Tensor]:
         """Return the terms at x (B, *data_shape) and the objective, shape (B,)."""
         if self._compiled is None or len(x) != self._size:
-            return self._eager(x, beta)
+            return self._eager(x, beta, *condition)
         try:
-            return self._compiled(x, beta)
+            return self._compiled(x, beta, *condition)
         except Exception as error:
             # A failing part, unlike a failing compilation, fails here again.
-            result = self._eager(x, beta)
+            result = self._eager(x, beta, *condition)
             self._compiled = None
             log.warning(
                 "torch cannot compile the model, which trains as it is: %s", one_line(error)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vaeflow.config.flat import flatten
+from vaeflow.data.examples import Data, as_examples
 from vaeflow.model import VAE
 from vaeflow.pictures import grid, is_image
 from vaeflow.training.observers import Observer, Record
 
-PICTURED = 16  # images in a picture of reconstructions
+_PAIRS = 16  # images in a picture of reconstructions
 _SAMPLES = 64
 
 
@@ -30,11 +30,13 @@ class TensorBoard(Observer):
     """
 
     def __init__(
-        self, directory: Path, config: Mapping[str, Any], images: Tensor, every: int
+        self, directory: Path, config: Mapping[str, Any], images: Data, every: int
     ) -> None:
         self.directory = directory
         self.config = config
-        self.images = images[:PICTURED]
+        data = as_examples(images)
+        self.images = data[:_PAIRS].read()
+        self.beside = data[torch.arange(_SAMPLES) % len(data)].read()
         self.every = every if is_image(tuple(images.shape[1:])) else 0
         self.last: Record = {}
         self.writer: Any = None  # opened at the start, when the first step is known
@@ -57,9 +59,10 @@ class TensorBoard(Observer):
         self.last = record
         if self.every and (record["epoch"] == 1 or record["epoch"] % self.every == 0):
             x = self.images.to(model.device)
-            pairs = torch.stack([x, model.reconstruct(x)], 1).flatten(0, 1)
+            pairs = torch.stack([x.values, model.reconstruct(x)], 1).flatten(0, 1)
             self.writer.add_image("reconstructions", grid(pairs, columns=8), step)
-            self.writer.add_image("samples", grid(model.sample(_SAMPLES)), step)
+            samples = model.sample(_SAMPLES, condition=self.beside)
+            self.writer.add_image("samples", grid(samples), step)
 
     def end(self, status: str) -> None:
         if self.last and status == "completed":

@@ -1,0 +1,155 @@
+"""Covariates: values beside x on which a model is conditioned, as numbers.
+
+Shapes: N examples, C covariates, each of which is one number: that of a level, or a standardized
+value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeflow.data.columns import Column, Columns
+from vaeflow.errors import DataError, did_you_mean
+
+_FEW = 20  # whole numbers, up to which they are levels such as digits and months
+
+
+def describe(name: str, values: np.ndarray, like: Column | None = None) -> Column:
+    """Return a covariate as training data shows it: a category of its levels, or a number.
+
+    Texts, truth values and whole numbers of at most 20 different values are categories. All other
+    numbers are standardized.
+
+    Arguments:
+        name: of the covariate.
+        values: of the training data (N,), numbers or texts.
+        like: the column of a table, whose kind is known.
+    """
+    if like is not None and like.named:
+        return replace(like, kind="category")
+    known = _known(values)
+    numbers = values.dtype.kind in "iuf"
+    few = numbers and bool((known == np.floor(known)).all()) and len(np.unique(known)) <= _FEW
+    if numbers and not (few and (like is None or like.kind == "count")):
+        spread = float(known.std(dtype=np.float64)) if len(known) else 0.0
+        center = float(known.mean(dtype=np.float64)) if len(known) else 0.0
+        return Column(name, "number", center, spread or 1.0)
+    order = np.unique(known) if numbers else sorted({str(v) for v in known})
+    return Column(name, "category", levels=tuple(_text(v) for v in order))
+
+
+def numbers_of(columns: Columns, values: Mapping[str, np.ndarray], split: str = "") -> Tensor:
+    """Return covariates (N, C) as numbers, float32.
+
+    Arguments:
+        columns: the covariates, as `describe` found them.
+        values: name -> values (N,).
+        split: how messages call the examples.
+
+    Raises:
+        DataError: if one is missing, or is a level that the training data did not hold.
+    """
+    found = []
+    for column in columns:
+        given = np.asarray(values[column.name])
+        absent = _absent(given)
+        if absent.any():
+            raise DataError(
+                f"{split} example {int(absent.argmax())} has no {column.name!r}, on which the "
+                "model is conditioned: fill it in, drop the row, or leave it out of --condition"
+            )
+        if column.named:
+            found.append(column.codes(np.array([_text(v) for v in given], object)))
+        else:
+            found.append((given.astype(np.float64) - column.center) / column.spread)
+    return torch.from_numpy(np.stack(found, 1).astype(np.float32))
+
+
+def given_covariates(columns: Columns, values: Mapping[str, object]) -> Tensor:
+    """Return covariates that a caller names, (N, C): N is 1 where each has a single value.
+
+    Raises:
+        DataError: if one is missing, unknown, or a level that the training data did not hold.
+    """
+    if not columns and not values:
+        return torch.zeros(1, 0)
+    for name in values:
+        if name not in columns.names:
+            raise DataError(
+                f"the model is not conditioned on {name!r}{did_you_mean(name, columns.names)}: "
+                f"{_wanted(columns)}"
+            )
+    if missing := [name for name in columns.names if name not in values]:
+        raise DataError(
+            f"the model is conditioned on {missing[0]!r}, which is not given: {_wanted(columns)}"
+        )
+    arrays = {name: np.atleast_1d(np.asarray(_plain(value))) for name, value in values.items()}
+    counts = {len(array) for array in arrays.values()} - {1}
+    if len(counts) > 1:
+        raise DataError(
+            f"the covariates have {', '.join(map(str, sorted(counts)))} values: give as many of "
+            "each, or one"
+        )
+    count = counts.pop() if counts else 1
+    for column in columns:
+        if not column.named:
+            arrays[column.name] = _numbers(column.name, arrays[column.name])
+    wide = {name: np.broadcast_to(array, (count,)) for name, array in arrays.items()}
+    return numbers_of(columns, wide, "the given")
+
+
+def _numbers(name: str, values: np.ndarray) -> np.ndarray:
+    try:
+        return values.astype(np.float64)
+    except ValueError:
+        raise DataError(f"{name}={values[0]}: {name!r} is a number, such as {name}=1.5") from None
+
+
+def _wanted(columns: Columns) -> str:
+    each = ", ".join(f"{c.name}={c.levels[0] if c.named else f'{c.center:.3g}'}" for c in columns)
+    return f"give values such as {each}" if each else "it was trained without --condition"
+
+
+def _plain(value: object) -> object:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _text(value: object) -> str:
+    """Return a level as text: 3, 3.0 and "3" are one."""
+    if isinstance(value, bool | np.bool_):
+        return str(value)
+    if isinstance(value, int | float | np.integer | np.floating):
+        return f"{float(value):.17g}"
+    return str(value)
+
+
+def _absent(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "f":
+        return np.asarray(np.isnan(values))
+    if values.dtype.kind == "O":
+        return np.array([v is None or v != v for v in values], bool)
+    return np.zeros(len(values), bool)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values[~_absent(values)])
+
+
+def check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Check that the covariates that are asked for are there.
+
+    Raises:
+        DataError: naming the first that is not.
+    """
+    for name in names:
+        if name not in known:
+            told = f"it has {', '.join(known)}" if known else "it has neither labels nor columns"
+            raise DataError(
+                f"--condition {name}: the data has no such label or column"
+                f"{did_you_mean(name, known)}; {told}"
+            )
