@@ -360,10 +360,10 @@ class TestRefusals:
         assert "(it has 9000×9000 pixels, more than 67,108,864)" in message
 
     def test_images_above_the_memory_limit_are_refused(self, tmp_path, monkeypatch, one_sentence):
-        monkeypatch.setattr("vaeflow.parts.datasets.images._LIMIT", 1_000)
+        monkeypatch.setattr("vaeflow.parts.datasets.images._LIMIT", 400)
         message = complaint(save(tmp_path, GREY))
         one_sentence(message)
-        assert "take 1,920 bytes, but at most 1,000 are read: give a smaller" in message
+        assert "take 480 bytes, but at most 400 are read: give a smaller" in message
         assert Images(path=tmp_path, size=(2, 2)).load().data_shape == (1, 2, 2)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.download import Origin
@@ -54,7 +53,7 @@ class BinarizedMNIST(Dataset):
         return Splits(*(self.origin.load(x, self.root, _read) for x in self.origin.checksums))
 
 
-def _read(path: Path) -> Tensor:
+def _read(path: Path) -> Stored:
     """Read an image from each line of 784 numbers 0 and 1, with spaces between them."""
     lines = decompressed(path).splitlines()
     rows = [line.translate(None, b" \t") for line in lines]  # numpy.loadtxt takes a minute
@@ -66,4 +65,4 @@ def _read(path: Path) -> Tensor:
     if not rows:
         raise DataError(f"{path} holds no image: fetch the file again")
     bits = np.frombuffer(b"".join(rows), np.uint8) - ord("0")
-    return torch.from_numpy(bits.astype(np.float32).reshape(-1, 1, 28, 28))
+    return Stored(bits.reshape(-1, 1, 28, 28))

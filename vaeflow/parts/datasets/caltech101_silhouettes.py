@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.download import Origin
 from vaeflow.parts.datasets.files.matlab import read_mat, upright
@@ -42,5 +42,5 @@ class Caltech101Silhouettes(Dataset):
 
 def _read(path: Path) -> Splits:
     arrays = read_mat(path, _SHAPES, largest=1)
-    objects = (1 - upright(arrays[name].astype(np.float32), 28, 28) for name in _SHAPES)
-    return Splits(*(torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(1) for x in objects))
+    objects = (1 - upright(arrays[name].astype(np.uint8), 28, 28) for name in _SHAPES)
+    return Splits(*(Stored(x[:, None]) for x in objects))

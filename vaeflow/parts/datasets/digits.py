@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.parts.abstract import Dataset
 
 
@@ -19,8 +19,8 @@ class Digits(Dataset):
     def load(self) -> Splits:
         from sklearn.datasets import load_digits
 
-        images = load_digits().images.astype(np.float32) / 16
+        images = load_digits().images.astype(np.uint8)
         # RandomState's streams are frozen across NumPy versions; default_rng's are not.
         order = np.random.RandomState(0).permutation(len(images))
-        x = torch.from_numpy(images[order]).unsqueeze(1)
-        return Splits(*x.split([1297, 200, 300]))
+        x = Stored(images[order][:, None], 16)
+        return Splits(x[:1297], x[1297:1497], x[1497:])

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import PositiveFloat
-from torch import Tensor
 
 from vaeflow.data.places import Index, Place, in_array, in_table
 from vaeflow.data.precision import warn_of_merged
-from vaeflow.data.splits import Splits
+from vaeflow.data.splits import NAMES, Splits
+from vaeflow.data.stored import Stored, in_file
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.tables import read_table
@@ -22,7 +21,9 @@ from vaeflow.parts.datasets.files.unpacking import reason
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 
 _TABLES = {".csv", ".tsv", ".tab", ".parquet", ".arrow", ".feather"}
-_LIMIT = 8 << 30  # bytes that a file may unpack to
+_LIMIT = 8 << 30  # bytes that a file may unpack to; a .npy file is not unpacked
+_SMALL = 64 << 20  # bytes of a .npy file that is read at once
+_SOME = 100_000
 
 
 class File(Dataset):
@@ -58,20 +59,20 @@ class File(Dataset):
         arrays = _read(self.path)
         if len(arrays) == 1:
             ((name, array),) = arrays.items()
-            return self.fractions.split(self._tensor(name, array), self.path, self._place(array))
-        if set(arrays) != {"train", "validation", "test"}:
+            return self.fractions.split(self._stored(name, array), self.path, self._place(array))
+        if set(arrays) != {*NAMES}:
             names = f"the arrays {', '.join(sorted(arrays))}" if arrays else "no array"
             raise DataError(
                 f"{self.path} holds {names}: store train, validation and test, or one array only"
             )
         splits = Splits(
-            *(self._tensor(name, arrays[name]) for name in ("train", "validation", "test")),
+            *(self._stored(name, arrays[name]) for name in NAMES),
             places={name: self._place(array) for name, array in arrays.items()},
         )
-        for name, x in splits:
-            if x.shape[1:] != splits.train.shape[1:]:
+        for name in NAMES:
+            if (shape := tuple(splits.kept(name).shape[1:])) != splits.data_shape:
                 raise DataError(
-                    f"{self.path}: {name} examples have shape {tuple(x.shape[1:])}, training ones "
+                    f"{self.path}: {name} examples have shape {shape}, training ones "
                     f"{splits.data_shape}: give all splits the same shape"
                 )
         return splits
@@ -86,7 +87,7 @@ class File(Dataset):
 
         return divided
 
-    def _tensor(self, name: str, source: _Array) -> Tensor:
+    def _stored(self, name: str, source: _Array) -> Stored:
         array = source.values
         if array.dtype.kind not in "buif":
             raise DataError(
@@ -98,9 +99,12 @@ class File(Dataset):
                 f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
                 "with at least one of each is needed"
             )
-        warn_of_merged(array, source.place, np.dtype(np.float32), source.exact)
-        with np.errstate(all="ignore"):  # values that overflow are refused with their place later
-            return torch.from_numpy(array.astype(np.float32) / np.float32(self.scale))
+        if in_file(array) and array.nbytes <= _SMALL:
+            array = np.array(array)
+        # Of a large file, some evenly spaced examples tell what all are like.
+        some = array[:: len(array) // _SOME + 1] if in_file(array) else array
+        warn_of_merged(some, source.place, np.dtype(np.float32), source.exact)
+        return Stored(array, self.scale)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from vaeflow.data.places import Place, moved
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored, Values
 from vaeflow.errors import ConfigError, DataError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -31,8 +33,10 @@ class Fractions:
                 "no training data: their sum must be below 1"
             )
 
-    def split(self, x: Tensor, path: Path, place: Place) -> Splits:
+    def split(self, x: Values, path: Path, place: Place) -> Splits:
         """Shuffle the examples with a fixed seed and split them; each split gets one at least.
+
+        Examples in a file stay where they are: their order says where each is.
 
         Arguments:
             x: the examples (N, *data_shape).
@@ -53,10 +57,19 @@ class Fractions:
         order = np.random.RandomState(0).permutation(len(x))
         orders = np.split(order, [n_train, n_train + n_validation])
         places = [moved(place, part) for part in orders]
+        shuffled = _shuffled(x, torch.from_numpy(order))
         return Splits(
-            *x[order].split([n_train, n_validation, n_test]),
+            shuffled[:n_train],
+            shuffled[n_train : n_train + n_validation],
+            shuffled[n_train + n_validation :],
             places=dict(zip(("train", "validation", "test"), places, strict=True)),
         )
+
+
+def _shuffled(x: Values, order: Tensor) -> Values:
+    if isinstance(x, Stored) and x.resident:
+        return Stored(x.kept(order), x.divisor)
+    return x[order]
 
 
 def below(root: Path | None, path: Path) -> Path:

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.download import Origin
 from vaeflow.parts.datasets.files.matlab import read_mat
@@ -47,10 +47,11 @@ class FreyFaces(Dataset):
     def load(self) -> Splits:
         images = self.origin.load("frey_rawface.mat", self.root, _read)
         order = torch.from_numpy(np.random.RandomState(self.seed).permutation(len(images)))
-        return Splits(*images[order].split([1_565, 200, 200]))
+        x = images[order]
+        return Splits(x[:1_565], x[1_565:1_765], x[1_765:])
 
 
-def _read(path: Path) -> Tensor:
+def _read(path: Path) -> Stored:
     columns = read_mat(path, {"ff": (560, 1_965)}, largest=255, kinds={"uint8"})["ff"]
     images = columns.T.reshape(-1, 1, 28, 20)  # each column is a picture, row by row
-    return torch.from_numpy(images.astype(np.float32) / 255)
+    return Stored(images, 255)

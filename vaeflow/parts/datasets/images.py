@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor
 
 from vaeflow.data.places import in_files
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.unpacking import reason
@@ -32,7 +32,7 @@ _ORIENTATION, _TURNED = 0x0112, {5, 6, 7, 8}  # the EXIF tag; values that swap h
 _PNG_DEPTH = 24  # where the header, always the first chunk, holds the bits of a channel
 _TIFF_DEPTH = 258  # the tag BitsPerSample
 _LARGEST = 1 << 26  # pixels that a file may unpack to
-_LIMIT = 8 << 30  # bytes of all images as float32
+_LIMIT = 8 << 30  # bytes of all images
 
 Size = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=2)]
 
@@ -84,9 +84,9 @@ class Images(Dataset):
         if len(folders) == 1:
             return self.fractions.split(x, self.path, places[0])
         names = [folder.name for folder in folders]
-        return Splits(
-            *x.split([len(group) for group in files]), places=dict(zip(names, places, strict=True))
-        )
+        *ends, _ = itertools.accumulate(len(group) for group in files)
+        parts = [x[start:end] for start, end in itertools.pairwise([0, *ends, len(x)])]
+        return Splits(*parts, places=dict(zip(names, places, strict=True)))
 
     def _folders(self) -> list[Path]:
         if not self.path.is_dir():
@@ -100,7 +100,7 @@ class Images(Dataset):
             )
         return found or [self.path]
 
-    def _read(self, files: list[Path], pool: ThreadPoolExecutor) -> Tensor:
+    def _read(self, files: list[Path], pool: ThreadPoolExecutor) -> Stored:
         headers = list(pool.map(_header, files))
         channels = self.channels or (1 if all(header.grey for header in headers) else 3)
         height, width = self.size or headers[0].size
@@ -111,16 +111,16 @@ class Images(Dataset):
                         f"{file} has {_by(header.size)} pixels, but {files[0]} has "
                         f"{height}×{width}: give --dataset.size"
                     )
-        if (needed := 4 * len(files) * channels * height * width) > _LIMIT:
+        if (needed := len(files) * channels * height * width) > _LIMIT:
             raise DataError(
                 f"the images of {self.path} take {needed:,} bytes, but at most {_LIMIT:,} are "
                 "read: give a smaller --dataset.size or fewer images"
             )
-        x = np.empty((len(files), channels, height, width), np.float32)
+        x = np.empty((len(files), channels, height, width), np.uint8)
         pixels = partial(_pixels, size=(height, width), fit=self.fit, channels=channels)
         for i, image in enumerate(pool.map(pixels, files)):
             x[i] = image
-        return torch.from_numpy(x).div_(255)
+        return Stored(x, 255)
 
 
 @dataclass(frozen=True)

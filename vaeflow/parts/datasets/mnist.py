@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
-import torch
-
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.download import Origin
 from vaeflow.parts.datasets.files.idx import read_idx
@@ -102,5 +100,5 @@ class KMNIST(MNIST):
     )
 
 
-def _images(path: Path) -> torch.Tensor:
-    return torch.from_numpy(read_idx(path).astype(np.float32) / 255).unsqueeze(1)
+def _images(path: Path) -> Stored:
+    return Stored(read_idx(path)[:, None], 255)
