@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,30 @@ seed = click.option(
     default=0,
     show_default=True,
     help="Of the draws.",
+)
+
+
+def _conditions(
+    ctx: click.Context, param: click.Parameter, words: tuple[str, ...]
+) -> dict[str, str]:
+    """Return covariates by name; a comma separates two where a name and "=" follow it."""
+    found: dict[str, str] = {}
+    for item in (item for word in words for item in re.split(r",(?=[^,=]+=)", word)):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise click.UsageError(
+                f"--condition {item}: write NAME=VALUE, as in --condition digit=3"
+            )
+        found[name.strip()] = value.strip()
+    return found
+
+
+condition = click.option(
+    "--condition",
+    multiple=True,
+    metavar="NAME=VALUE,…",
+    callback=_conditions,
+    help="Covariates of the model, one value for all.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 baseline = click.option(

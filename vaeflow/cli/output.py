@@ -1,8 +1,9 @@
-"""Writing pictures and arrays that a command was asked for."""
+"""Writing pictures, arrays and tables that a command was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,26 +14,44 @@ from vaeflow.errors import ConfigError
 from vaeflow.storage import writing
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+    from vaeflow.data.columns import Columns
+
+TABLES = (".csv", ".tsv", ".parquet", ".arrow")
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[None]:
+def new_file(path: Path, *endings: str) -> Iterator[None]:
     """Check that `path` can be made, before the work; name the file, after it.
 
     Raises:
-        ConfigError: if it exists, or has no directory or an unknown ending.
+        ConfigError: if it exists, or has no directory or another ending.
     """
-    if path.suffix not in (".png", ".npz"):
-        raise ConfigError(f"--out {path}: the name must end in .png or .npz")
-    if path.exists():
+    check_new(path, *endings)
+    yield
+    click.echo(f"wrote {path}")
+
+
+def check_new(path: Path, *endings: str) -> None:
+    """Check that a file can be made.
+
+    Raises:
+        ConfigError: if it exists, or has no directory or another ending.
+    """
+    zipped = tuple(f"{ending}.gz" for ending in endings if ending in TABLES)
+    if not path.name.lower().endswith((*endings, *zipped)):
+        *others, last = endings
+        raise ConfigError(
+            f"--out {path}: the name must end in {', '.join(others)}{' or ' * bool(others)}{last}"
+        )
+    if os.path.lexists(path):
         raise ConfigError(f"--out {path}: it exists, and nothing is overwritten; choose another")
     if not path.parent.is_dir():
         raise ConfigError(
             f"--out {path}: the directory {path.parent} does not exist; make it first"
         )
-    yield
-    click.echo(f"wrote {path}")
 
 
 def write_values(path: Path, **columns: Tensor) -> None:
@@ -42,16 +61,59 @@ def write_values(path: Path, **columns: Tensor) -> None:
         ConfigError: if a picture is asked for and the values are none.
         StorageError: if the file cannot be written.
     """
-    import numpy as np
     import torch
 
     from vaeflow.pictures import grid, require_image, write_png
 
     if path.suffix == ".npz":
-        with writing(path):
-            np.savez(path, **{name: x.numpy() for name, x in columns.items()})  # type: ignore[arg-type]
+        write_columns(path, {name: x.numpy() for name, x in columns.items()})
         return
     first = next(iter(columns.values()))
     require_image(tuple(first.shape[1:]))
     tiles = torch.stack(list(columns.values()), 1).flatten(0, 1)
     write_png(grid(tiles, columns=None if len(columns) == 1 else 8), path)
+
+
+def write_rows(path: Path, columns: Columns, **rows: Tensor) -> None:
+    """Write tensors (N, D) of a table's examples by its columns, in its own units.
+
+    Of several tensors the columns stand side by side; from the second on, the tensor's name joins
+    the column's: "age", "age_reconstructed".
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    from vaeflow.data.units import in_units
+
+    each = {name: in_units(columns, x.cpu().numpy()) for name, x in rows.items()}
+    first = next(iter(each))
+    write_columns(
+        path,
+        {
+            column if name == first else f"{column}_{name}": values[column]
+            for column in columns.names
+            for name, values in each.items()
+        },
+    )
+
+
+def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays (N, …): to a table, or as arrays to .npz, where a missing text is "".
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    import numpy as np
+
+    if path.suffix != ".npz":
+        from vaeflow.parts.datasets.files.written import write_table
+
+        write_table(path, columns)
+        return
+    plain = {
+        name: np.array(["" if v is None else str(v) for v in values]) if values.dtype == object
+        else values
+        for name, values in columns.items()
+    }  # fmt: skip
+    with writing(path):
+        np.savez(path, **plain)  # type: ignore[arg-type]

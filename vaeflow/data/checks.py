@@ -45,6 +45,8 @@ def check_values(
         )
     check_finite(x, place, gaps=gaps)
     if told := first_without(lambda part: support.check(part) | part.isnan(), x, place):
+        if hasattr(support, "needs_at"):  # it is of columns, each of which has its own
+            raise DataError(f"{told}, but {support.needs_at(floats(x))}: correct it or drop it")
         low, high = ends(x)
         raise DataError(
             f"{told}, which the likelihood cannot score: it needs {_describe(support)}, and the "

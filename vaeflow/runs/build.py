@@ -11,6 +11,7 @@ import torch
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import prepare_split
+from vaeflow.data.columns import Columns
 from vaeflow.data.conditioning import condition_on
 from vaeflow.data.examples import Examples
 from vaeflow.data.splits import Form, Splits
@@ -54,7 +55,7 @@ def _build(plan: Plan, form: Form) -> VAE:
     latent, missing = plan.config.latent, plan.config.missing == "mask"
     seen = seen_shape(form.shape, missing=missing)
     more = width_of([len(c.levels) for c in form.covariates])
-    likelihood = make(plan, "likelihood", form.shape)
+    likelihood = make(plan, "likelihood", form.shape, *_columns(plan, form))
     encoder = make(plan, "encoder", seen)
     model = VAE(
         encoder=encoder,
@@ -69,6 +70,12 @@ def _build(plan: Plan, form: Form) -> VAE:
     parts = plan.config.parts()
     model.chosen = {kind: parts[kind] for kind, _ in model.named_children() if kind in parts}
     return model
+
+
+def _columns(plan: Plan, form: Form) -> tuple[Columns, ...]:
+    """Return the columns of a table for a likelihood that takes them."""
+    takes = getattr(plan.parts["likelihood"].load(), "takes_columns", False)
+    return (form.columns,) if takes else ()
 
 
 def build_posterior(plan: Plan, features: int) -> Posterior:

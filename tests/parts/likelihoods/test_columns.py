@@ -10,9 +10,10 @@ import torch
 
 import vaeflow.testing
 from vaeflow.config.options import describe, validate
+from vaeflow.data.checks import check_values
 from vaeflow.data.columns import Column, Columns
 from vaeflow.distributions import log_prob_of_observed
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, DataError
 from vaeflow.model import _scaling
 from vaeflow.parts.likelihoods import PerColumn
 
@@ -191,8 +192,16 @@ def test_the_support_refuses_each_value_by_the_kind_of_its_column():
     x[2, 9:12] = 0.0  # none
     wrong = {*spoiled, *((0, i) for i in (2, 3, 4)), *((2, i) for i in (9, 10, 11))}
     assert {tuple(where) for where in (~made.support.check(x)).nonzero().tolist()} == wrong
-    assert made.support.needs(7) == "whole numbers ≥ 0 in the count 'n_falls'"
-    assert made.support.needs(11) == "one value 1 and the others 0 in the category 'color'"
+    for row, told in (
+        (0, r"0 at \(0\) is -1, but the count 'visits' needs whole numbers ≥ 0: correct it"),
+        (2, r"2 at \(5\) is 2, but the boolean 'smokes' needs values 0 and 1"),
+        (1, r"1 at \(3\) is 0.5, but the category 'site' needs one value 1 and the others 0"),
+    ):
+        gap = x.clone()
+        gap[[r for r in range(4) if r != row]] = math.nan
+        gap[3, 0] = -5.0  # behind it
+        with pytest.raises(DataError, match=told):
+            check_values("x", gap, (14,), made.support, gaps=True)
 
 
 def test_an_output_is_found_for_any_mean():

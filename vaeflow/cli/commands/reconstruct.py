@@ -18,9 +18,8 @@ from vaeflow.plugins.discovery import Selection
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    default="reconstructions.png",
-    show_default=True,
-    help="A .png picture of pairs, or .npz with the values.",
+    help="A .png picture of pairs, .npz with the values or, of a table, .csv or .parquet.  "
+    "[default: reconstructions.png, or reconstructions.csv of a table]",
 )
 @shared.seed
 @shared.data_root
@@ -29,26 +28,35 @@ def command(
     selection: Selection | None,
     run: Path,
     count: int,
-    out: Path,
+    out: Path | None,
     seed: int,
     data_root: Path | None,
 ) -> None:
-    """Draw z from q(z|x) for test data, through the whole flow, and show x beside E[x|z]."""
+    """Draw z from q(z|x) for test data, through the whole flow, and show x beside E[x|z].
+
+    Of a table, E[x|z] of the column age is age_reconstructed, in the same units; of a category, it
+    is the most probable level.
+    """
     import torch
 
-    from vaeflow.cli.output import new_file, write_values
+    from vaeflow.cli.output import TABLES, new_file, write_rows, write_values
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of
     from vaeflow.runs.directory import Run
     from vaeflow.runs.load import load
 
-    with new_file(out):
+    opened = Run.open(run)
+    columns = opened.form.columns
+    out = out or Path("reconstructions.csv" if columns else "reconstructions.png")
+    with new_file(out, *(TABLES if columns else (".png",)), ".npz"):
         plugins = load_plugins(selection)
-        opened = Run.open(run)
         plan = opened.plan(plugins)
         if data_root is not None:
             plan = plan.but(data_root=data_root.absolute())
-        model = load(run, plugins=plugins)
-        x = images_of(opened.data(plan), "test", plan.config)[:count].read()
+        model = load(opened, plugins=plugins)
+        data = images_of(opened.data(plan), "test", plan.config)[:count].read()
         torch.manual_seed(seed)
-        write_values(out, images=x.values, reconstructions=model.reconstruct(x))
+        if columns:
+            write_rows(out, columns, data=data.values, reconstructed=model.reconstruct(data))
+        else:
+            write_values(out, images=data.values, reconstructions=model.reconstruct(data))

@@ -18,24 +18,48 @@ from vaeflow.plugins.discovery import Selection
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    default="samples.png",
-    show_default=True,
-    help="A .png picture, or .npz with the values.",
+    help="A .png picture, .npz with the values or, of a table, .csv or .parquet.  [default: "
+    "samples.png, or samples.csv of a table]",
 )
 @shared.seed
-@click.option("--binary", is_flag=True, help="Draw x ~ p(x|z) instead of showing its mean.")
+@click.option(
+    "--draw/--mean",
+    default=None,
+    help="Draw x ~ p(x|z), as is done for a table by default, or show its mean.",
+)
+@click.option("--binary", is_flag=True, hidden=True)  # what --draw was called
+@shared.condition
 @click.pass_obj
 def command(
-    selection: Selection | None, run: Path, count: int, out: Path, seed: int, binary: bool
+    selection: Selection | None,
+    run: Path,
+    count: int,
+    out: Path | None,
+    seed: int,
+    draw: bool | None,
+    binary: bool,
+    condition: dict[str, str],
 ) -> None:
-    """Draw z from the prior of the model in RUN and show the mean of p(x|z)."""
+    """Draw z from the prior of the model in RUN and show the mean of p(x|z), or draws of it.
+
+    Of a table, the samples are rows in its own units, with the names of its columns.
+    """
     import torch
 
-    from vaeflow.cli.output import new_file, write_values
+    from vaeflow.cli.output import TABLES, new_file, write_rows, write_values
     from vaeflow.plugins.loading import load_plugins
+    from vaeflow.runs.directory import Run
     from vaeflow.runs.load import load
 
-    model = load(run, plugins=load_plugins(selection))
-    with new_file(out):
+    opened = Run.open(run)
+    columns = opened.form.columns
+    out = out or Path("samples.csv" if columns else "samples.png")
+    mean = not (columns or binary) if draw is None else not draw
+    with new_file(out, *(TABLES if columns else (".png",)), ".npz"):
+        model = load(opened, plugins=load_plugins(selection))
         torch.manual_seed(seed)
-        write_values(out, samples=model.sample(count, mean=not binary))
+        samples = model.sample(count, mean=mean, condition=condition)
+        if columns:
+            write_rows(out, columns, samples=samples)
+        else:
+            write_values(out, samples=samples)

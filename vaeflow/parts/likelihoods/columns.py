@@ -236,10 +236,11 @@ class ColumnSupport(constraints.Constraint):
                 good[..., where] &= ~wrong[..., None]
         return good
 
-    def needs(self, position: int) -> str:
-        """Return what is expected of one of the D values, by the name of its column."""
-        column = _of_values(self.columns)[position]
-        return f"{_NEEDS[column.kind]} in the {column.kind} {column.name!r}"
+    def needs_at(self, x: Tensor) -> str:
+        """Return what is expected where the first value of x (N, D) is wrong."""
+        wrong = ~(self.check(x) | x.isnan())
+        column = _of_values(self.columns)[int(wrong.nonzero()[0, -1])]
+        return f"the {column.kind} {column.name!r} needs {_NEEDS[column.kind]}"
 
     def __str__(self) -> str:
         return "what the columns hold"
