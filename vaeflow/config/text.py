@@ -36,7 +36,8 @@ def read(annotation: Any, value: Any) -> Any:
     if type(None) in arms and value.lower() == "none":
         return None
     if any(_is_sequence(arm) for arm in arms):
-        return _items(value)
+        texts = any(str in get_args(arm) for arm in arms if _is_sequence(arm))
+        return _names(value) if texts else _items(value)
     if any(_is_mapping(arm) for arm in arms):
         return _entries(value)
     literals = [v for arm in arms if get_origin(arm) is Literal for v in get_args(arm)]
@@ -48,6 +49,12 @@ def read(annotation: Any, value: Any) -> Any:
 def _items(text: str) -> list[str]:
     """Return the items of a text such as "500,500" or "[500, 500]"."""
     return [item for item in re.split(r"[,\s]+", text.strip("[]() ")) if item]
+
+
+def _names(text: str) -> list[str]:
+    """Return the items of a text such as "age,income per head": a name may have spaces."""
+    bare = text[1:-1] if text[:1] + text[-1:] == "[]" else text
+    return [item.strip() for item in bare.split(",") if item.strip()]
 
 
 def _entries(text: str) -> dict[str, str]:

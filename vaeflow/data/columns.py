@@ -7,15 +7,18 @@ one for each of its levels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from vaeflow.data.table import Table, is_number
 from vaeflow.errors import DataError, did_you_mean
 
 ColumnKind = Literal["number", "count", "boolean", "category"]
+Call: TypeAlias = "Callable[[int], str]"  # how messages call the value of a row
 
 
 @dataclass(frozen=True)
@@ -49,55 +52,100 @@ class Column:
         """Tell whether its values are texts."""
         return self.kind in ("boolean", "category")
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
+    def encode(self, values: np.ndarray, call: Call | None = None) -> np.ndarray:
         """Return values (N,) of the table as float32 (N, width), NaN where one is missing.
 
         Arguments:
             values: numbers with NaN, or texts with None, where one is missing.
+            call: how messages call the value of a row.
 
         Raises:
-            DataError: if a text is none of the levels.
+            DataError: if a text is no number, or none of the levels.
         """
         if not self.named:
-            numbers = np.asarray(values, np.float64)
+            numbers = self._numbers(values, call or self._call)
             return np.asarray(((numbers - self.center) / self.spread)[:, None], np.float32)
-        codes = self.codes(values)
+        codes = self.codes(values, call or self._call)
         if self.kind == "boolean":
             return np.asarray(codes[:, None], np.float32)
-        coded = (codes[:, None] == np.arange(len(self.levels))).astype(np.float32)
+        coded: np.ndarray = (codes[:, None] == np.arange(len(self.levels))).astype(np.float32)
         coded[np.isnan(codes)] = np.nan
         return np.asarray(coded)
 
-    def codes(self, values: np.ndarray) -> np.ndarray:
-        """Return the number of each text's level (N,), NaN where it is missing.
+    def _call(self, row: int) -> str:
+        return f"column {self.name!r}"
+
+    def _numbers(self, values: np.ndarray, call: Call) -> np.ndarray:
+        if values.dtype != object:
+            return values.astype(np.float64)
+        numbers = np.full(len(values), math.nan)
+        for row, value in enumerate(values):
+            text = str(value)
+            if is_number(text):
+                numbers[row] = float(text)
+            elif text in ("true", "false"):
+                numbers[row] = text == "true"
+            elif value is not None:
+                raise DataError(
+                    f"{call(row)} holds {text[:40]!r}, but a number is expected: correct it, or "
+                    "leave the cell empty"
+                )
+        return numbers
+
+    def codes(self, values: np.ndarray, call: Call | None = None) -> np.ndarray:
+        """Return the number of each value's level (N,), NaN where it is missing.
 
         Raises:
-            DataError: naming the first text that is none of the levels.
+            DataError: naming the first value that is none of the levels.
         """
+        call = call or self._call
         known = {level: float(i) for i, level in enumerate(self.levels)}
-        try:
-            return np.array([math.nan if v is None else known[str(v)] for v in values])
-        except KeyError as error:
-            (text,) = error.args
-            shown = ", ".join(self.levels[:10]) + (", …" if len(self.levels) > 10 else "")
-            raise DataError(
-                f"column {self.name!r} holds {text!r}, which the training data did not: it held "
-                f"{shown}{did_you_mean(text, self.levels)}"
-            ) from None
+        if self.kind == "boolean":  # TRUE is true
+            known |= {level.lower(): float(i) for i, level in enumerate(self.levels)}
+        codes = np.full(len(values), math.nan)
+        for row, value in enumerate(values):
+            if (text := spelled(value)) is None:
+                continue
+            code = known.get(text, known.get(text.lower()) if self.kind == "boolean" else None)
+            if code is None:
+                shown = ", ".join(self.levels[:10]) + (", …" if len(self.levels) > 10 else "")
+                raise DataError(
+                    f"{call(row)} holds {text!r}, which the training data did not: it held "
+                    f"{shown}{did_you_mean(text, self.levels)}; correct it, or leave the cell empty"
+                )
+            codes[row] = code
+        return codes
 
     def decode(self, x: np.ndarray) -> np.ndarray:
         """Return the values (N,) of x (N, width), in the data's own units; NaN is None in texts.
 
-        Of the means of a boolean or a category, the value is the most probable level.
+        Of the means of a boolean or a category, the value is the most probable level. Levels that
+        are numbers, such as 0 and 1, are numbers again.
         """
         if not self.named:
             numbers: np.ndarray = x[:, 0].astype(np.float64) * self.spread + self.center
             return numbers
         missing = np.isnan(x).any(1)
         codes = (x[:, 0] > 0.5).astype(int) if self.kind == "boolean" else np.argmax(x, 1)
-        texts: np.ndarray = np.array(self.levels, object)[codes]
-        texts[missing] = None
-        return texts
+        plain = all(is_number(level) and spelled(float(level)) == level for level in self.levels)
+        levels = np.array(self.levels, np.float64 if plain else object)
+        decoded: np.ndarray = levels[codes]
+        decoded[missing] = np.nan if plain else None
+        return decoded
+
+
+def spelled(value: object) -> str | None:
+    """Return a value of a table as the text of a level, None if it is missing."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return str(value)
+
+
+def _place(table: Mapping[str, np.ndarray], name: str, row: int) -> str:
+    """Return how messages call a value."""
+    return table.place(row, name) if isinstance(table, Table) else f"column {name!r}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +182,8 @@ class Columns(Sequence[Column]):
         """Return x (N, D), float32, of a table's columns by name; others are left alone.
 
         Raises:
-            DataError: if a column is missing, or holds a text that is none of its levels.
+            DataError: if a column is missing, or holds a text that is no number or none of its
+                levels.
         """
         for name in self.names:
             if name not in table:
@@ -142,7 +191,9 @@ class Columns(Sequence[Column]):
                     f"there is no column {name!r}{did_you_mean(name, table)}: the model was "
                     f"trained on the columns {', '.join(self.names)}"
                 )
-        return np.concatenate([column.encode(table[column.name]) for column in self.each], 1)
+        return np.concatenate(
+            [c.encode(table[c.name], partial(_place, table, c.name)) for c in self.each], 1
+        )
 
     def decode(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values of x (N, D) by column, in the data's own units."""

@@ -19,6 +19,9 @@ NUMBER = (
 NAN = ("nan", "-nan")  # spellings of what float64 holds itself, in small letters
 
 
+_CURE = "correct it, drop the row, or use --dataset table, which takes texts"
+
+
 @dataclass(frozen=True)
 class Table(Mapping[str, np.ndarray]):
     """The columns of a table by name: float64 with NaN, or texts with None, for missing values.
@@ -101,8 +104,12 @@ class Table(Mapping[str, np.ndarray]):
             columns.append(self.as_numbers(name))
         return np.stack(columns, 1)
 
-    def as_numbers(self, name: str) -> np.ndarray:
+    def as_numbers(self, name: str, cure: str = _CURE) -> np.ndarray:
         """Return the values (N,) of a column, false as 0 and true as 1, in float64.
+
+        Arguments:
+            name: of the column.
+            cure: of a text that is no number.
 
         Raises:
             DataError: naming the first text that is no number.
@@ -116,8 +123,7 @@ class Table(Mapping[str, np.ndarray]):
         for row, text in enumerate(values):
             if text is not None and not is_number(text):
                 raise DataError(
-                    f"{self.place(row, name)} holds {text[:40]!r}, not a number: correct it, drop "
-                    "the row, or use --dataset table, which takes texts"
+                    f"{self.place(row, name)} holds {text[:40]!r}, not a number: {cure}"
                 )
             found[row] = np.nan if text is None else float(text)
         return found

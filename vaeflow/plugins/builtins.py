@@ -21,6 +21,7 @@ def vaeflow_register_datasets(register: Register) -> None:
     register("freyfaces", "vaeflow.parts.datasets.freyfaces:FreyFaces")
     register("images", "vaeflow.parts.datasets.images:Images")
     register("file", "vaeflow.parts.datasets.file:File")
+    register("table", "vaeflow.parts.datasets.table:Table")
     register("given", "vaeflow.parts.datasets.given:Given")
     register("energies", "vaeflow.parts.datasets.energies:Energies")
 

@@ -10,6 +10,7 @@ from vaeflow.parts.datasets.given import Given
 from vaeflow.parts.datasets.images import Images
 from vaeflow.parts.datasets.mnist import KMNIST, MNIST, FashionMNIST
 from vaeflow.parts.datasets.omniglot import Omniglot
+from vaeflow.parts.datasets.table import Table
 
 __all__ = [
     "KMNIST",
@@ -24,4 +25,5 @@ __all__ = [
     "Given",
     "Images",
     "Omniglot",
+    "Table",
 ]

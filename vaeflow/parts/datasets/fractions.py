@@ -46,24 +46,33 @@ class Fractions:
         Raises:
             DataError: naming `path`, if too few are left for training.
         """
-        n_validation = max(1, round(self.validation * len(x)))
-        n_test = max(1, round(self.test * len(x)))
-        n_train = len(x) - n_validation - n_test
+        orders = self.orders(len(x), path)
+        return Splits(
+            *(_shuffled(x, torch.from_numpy(order)) for order in orders.values()),
+            places={name: moved(place, order) for name, order in orders.items()},
+        )
+
+    def orders(self, count: int, origin: object) -> dict[str, np.ndarray]:
+        """Return the indices of the examples of each split, by its name.
+
+        Arguments:
+            count: of the examples.
+            origin: where they come from.
+
+        Raises:
+            DataError: naming `origin`, if too few are left for training.
+        """
+        n_validation = max(1, round(self.validation * count))
+        n_test = max(1, round(self.test * count))
+        n_train = count - n_validation - n_test
         if n_train < 1:
             raise DataError(
-                f"{path} holds {len(x)} examples, of which {n_validation} go to validation "
+                f"{origin} holds {count} examples, of which {n_validation} go to validation "
                 f"and {n_test} to the test: at least one more is needed for training"
             )
-        order = np.random.RandomState(0).permutation(len(x))
-        orders = np.split(order, [n_train, n_train + n_validation])
-        places = [moved(place, part) for part in orders]
-        shuffled = _shuffled(x, torch.from_numpy(order))
-        return Splits(
-            shuffled[:n_train],
-            shuffled[n_train : n_train + n_validation],
-            shuffled[n_train + n_validation :],
-            places=dict(zip(("train", "validation", "test"), places, strict=True)),
-        )
+        order = np.random.RandomState(0).permutation(count)
+        parts = np.split(order, [n_train, n_train + n_validation])
+        return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
 def _shuffled(x: Values, order: Tensor) -> Values:
