@@ -1,9 +1,14 @@
-"""Layers of image networks of any size: convolutions that halve and double, gates, residuals."""
+"""Layers of networks on grids of any size: convolutions that halve and double, gates, residuals.
+
+A grid has one, two or three axes: the times of a signal, the pixels of a picture, the voxels of a
+volume. Tensors are (B, channels, *size).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -12,37 +17,65 @@ from torch import Tensor, nn
 from vaeflow.errors import ConfigError
 from vaeflow.nn.mlp import Activation, activation
 
-Size = tuple[int, int]  # height, width
+Dimensions = Literal[1, 2, 3]  # axes of a grid: a signal, a picture, a volume
+Size = tuple[int, ...]  # of a grid: times, or height and width, or depth, height and width
 Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
+# Of one, two and three axes.
+CONVOLUTIONS: Sequence[Callable[..., Convolution]] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED: Sequence[Callable[..., Transposed]] = (
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_POOLS: Sequence[Callable[..., nn.Module]] = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+
+
+def channels_and_size(shape: tuple[int, ...], dimensions: int) -> tuple[int, Size]:
+    """Return the channels and the size of a grid (…, *size): all axes before it are channels.
+
+    Raises:
+        ConfigError: if the shape has fewer axes, or the grid none or more than three.
+    """
+    if not 1 <= dimensions <= min(3, len(shape)):
+        raise ConfigError(
+            f"convolutions over {dimensions} axes cannot take the shape {shape}: give dimensions "
+            "1, 2 or 3, at most its axes, or take --encoder mlp and --decoder mlp"
+        )
+    return prod(shape[:-dimensions]), shape[-dimensions:]
 
 
 def halvings(size: Size, times: int) -> list[Size]:
     """Return a size and its successive halves, rounded up: 28×20, 14×10, 7×5, 4×3, 2×2, 1×1."""
     sizes = [size]
     for _ in range(times):
-        height, width = sizes[-1]
-        sizes.append(((height + 1) // 2, (width + 1) // 2))
+        sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))
     return sizes
 
 
-def convolution(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution that keeps the size of an image, or halves it (rounded up) at stride 2.
+def convolution(
+    n_in: int, n_out: int, kernel: int, stride: int = 1, *, dimensions: int = 2
+) -> Convolution:
+    """Return a convolution that keeps the size of a grid, or halves it (rounded up) at stride 2.
 
     Raises:
         ConfigError: if the kernel's size is even or 1.
     """
-    return nn.Conv2d(n_in, n_out, kernel, stride, _margin(kernel))
+    return CONVOLUTIONS[dimensions - 1](n_in, n_out, kernel, stride, _margin(kernel))
 
 
-def upconvolution(n_in: int, n_out: int, kernel: int, size: Size) -> nn.ConvTranspose2d:
+def upconvolution(n_in: int, n_out: int, kernel: int, size: Size) -> Transposed:
     """Return a transposed convolution of stride 2 from the half of `size`, rounded up, to `size`.
 
     Raises:
         ConfigError: if the kernel's size is even or 1.
     """
     # It makes 2·⌈n/2⌉ − 1 pixels, one less than an even n.
-    more = (1 - size[0] % 2, 1 - size[1] % 2)
-    return nn.ConvTranspose2d(n_in, n_out, kernel, 2, _margin(kernel), output_padding=more)
+    more = tuple(1 - n % 2 for n in size)
+    layer = TRANSPOSED[len(size) - 1]
+    return layer(n_in, n_out, kernel, 2, _margin(kernel), output_padding=more)
 
 
 def _margin(kernel: int) -> int:
@@ -88,11 +121,10 @@ class Residual(nn.Module):
         act: the activation's name.
     """
 
-    def __init__(
-        self, first: nn.Conv2d | nn.ConvTranspose2d, skip: nn.Module, act: Activation
-    ) -> None:
+    def __init__(self, first: Convolution | Transposed, skip: nn.Module, act: Activation) -> None:
         super().__init__()
-        last = convolution(first.out_channels, first.out_channels, first.kernel_size[0])
+        n, kernel = first.out_channels, first.kernel_size
+        last = convolution(n, n, kernel[0], dimensions=len(kernel))
         nn.init.zeros_(last.weight)
         self.skip = skip
         self.layers = nn.Sequential(activation(act), first, activation(act), last)
@@ -102,18 +134,19 @@ class Residual(nn.Module):
         return y
 
 
-def keep(n: int, kernel: int, act: Activation) -> Residual:
+def keep(n: int, kernel: int, act: Activation, *, dimensions: int = 2) -> Residual:
     """Return a residual block that keeps the size and the number of channels."""
-    return Residual(convolution(n, n, kernel), nn.Identity(), act)
+    return Residual(convolution(n, n, kernel, dimensions=dimensions), nn.Identity(), act)
 
 
-def halve(n_in: int, n_out: int, kernel: int, act: Activation) -> Residual:
+def halve(n_in: int, n_out: int, kernel: int, act: Activation, *, dimensions: int = 2) -> Residual:
     """Return a residual block that halves the size, rounded up; its skip averages pixels."""
-    skip = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(n_in, n_out, 1))
-    return Residual(convolution(n_in, n_out, kernel, stride=2), skip, act)
+    pool = _POOLS[dimensions - 1](2, ceil_mode=True)
+    skip = nn.Sequential(pool, CONVOLUTIONS[dimensions - 1](n_in, n_out, 1))
+    return Residual(convolution(n_in, n_out, kernel, 2, dimensions=dimensions), skip, act)
 
 
 def double(n_in: int, n_out: int, kernel: int, size: Size, act: Activation) -> Residual:
     """Return a residual block from the half of `size`, rounded up, to `size`."""
-    skip = nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.Upsample(size))
+    skip = nn.Sequential(CONVOLUTIONS[len(size) - 1](n_in, n_out, 1), nn.Upsample(size))
     return Residual(upconvolution(n_in, n_out, kernel, size), skip, act)

@@ -41,6 +41,11 @@ def mlp(sizes: Sequence[int], act: Activation, *, last: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+_CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+
+
 def initialize(module: nn.Module, init: Init) -> None:
     """Re-draw the weights of every linear and convolutional layer below `module`.
 
@@ -50,7 +55,7 @@ def initialize(module: nn.Module, init: Init) -> None:
     if init == "torch":
         return
     for layer in module.modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if not isinstance(layer, (nn.Linear, *_CONVOLUTIONS)):
             continue
         if init == "glorot":
             nn.init.xavier_uniform_(layer.weight)

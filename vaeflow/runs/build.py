@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from vaeflow.data.binarization import prepare_split
 from vaeflow.data.columns import Columns
 from vaeflow.data.conditioning import condition_on
 from vaeflow.data.examples import Examples
+from vaeflow.data.layout import dimensions_of
 from vaeflow.data.splits import Form, Splits
 from vaeflow.errors import PluginError, VaeflowError, one_line
 from vaeflow.model import VAE, seen_shape
@@ -55,13 +57,14 @@ def _build(plan: Plan, form: Form) -> VAE:
     latent, missing = plan.config.latent, plan.config.missing == "mask"
     seen = seen_shape(form.shape, missing=missing)
     more = width_of([len(c.levels) for c in form.covariates])
+    grid = {"dimensions": dimensions_of(form.shape)}  # of convolutions
     likelihood = make(plan, "likelihood", form.shape, *_columns(plan, form))
-    encoder = make(plan, "encoder", seen)
+    encoder = make(plan, "encoder", seen, known=grid)
     model = VAE(
         encoder=encoder,
         posterior=build_posterior(plan, encoder.features + more),
         prior=make(plan, "prior", latent, seen),
-        decoder=make(plan, "decoder", latent + more, likelihood.output_shape),
+        decoder=make(plan, "decoder", latent + more, likelihood.output_shape, known=grid),
         likelihood=likelihood,
         scaling=plan.config.scaling,
         missing=missing,
@@ -92,15 +95,22 @@ def images_of(splits: Splits, split: str, config: Config) -> Examples:
     return replace(data, x=prepare_split(data.x, *how, splits.place(split), gaps=gaps))
 
 
-def make(plan: Plan, kind: str, *args: Any) -> Any:
+def make(plan: Plan, kind: str, *args: Any, known: Mapping[str, Any] | None = None) -> Any:
     """Build one part from its class, positional arguments and options.
+
+    Arguments:
+        known: values of options that are left to what vaeflow knows of the data, as None.
 
     Raises:
         PluginError: if its constructor fails, or leaves out an attribute of its kind.
     """
-    part, options = plan.parts[kind], plan.config.parts()[kind].options
+    part = plan.parts[kind]
+    options = deepcopy(plan.config.parts()[kind].options)  # a part may change a list
+    for name, value in (known or {}).items():
+        if options.get(name, value) is None:
+            options[name] = value
     try:
-        made = part.load()(*args, **deepcopy(options))  # a part may change a list
+        made = part.load()(*args, **options)
     except VaeflowError:
         raise
     except (Exception, SystemExit) as error:

@@ -96,10 +96,28 @@ def test_start_at_mean_with_several_numbers_per_value(network, likelihood):
     assert p.log_prob(torch.ones(3, *likelihood.data_shape)).shape == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dimensions"),
+    [((9,), 1), ((2, 9), 1), ((2, 3, 9), 1), ((5, 7, 4), 3), ((2, 3, 5, 4, 7), 3)],
+    ids=str,
+)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_what_is_no_image_is_refused(network, one_sentence):
-    with pytest.raises(ConfigError, match=r"\(5,\).*--decoder mlp") as error:
-        network(LATENT, (5,))
+def test_signals_and_volumes_feel_each_latent_dimension(network, shape, dimensions):
+    torch.manual_seed(0)
+    options = {} if network is GatedConv else {"activation": "softplus"}
+    decoder = network(LATENT, shape, channels=(3, 4), dimensions=dimensions, **options).double()
+    z = torch.randn(LATENT, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda z: decoder(z[None, None])[0, 0], z)
+    assert jacobian.shape == (*shape, LATENT)
+    assert jacobian.all()
+
+
+@pytest.mark.parametrize(("shape", "dimensions"), [((), None), ((5,), 2), ((5, 5), 3)], ids=str)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_is_no_grid_is_refused(network, shape, dimensions, one_sentence):
+    with pytest.raises(ConfigError, match=r"--decoder mlp") as error:
+        network(LATENT, shape, dimensions=dimensions)
+    assert str(shape) in str(error.value)
     one_sentence(str(error.value))
 
 

@@ -1,4 +1,4 @@
-"""The encoders of images: any size, each pixel seen, and refusals that name the cure."""
+"""The encoders of grids: any size, each pixel seen, and refusals that name the cure."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.parts.encoders.conv import Conv
 from vaeflow.parts.encoders.gated_conv import GatedConv
 from vaeflow.parts.encoders.resnet import ResNet
+from vaeflow.runs.load import load
 
 NETWORKS = [Conv, GatedConv, ResNet]
 SIZES = [(1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 28, 20), (2, 5, 7), (1, 1, 1), (4, 1, 9)]
@@ -60,23 +61,54 @@ def test_each_feature_sees_each_pixel(network, shape):
     assert jacobian.all()
 
 
-@pytest.mark.parametrize("shape", [(5,), (), (2, 3, 8, 8)], ids=str)
+GRIDS = [  # a shape, its axes, and the channels that a network sees
+    ((9,), 1, 1), ((3, 9), 1, 3), ((3, 9), 2, 1), ((2, 5, 7), 2, 2), ((5, 7, 4), 3, 1),
+    ((2, 5, 7, 4), 3, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "dimensions", "channels"), GRIDS, ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_what_is_no_image_is_refused(network, shape, one_sentence):
+def test_convolutions_slide_over_the_last_axes(network, shape, dimensions, channels):
+    torch.manual_seed(0)
+    options = {} if network is GatedConv else {"activation": "softplus"}
+    encoder = network(shape, **SMALL, **options, dimensions=dimensions).double()
+    first = next(p for p in encoder.parameters() if p.dim() > 1)
+    assert first.shape[1:] == (channels, *[first.shape[-1]] * dimensions)
+    x = torch.rand(shape, dtype=torch.float64)
+    assert torch.autograd.functional.jacobian(lambda x: encoder(x[None])[0], x).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dimensions"), [((5,), 1), ((3, 5), 2), ((2, 3, 8, 8), 3)], ids=str
+)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_shape_tells_the_axes(network, shape, dimensions):
+    assert network(shape, **SMALL).dimensions == dimensions
+
+
+@pytest.mark.parametrize(("shape", "dimensions"), [((), None), ((5,), 2), ((5, 5), 3)], ids=str)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_is_no_grid_is_refused(network, shape, dimensions, one_sentence):
     with pytest.raises(ConfigError, match="--encoder mlp") as error:
-        network(shape)
+        network(shape, dimensions=dimensions)
     assert str(shape) in str(error.value)
     one_sentence(str(error.value))
 
 
 @pytest.mark.parametrize("name", ["conv", "gated-conv", "resnet"])
-def test_shell_refuses_a_table(name, cli, tmp_path):
-    path = tmp_path / "table.npy"
-    np.save(path, np.random.RandomState(0).rand(30, 5))
+def test_the_shell_trains_on_signals(name, cli, tmp_path):
+    path = tmp_path / "signals.npy"
+    np.save(path, np.random.RandomState(0).rand(30, 2, 16))
+    run = tmp_path / "run"
     done = cli(
         "train", "--dataset", "file", "--dataset.path", path, "--likelihood", "gaussian",
-        "--encoder", name, "--epochs", 1, "--run-dir", tmp_path / "run",
+        "--likelihood.scale", "pixel", "--encoder", name, "--encoder.channels", 2, "--decoder",
+        name, "--decoder.channels", 2, "--epochs", 1, "--test-images", 2, "--test-samples", 2,
+        "--no-tensorboard", "--run-dir", run,
     )  # fmt: skip
-    assert done.code == 2
-    assert "--encoder mlp" in done.err
-    assert not (tmp_path / "run").exists()
+    assert done.code == 0, done.err
+    assert "signals of 16 with 2 channels" in done.err
+    model = load(run)
+    assert (model.encoder.dimensions, model.decoder.dimensions) == (1, 1)
+    assert model.sample(3).shape == (3, 2, 16)

@@ -8,7 +8,7 @@ from math import prod
 from pydantic import PositiveInt
 from torch import nn
 
-from vaeflow.nn.convolutions import Channels, halvings, upconvolution
+from vaeflow.nn.convolutions import Channels, Dimensions, halvings, upconvolution
 from vaeflow.nn.mlp import Activation, Init, initialize, mlp
 from vaeflow.nn.mlp import activation as nonlinearity
 from vaeflow.parts.abstract import Shape
@@ -20,7 +20,7 @@ class Conv(ImageDecoder):
 
     Options:
         channels: channels before each transposed convolution, the finest first.
-        kernel: height and width of the convolutions' kernels, odd and at least 3.
+        kernel: side of the convolutions' kernels, odd and at least 3.
         hidden: units of the first fully connected layer.
         activation: nonlinearity after each layer but the last.
         init: how the weights are drawn.
@@ -36,8 +36,9 @@ class Conv(ImageDecoder):
         hidden: PositiveInt = 256,
         activation: Activation = "relu",
         init: Init = "torch",
+        dimensions: Dimensions | None = None,
     ) -> None:
-        super().__init__(latent, output_shape)
+        super().__init__(latent, output_shape, dimensions)
         *finer, coarsest = halvings(self.size, len(channels))
         shape = (channels[-1], *coarsest)
         self.layers = mlp((latent, hidden, prod(shape)), activation, last=False)

@@ -7,7 +7,16 @@ from functools import partial
 from pydantic import PositiveInt
 from torch import nn
 
-from vaeflow.nn.convolutions import Channels, Gated, convolution, halvings, upconvolution
+from vaeflow.nn.convolutions import (
+    CONVOLUTIONS,
+    TRANSPOSED,
+    Channels,
+    Dimensions,
+    Gated,
+    convolution,
+    halvings,
+    upconvolution,
+)
 from vaeflow.parts.abstract import Shape
 from vaeflow.parts.decoders.images import ImageDecoder
 
@@ -22,7 +31,7 @@ class GatedConv(ImageDecoder):
 
     Options:
         channels: channels of each pair, the finest first.
-        kernel: height and width of the kernels, odd and at least 3.
+        kernel: side of the kernels, odd and at least 3.
     """
 
     def __init__(
@@ -32,17 +41,19 @@ class GatedConv(ImageDecoder):
         *,
         channels: Channels = (32, 64),
         kernel: PositiveInt = 5,
+        dimensions: Dimensions | None = None,
     ) -> None:
-        super().__init__(latent, output_shape)
+        super().__init__(latent, output_shape, dimensions)
         *finer, coarsest = halvings(self.size, len(channels))
-        n_in = channels[-1]
+        n_in, dims = channels[-1], self.dimensions
+        convolve = partial(convolution, dimensions=dims)
         self.layers = nn.Sequential(
-            nn.Unflatten(1, (latent, 1, 1)),
-            Gated(partial(nn.ConvTranspose2d, latent, n_in, coarsest)),
+            nn.Unflatten(1, (latent, *[1] * dims)),
+            Gated(partial(TRANSPOSED[dims - 1], latent, n_in, coarsest)),
         )
         for n, size in zip((channels[0], *channels[:-1])[::-1], finer[::-1], strict=True):
-            self.layers.append(Gated(partial(convolution, n_in, n_in, kernel)))
+            self.layers.append(Gated(partial(convolve, n_in, n_in, kernel)))
             self.layers.append(Gated(partial(upconvolution, n_in, n, kernel, size)))
             n_in = n
-        self.layers.append(Gated(partial(convolution, n_in, n_in, kernel)))
-        self.layers.append(nn.Conv2d(n_in, self.channels, 1))
+        self.layers.append(Gated(partial(convolve, n_in, n_in, kernel)))
+        self.layers.append(CONVOLUTIONS[dims - 1](n_in, self.channels, 1))

@@ -1,40 +1,38 @@
-"""The base of decoders to images, which make every output as channels of pixels."""
+"""The base of decoders to grids, which make every output as channels of pixels."""
 
 from __future__ import annotations
-
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from vaeflow.errors import ConfigError
-from vaeflow.nn.convolutions import Size
+from vaeflow.nn.convolutions import Dimensions, channels_and_size
 from vaeflow.parts.abstract import Decoder, Shape
 
 
 class ImageDecoder(Decoder):
     """A decoder to an output (*, height, width), such as (2, channels, height, width).
 
-    All sizes before the last two are the channels of one image. A subclass sets `layers`, from
-    (N, L) to (N, channels, height, width), the last of them with a bias.
+    All sizes before the grid are its channels. A subclass sets `layers`, from (N, L) to (N,
+    channels, *size), the last of them with a bias.
+
+    Options:
+        dimensions: axes of the grid, 1 for signals, 2 for pictures, 3 for volumes; without it, as
+            the shape of the data tells.
 
     Raises:
-        ConfigError: for an output that is no image.
+        ConfigError: for an output that is no grid.
     """
 
     layers: nn.Sequential
     start: Tensor
 
-    def __init__(self, latent: int, output_shape: Shape) -> None:
+    def __init__(
+        self, latent: int, output_shape: Shape, dimensions: Dimensions | None = None
+    ) -> None:
         super().__init__(latent, output_shape)
-        if len(output_shape) < 2:
-            raise ConfigError(
-                f"the decoder {type(self).__name__} makes images, (…, height, width), not an "
-                f"output of shape {self.output_shape}: take --decoder mlp"
-            )
-        *lead, height, width = output_shape
-        self.channels = prod(lead)
-        self.size: Size = (height, width)
+        # More than two axes may be several numbers for each pixel: only the caller knows.
+        self.dimensions = dimensions or min(2, len(self.output_shape))
+        self.channels, self.size = channels_and_size(self.output_shape, self.dimensions)
         self.register_buffer("start", torch.zeros(self.output_shape))
 
     def forward(self, z: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from math import prod
 from pydantic import PositiveInt
 from torch import nn
 
-from vaeflow.nn.convolutions import Channels, convolution, halvings
+from vaeflow.nn.convolutions import Channels, Dimensions, convolution, halvings
 from vaeflow.nn.mlp import Activation, Init, initialize, mlp
 from vaeflow.nn.mlp import activation as nonlinearity
 from vaeflow.parts.abstract import Shape
@@ -20,7 +20,7 @@ class Conv(ImageEncoder):
 
     Options:
         channels: channels after each convolution.
-        kernel: height and width of the convolutions' kernels, odd and at least 3.
+        kernel: side of the convolutions' kernels, odd and at least 3.
         hidden: F, the units of the fully connected layer.
         activation: nonlinearity after each layer.
         init: how the weights are drawn.
@@ -35,12 +35,15 @@ class Conv(ImageEncoder):
         hidden: PositiveInt = 256,
         activation: Activation = "relu",
         init: Init = "torch",
+        dimensions: Dimensions | None = None,
     ) -> None:
-        super().__init__(data_shape)
+        super().__init__(data_shape, dimensions)
         self.features = hidden
         self.layers = nn.Sequential()
         for n_in, n_out in pairwise((self.channels, *channels)):
-            self.layers.append(convolution(n_in, n_out, kernel, stride=2))
+            self.layers.append(
+                convolution(n_in, n_out, kernel, stride=2, dimensions=self.dimensions)
+            )
             self.layers.append(nonlinearity(activation))
         whole = channels[-1] * prod(halvings(self.size, len(channels))[-1])
         self.layers.append(nn.Flatten())

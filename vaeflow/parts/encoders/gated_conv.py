@@ -8,7 +8,7 @@ from math import prod
 from pydantic import PositiveInt
 from torch import nn
 
-from vaeflow.nn.convolutions import Channels, Gated, convolution, halvings
+from vaeflow.nn.convolutions import Channels, Dimensions, Gated, convolution, halvings
 from vaeflow.parts.abstract import Shape
 from vaeflow.parts.encoders.images import ImageEncoder
 
@@ -22,7 +22,7 @@ class GatedConv(ImageEncoder):
 
     Options:
         channels: channels of each pair.
-        kernel: height and width of the kernels, odd and at least 3.
+        kernel: side of the kernels, odd and at least 3.
         hidden: F, the channels of the last layer, which sees the whole image.
     """
 
@@ -33,16 +33,18 @@ class GatedConv(ImageEncoder):
         channels: Channels = (32, 64),
         kernel: PositiveInt = 5,
         hidden: PositiveInt = 256,
+        dimensions: Dimensions | None = None,
     ) -> None:
-        super().__init__(data_shape)
+        super().__init__(data_shape, dimensions)
         self.features = hidden
         self.layers = nn.Sequential()
+        convolve = partial(convolution, dimensions=self.dimensions)
         n_in = self.channels
         for n in channels:
-            self.layers.append(Gated(partial(convolution, n_in, n, kernel)))
-            self.layers.append(Gated(partial(convolution, n, n, kernel, stride=2)))
+            self.layers.append(Gated(partial(convolve, n_in, n, kernel)))
+            self.layers.append(Gated(partial(convolve, n, n, kernel, stride=2)))
             n_in = n
-        self.layers.append(Gated(partial(convolution, n_in, n_in, kernel)))
+        self.layers.append(Gated(partial(convolve, n_in, n_in, kernel)))
         # A kernel as large as the image is a matrix.
         whole = n_in * prod(halvings(self.size, len(channels))[-1])
         self.layers.extend([nn.Flatten(), Gated(partial(nn.Linear, whole, hidden))])

@@ -1,35 +1,35 @@
-"""The base of encoders of images, which see every data set as channels of pixels."""
+"""The base of encoders of grids, which see every data set as channels of pixels."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vaeflow.errors import ConfigError
-from vaeflow.nn.convolutions import Size
+from vaeflow.nn.convolutions import Dimensions, channels_and_size
 from vaeflow.parts.abstract import Encoder, Shape
 
 
 class ImageEncoder(Encoder):
-    """An encoder of images (channels, height, width), or (height, width) of one channel.
+    """An encoder of pictures (channels, height, width), and of signals and volumes as well.
 
-    A subclass sets `layers`, from (B, channels, height, width) to (B, F), and `features`.
+    The last axes of the data are the grid, and all axes before it are channels. A subclass sets
+    `layers`, from (B, channels, *size) to (B, F), and `features`.
+
+    Options:
+        dimensions: axes of the grid, 1 for signals, 2 for pictures, 3 for volumes; without it, as
+            the shape of the data tells.
 
     Raises:
-        ConfigError: for data that are no images.
+        ConfigError: for data that are no grid.
     """
 
     layers: nn.Module
 
-    def __init__(self, data_shape: Shape) -> None:
+    def __init__(self, data_shape: Shape, dimensions: Dimensions | None = None) -> None:
         super().__init__(data_shape)
-        if len(data_shape) not in (2, 3):
-            raise ConfigError(
-                f"the encoder {type(self).__name__} takes images, (channels, height, width) or "
-                f"(height, width), not data of shape {self.data_shape}: take --encoder mlp"
-            )
-        channels, height, width = (1, *data_shape)[-3:]
-        self.channels = channels
-        self.size: Size = (height, width)
+        # One axis is a signal, four are channels of volumes.
+        axes = len(self.data_shape)
+        self.dimensions = dimensions or (min(2, axes) if axes < 4 else 3)
+        self.channels, self.size = channels_and_size(self.data_shape, self.dimensions)
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.layers(x.reshape(len(x), self.channels, *self.size))

@@ -8,7 +8,7 @@ from math import prod
 from pydantic import PositiveInt
 from torch import nn
 
-from vaeflow.nn.convolutions import Channels, convolution, halve, halvings, keep
+from vaeflow.nn.convolutions import Channels, Dimensions, convolution, halve, halvings, keep
 from vaeflow.nn.mlp import Activation, mlp
 from vaeflow.nn.mlp import activation as nonlinearity
 from vaeflow.parts.abstract import Shape
@@ -24,7 +24,7 @@ class ResNet(ImageEncoder):
     Options:
         channels: channels of each stage.
         blocks: residual blocks of each stage.
-        kernel: height and width of the kernels, odd and at least 3.
+        kernel: side of the kernels, odd and at least 3.
         hidden: F, the units of the fully connected layer of features.
         activation: nonlinearity before each convolution, and of the features.
     """
@@ -38,13 +38,18 @@ class ResNet(ImageEncoder):
         kernel: PositiveInt = 3,
         hidden: PositiveInt = 256,
         activation: Activation = "elu",
+        dimensions: Dimensions | None = None,
     ) -> None:
-        super().__init__(data_shape)
-        self.features = hidden
-        self.layers = nn.Sequential(convolution(self.channels, channels[0], kernel))
+        super().__init__(data_shape, dimensions)
+        self.features, dims = hidden, self.dimensions
+        self.layers = nn.Sequential(
+            convolution(self.channels, channels[0], kernel, dimensions=dims)
+        )
         for n_in, n in pairwise((channels[0], *channels)):
-            self.layers.append(halve(n_in, n, kernel, activation))
-            self.layers.extend(keep(n, kernel, activation) for _ in range(blocks - 1))
+            self.layers.append(halve(n_in, n, kernel, activation, dimensions=dims))
+            self.layers.extend(
+                keep(n, kernel, activation, dimensions=dims) for _ in range(blocks - 1)
+            )
         whole = channels[-1] * prod(halvings(self.size, len(channels))[-1])
         self.layers.extend([nonlinearity(activation), nn.Flatten()])
         self.layers.extend(mlp((whole, hidden), activation, last=True))
