@@ -237,7 +237,7 @@ DATA: list[tuple[str, int, list[str]]] = [
     (FILE + "words.npy", 3, ["words.npy is not a readable", "starts with b'hello'"]),
     (FILE + "zero.npy", 3, ["zero.npy is not a readable", "it is empty"]),
     (FILE + "unequal.npz", 3, ["test examples have shape (3, 4)", "(4, 4)", "same shape"]),
-    (FILE + "no-test.npz", 3, ["arrays train, validation", "store train, validation and test"]),
+    (FILE + "no-test.npz", 3, ["arrays train, validation", "x_train and x_test"]),
     (FILE + "grey.npy --dataset.scale 0", 2, ["--dataset.scale", "got 0", "number > 0"]),
     (FILE + "grey.npy --dataset.test 1", 2, ["--dataset.test", "got 1", "< 1"]),
     (FILE + "grey.npy --dataset.test 0.6 --dataset.validation 0.6", 2, ["below 1"]),

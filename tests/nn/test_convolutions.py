@@ -46,7 +46,7 @@ def test_residual_blocks_keep_halve_and_double_sizes(height, width, kernel):
     size, half = halvings((height, width), 1)
     x, small = torch.zeros(2, 3, *size), torch.zeros(2, 3, *half)
     assert keep(3, kernel, "elu")(x).shape == x.shape
-    assert halve(3, 4, kernel, "elu")(x).shape == (2, 4, *half)
+    assert halve(3, 4, kernel, size, "elu")(x).shape == (2, 4, *half)
     assert double(3, 4, kernel, size, "elu")(small).shape == (2, 4, *size)
 
 
@@ -120,7 +120,7 @@ def identity_skip(block, n):
 @pytest.mark.parametrize("size", [(6, 4), (5, 3), (1, 4), (1, 1)])
 def test_skips_average_and_repeat_pixels(size):
     x = noise(1, 2, *size)
-    half = identity_skip(halve(2, 2, 3, "elu"), 2)(x)
+    half = identity_skip(halve(2, 2, 3, x.shape[2:], "elu"), 2)(x)
     for i in range(half.shape[2]):
         for j in range(half.shape[3]):
             patch = x[..., 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
@@ -128,3 +128,28 @@ def test_skips_average_and_repeat_pixels(size):
     whole = identity_skip(double(2, 2, 3, size, "elu"), 2)(half)
     rows = half.repeat_interleave(2, 2)[:, :, : size[0]]
     assert torch.equal(whole, rows.repeat_interleave(2, 3)[..., : size[1]])
+
+
+@pytest.mark.parametrize("size", [(9,), (8,), (1,), (5, 4, 3), (1, 8, 2), (1, 1, 1)], ids=str)
+def test_signals_and_volumes_are_kept_halved_and_doubled(size):
+    dims, half = len(size), halvings(size, 1)[1]
+    x, small = torch.zeros(2, 3, *size), torch.zeros(2, 3, *half)
+    assert convolution(3, 4, 3, dimensions=dims)(x).shape == (2, 4, *size)
+    assert convolution(3, 4, 3, 2, dimensions=dims)(x).shape == (2, 4, *half)
+    assert upconvolution(3, 4, 3, size)(small).shape == (2, 4, *size)
+    assert keep(3, 3, "elu", dimensions=dims)(x).shape == x.shape
+    assert halve(3, 4, 3, size, "elu")(x).shape == (2, 4, *half)
+    assert double(3, 4, 3, size, "elu")(small).shape == (2, 4, *size)
+
+
+def test_a_signal_is_a_picture_of_one_row():
+    x = noise(2, 3, 9)
+    for layer, flat in (
+        (convolution(3, 4, 5, 2), convolution(3, 4, 5, 2, dimensions=1)),
+        (upconvolution(3, 4, 5, (1, 17)), upconvolution(3, 4, 5, (17,))),
+    ):
+        with torch.no_grad():
+            flat.weight.copy_(layer.weight[:, :, 2])
+            flat.bias.copy_(layer.bias)
+        expected = layer.double()(x[:, :, None])[:, :, 0]
+        torch.testing.assert_close(flat.double()(x), expected)

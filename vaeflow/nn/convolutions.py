@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vaeflow.errors import ConfigError
 from vaeflow.nn.mlp import Activation, activation
 
-Dimensions = Literal[1, 2, 3]  # axes of a grid: a signal, a picture, a volume
+Dimensions = Annotated[int, Field(ge=1, le=3)]  # axes of a grid: a signal, a picture, a volume
 Size = tuple[int, ...]  # of a grid: times, or height and width, or depth, height and width
 Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -139,11 +139,12 @@ def keep(n: int, kernel: int, act: Activation, *, dimensions: int = 2) -> Residu
     return Residual(convolution(n, n, kernel, dimensions=dimensions), nn.Identity(), act)
 
 
-def halve(n_in: int, n_out: int, kernel: int, act: Activation, *, dimensions: int = 2) -> Residual:
-    """Return a residual block that halves the size, rounded up; its skip averages pixels."""
-    pool = _POOLS[dimensions - 1](2, ceil_mode=True)
-    skip = nn.Sequential(pool, CONVOLUTIONS[dimensions - 1](n_in, n_out, 1))
-    return Residual(convolution(n_in, n_out, kernel, 2, dimensions=dimensions), skip, act)
+def halve(n_in: int, n_out: int, kernel: int, size: Size, act: Activation) -> Residual:
+    """Return a residual block that halves `size`, rounded up; its skip averages pixels."""
+    dims = len(size)
+    pool = _POOLS[dims - 1](tuple(min(2, n) for n in size), ceil_mode=True)
+    skip = nn.Sequential(pool, CONVOLUTIONS[dims - 1](n_in, n_out, 1))
+    return Residual(convolution(n_in, n_out, kernel, 2, dimensions=dims), skip, act)
 
 
 def double(n_in: int, n_out: int, kernel: int, size: Size, act: Activation) -> Residual:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 from torch.distributions import constraints
 
 from vaeflow.data.checks import check_values
@@ -158,10 +159,10 @@ def test_splits_without_training_data_are_refused(save, one_sentence):
 @pytest.mark.parametrize(
     ("named", "told"),
     [
-        ({"train": X, "test": X}, "holds the arrays test, train: store train, validation and"),
+        ({"train": X, "validation": X}, "holds the arrays train, validation: store one array, or"),
         ({"train": X, "validation": X, "test": X, "y": X}, "test, train, validation, y: store"),
-        ({"a": X, "b": X}, "the arrays a, b: store train, validation and test, or one array"),
-        ({}, "holds no array: store train, validation and test"),
+        ({"a": X, "b": X}, "the arrays a, b: store one array, or x_train and x_test"),
+        ({}, "holds no array: store one array, or x_train and x_test"),
         ({"train": X, "validation": X, "test": X[:, :2]}, "test examples have shape (2, 2)"),
         ({"train": X, "validation": X[:0], "test": X}, "array 'validation' has shape (0, 3, 2)"),
     ],
@@ -402,3 +403,145 @@ def test_ids_that_float32_cannot_tell_apart_are_told(tmp_path, save, caplog, nam
         f"float32 cannot tell apart the values of {path}: {called} (60 distinct ones become "
         f"{after}): subtract its smallest value"
     )
+
+
+class TestScale:
+    @pytest.mark.parametrize("largest", [2, 16, 127, 255])
+    def test_bytes_are_grey_levels_whatever_the_largest_is(self, save, caplog, largest, told_once):
+        x = (X * largest).round().astype(np.uint8)
+        assert x.max() > 1
+        splits = File(path=save("x.npy", x)).load()
+        together = torch.cat([part for _, part in splits])
+        assert sorted(rows(together)) == sorted(rows(torch.from_numpy(x.astype(np.float32) / 255)))
+        assert "divided by 255; --dataset.scale 1 keeps them as they are" in told_once(caplog)
+
+    def test_a_scale_of_one_keeps_counts(self, save, caplog):
+        x = (X * 9).astype(np.uint8)
+        splits = File(path=save("x.npz", x_train=x, x_val=x, x_test=x), scale=1.0).load()
+        assert np.array_equal(splits.train.numpy(), x)
+        assert not caplog.records
+
+    def test_bytes_of_0_and_1_are_kept(self, save, caplog, told_once):
+        x = (X > 0.5).astype(np.uint8)
+        splits = File(path=save("x.npz", train=x, val=x, test=x)).load()
+        assert np.array_equal(splits.train.numpy(), x)
+        assert "--dataset.scale 255 takes them as grey levels" in told_once(caplog)
+        again = File(path=save("x.npz", train=x, val=x, test=x), scale=255).load()
+        assert again.train.max() == np.float32(1) / np.float32(255)
+
+    @pytest.mark.parametrize("dtype", ["bool", "uint16", "int64", "float32"])
+    def test_other_types_are_kept(self, save, caplog, dtype):
+        x = (X * 200).astype(dtype)
+        splits = File(path=save("x.npz", train=x, val=x, test=x)).load()
+        assert np.array_equal(splits.train.numpy(), x.astype(np.float32))
+        assert not caplog.records
+
+
+@pytest.fixture
+def told_once(one_sentence):
+    def only(caplog) -> str:
+        (record,) = caplog.records
+        one_sentence(record.getMessage())
+        return record.getMessage()
+
+    return only
+
+
+LAST = np.random.RandomState(1).rand(40, 6, 7, 3).astype(np.float32)
+
+
+class TestLayout:
+    def test_channels_at_the_end_are_moved_and_told(self, save, caplog, told_once):
+        splits = File(path=save("x.npz", x_train=LAST, x_val=LAST, x_test=LAST)).load()
+        assert np.array_equal(splits.train.numpy(), LAST.transpose(0, 3, 1, 2))
+        told = told_once(caplog)
+        assert "x_train of shape (40, 6, 7, 3) is taken as pictures of 6×7 with 3 channels" in told
+
+    @pytest.mark.parametrize("layout", ["first", "last", "none"])
+    def test_the_option_decides_and_says_nothing(self, save, caplog, layout):
+        path = save("x.npz", train=LAST, val=LAST, test=LAST)
+        expected = {"first": LAST, "last": LAST.transpose(0, 3, 1, 2), "none": LAST[:, None]}
+        train = File(path=path, layout=layout).load().train
+        assert np.array_equal(train.numpy(), expected[layout])
+        assert not caplog.records
+
+    def test_both_readings_are_refused_until_the_option_decides(self, save, one_sentence):
+        path = save("x.npy", np.zeros((9, 3, 5, 3), np.float32))
+        message = complaint(path)
+        one_sentence(message)
+        assert "give --dataset.layout first or --dataset.layout last" in message
+        assert File(path=path, layout="first").load().data_shape == (3, 5, 3)
+        assert File(path=path, layout="last").load().data_shape == (3, 3, 5)
+
+    def test_a_wrong_value_is_called_by_its_place_before_the_move(self, save):
+        x = LAST.copy()
+        x[17, 4, 5, 2] = np.nan
+        path = save("x.npy", x)
+        assert complaint_of_values(path).startswith(f"{path}: array[17, 4, 5, 2] is nan: ")
+        told = complaint_of_values(path, layout="none")
+        assert told.startswith(f"{path}: array[17, 4, 5, 2] is nan: ")
+
+
+class TestLabels:
+    def test_labels_go_where_their_examples_go(self, save):
+        y, site = np.arange(40), np.array([f"site {i}" for i in range(40)])
+        splits = File(path=save("x.npz", x=X, y=y, site=site)).load()
+        for name, x in splits:
+            labels = splits.labels[name]
+            number = labels["label"].astype(int)
+            assert np.array_equal(x.numpy(), X[number])
+            assert labels["label"].dtype == np.float64
+            assert labels["site"].tolist() == [f"site {i}" for i in number]
+
+    def test_validation_data_is_taken_off_the_training_data_and_told(self, save, caplog, told_once):
+        y = np.arange(30)
+        named = {"x_train": X[:30], "y_train": y, "x_test": X[30:], "y_test": 30 + y[:10]}
+        path = save("x.npz", **named)
+        splits = File(path=path, validation=0.2).load()
+        assert [len(x) for _, x in splits] == [24, 6, 10]
+        assert np.array_equal(splits.test.numpy(), X[30:])
+        for name, x in splits:
+            assert np.array_equal(x.numpy(), X[splits.labels[name]["label"].astype(int)])
+        assert "holds no validation data: 6 of its 30 training examples" in told_once(caplog)
+        again = File(path=path, validation=0.2).load()
+        assert again.fingerprint() == splits.fingerprint()
+
+    def test_a_wrong_value_of_held_out_examples_is_called_by_its_place(self, save):
+        for row in (3, 7, 22):
+            x = wrong(X[:30], row)
+            told = complaint_of_values(save("x.npz", train=x, test=X))
+            assert f"train[{row}, 0, 0] is nan" in told
+
+    def test_too_few_to_hold_out_are_refused(self, save, one_sentence):
+        message = complaint(save("x.npz", train=X[:1], test=X))
+        one_sentence(message)
+        assert "holds 1 training example and no validation data" in message
+
+
+def test_an_idx_file_is_examples(tmp_path, caplog):
+    x = np.random.RandomState(0).randint(0, 256, (20, 5, 4)).astype(np.uint8)
+    content = b"\x00\x00\x08\x03" + struct.pack(">3I", *x.shape) + x.tobytes()
+    for name, pack in (("train-images-idx3-ubyte", bytes), ("images.gz", gzip.compress)):
+        (tmp_path / name).write_bytes(pack(content))
+        splits = File(path=tmp_path / name).load()
+        together = torch.cat([part for _, part in splits])
+        assert sorted(rows(together)) == sorted(rows(torch.from_numpy(x.astype(np.float32) / 255)))
+
+
+class TestMatlab:
+    def test_examples_at_the_last_axis_go_by_their_labels(self, tmp_path, caplog):
+        x = np.random.RandomState(0).randint(0, 256, (6, 7, 3, 20)).astype(np.uint8)
+        y = np.arange(20)[:, None]
+        savemat(tmp_path / "x.mat", {"X": x, "y": y})
+        splits = File(path=tmp_path / "x.mat").load()
+        for name, part in splits:
+            number = splits.labels[name]["label"].astype(int)
+            expected = x.transpose(3, 2, 0, 1)[number].astype(np.float32) / 255
+            assert np.array_equal(part.numpy(), expected)
+        assert "the last axis of X" in caplog.text
+
+    def test_another_value_is_refused(self, tmp_path, one_sentence):
+        savemat(tmp_path / "x.mat", {"X": X, "names": np.array(["a", "bc"], object)})
+        message = complaint(tmp_path / "x.mat")
+        one_sentence(message)
+        assert "names is a cell, but numbers are needed" in message

@@ -119,7 +119,7 @@ def test_a_corrupt_file_is_refused(root, content, told, one_sentence):
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        (b"\x00\x00\x0d" + WHOLE[3:], "not with an IDX header"),
+        (b"\x00\x00\x0a" + WHOLE[3:], "not with an IDX header"),
         (WHOLE[:4] + struct.pack(">3I", 10**6, 28, 28) + WHOLE[16:], "header says 784,000,000"),
     ],
     ids=["wrong magic", "promises more"],

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import zipfile
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import PositiveFloat
 
-from vaeflow.data.places import Index, Place, in_array, in_table
+from vaeflow.data.layout import Layout, channels_first, guessed, layout_of, place_before
+from vaeflow.data.places import Place, in_array, in_table
 from vaeflow.data.precision import warn_of_merged
 from vaeflow.data.splits import NAMES, Splits
-from vaeflow.data.stored import Stored, in_file
+from vaeflow.data.stored import Stored, Values, in_file
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
+from vaeflow.parts.datasets.files.arrays import read_arrays
 from vaeflow.parts.datasets.files.tables import read_table
-from vaeflow.parts.datasets.files.unpacking import reason
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
+from vaeflow.parts.datasets.roles import WHOLE, Part, parts_of
+
+log = logging.getLogger("vaeflow")
 
 _TABLES = {".csv", ".tsv", ".tab", ".parquet", ".arrow", ".feather"}
 _LIMIT = 8 << 30  # bytes that a file may unpack to; a .npy file is not unpacked
@@ -27,16 +32,22 @@ _SOME = 100_000
 
 
 class File(Dataset):
-    """The first axis of an array in a .npy or .npz file, or a row of a table, is an example.
+    """The first axis of an array in a file, or a row of a table, is an example.
 
-    An .npz file with arrays named train, validation and test is split already. An .npz file with a
-    single array, and any other file, is shuffled with a fixed seed and split by the fractions
-    below. A table is a .csv file, whose first line is a header if it holds no number, or a Parquet
-    file, which needs pyarrow. Every column of a table is data.
+    Arrays are read from .npy and .npz, IDX (as MNIST's) and MATLAB files, tables from .csv and
+    Parquet, which needs pyarrow. A file with a single array, or with labels beside it, is shuffled
+    with a fixed seed and split by the fractions below. Arrays named x_train and x_test, or train
+    and test, are split already, and x_val or validation may be among them; without it validation
+    data is taken off the training data. Arrays y, labels or targets, y_train and y_test are labels,
+    as any further array with one axis is by its name. Every column of a table is data; its first
+    line is a header if it holds no number.
 
     Options:
         path: the file; below --data-root if a root is given.
-        scale: values are divided by it; 255 brings grey levels into [0, 1].
+        layout: the axis of the channels, the "first" after the examples or the "last", or "none";
+            "auto" reads it off the shape, and says so where they are not first.
+        scale: values are divided by it; without it, those of uint8 by 255, which brings grey levels
+            into [0, 1]. 1 keeps values as they are.
         validation: fraction of the examples for validation.
         test: fraction of the examples for the test.
     """
@@ -46,49 +57,95 @@ class File(Dataset):
         root: Path | None = None,
         *,
         path: Path,
-        scale: PositiveFloat = 1.0,
+        layout: Literal["auto", "first", "last", "none"] = "auto",
+        scale: PositiveFloat | None = None,
         validation: Fraction = 0.1,
         test: Fraction = 0.1,
     ) -> None:
         super().__init__(root)
         self.path = below(root, path)
+        self.layout = layout
         self.scale = scale
         self.fractions = Fractions(validation, test)
 
     def load(self) -> Splits:
-        arrays = _read(self.path)
-        if len(arrays) == 1:
-            ((name, array),) = arrays.items()
-            return self.fractions.split(self._stored(name, array), self.path, self._place(array))
-        if set(arrays) != {*NAMES}:
-            names = f"the arrays {', '.join(sorted(arrays))}" if arrays else "no array"
-            raise DataError(
-                f"{self.path} holds {names}: store train, validation and test, or one array only"
-            )
-        splits = Splits(
-            *(self._stored(name, arrays[name]) for name in NAMES),
-            places={name: self._place(array) for name, array in arrays.items()},
-        )
-        for name in NAMES:
-            if (shape := tuple(splits.kept(name).shape[1:])) != splits.data_shape:
+        if not self.path.is_file():
+            raise DataError(f"{self.path} is no file: check --dataset.path and --data-root")
+        if _is_table(self.path):
+            return self._split({WHOLE: self._table()}, {})
+        parts = parts_of(self.path, read_arrays(self.path, limit=_LIMIT))
+        first = parts.get("train") or parts[WHOLE]
+        self._check(first.name, first.array)
+        layout = self._layout(first)
+        scale = self.scale or self._scale(first)
+        arrays = {split: self._array(part, layout, scale) for split, part in parts.items()}
+        return self._split(arrays, {split: part.labels for split, part in parts.items()})
+
+    def _table(self) -> _Array:
+        table = read_table(self.path, numbered=True, limit=_LIMIT)
+        values, names = table.numbers(), list(table.types)
+        self._check(self.path.stem, values)
+        place = in_table(self.path, table.rows, names if table.named else ())
+        exact = {names.index(name): x for name, x in table.exact.items()}
+        scale = self.scale or 1.0
+        return _Array(values, _over(place, scale), scale, exact)
+
+    def _split(
+        self, arrays: Mapping[str, _Array], labels: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> Splits:
+        each: dict[str, Values] = {}
+        for split, array in arrays.items():
+            values = array.values
+            if in_file(values) and values.nbytes <= _SMALL:
+                values = np.array(values)
+            # Of a large file, some evenly spaced examples tell what all are like.
+            some = values[:: len(values) // _SOME + 1] if in_file(values) else values
+            warn_of_merged(some, array.place, np.dtype(np.float32), array.exact)
+            each[split] = Stored(values, array.scale)
+        if WHOLE in each:
+            place = arrays[WHOLE].place
+            return self.fractions.split(each[WHOLE], self.path, place, labels.get(WHOLE))
+        shape = tuple(each["train"].shape[1:])
+        for split, x in each.items():
+            if x.shape[1:] != shape:
                 raise DataError(
-                    f"{self.path}: {name} examples have shape {shape}, training ones "
-                    f"{splits.data_shape}: give all splits the same shape"
+                    f"{self.path}: {split} examples have shape {tuple(x.shape[1:])}, training ones "
+                    f"{shape}: give all splits the same shape"
                 )
-        return splits
+        held_out = "validation" in each
+        each.setdefault("validation", each["train"][:0])
+        splits = Splits(
+            *(each[name] for name in NAMES),
+            places={split: array.place for split, array in arrays.items()},
+            labels={split: named for split, named in labels.items() if named},
+        )
+        return splits if held_out else self.fractions.hold_out(splits, self.path)
 
-    def _place(self, array: _Array) -> Place:
-        """Return how messages call a value; where it is divided, they tell the result."""
-        if self.scale == 1:
-            return array.place
+    def _layout(self, part: Part) -> Layout:
+        """Return where the channels of the examples are, and say what is guessed."""
+        if self.layout != "auto":
+            return self.layout
+        name = f"{self.path}: {part.name}"
+        layout = layout_of(part.array.shape, name)
+        if told := guessed(part.array.shape, layout, name):
+            log.warning(told)
+        return layout
 
-        def divided(index: Index) -> str:
-            return f"{array.place(index)}, over {self.scale:g},"
+    def _scale(self, part: Part) -> float:
+        """Return by what values are divided that have no scale given, and say so."""
+        if part.array.dtype != np.uint8:
+            return 1.0
+        starts = range(0, len(part.array), 1000)
+        binary = all(part.array[i : i + 1000].max(initial=0) <= 1 for i in starts)
+        log.warning(
+            "%s: %s of type uint8 holds %s; --dataset.scale %s",
+            self.path, part.name,
+            "0 and 1 alone, which are kept" if binary else "grey levels, which are divided by 255",
+            "255 takes them as grey levels" if binary else "1 keeps them as they are",
+        )  # fmt: skip
+        return 1.0 if binary else 255.0
 
-        return divided
-
-    def _stored(self, name: str, source: _Array) -> Stored:
-        array = source.values
+    def _check(self, name: str, array: np.ndarray) -> None:
         if array.dtype.kind not in "buif":
             raise DataError(
                 f"{self.path}: array {name!r} has type {array.dtype}, but numbers are needed: "
@@ -99,68 +156,31 @@ class File(Dataset):
                 f"{self.path}: array {name!r} has shape {array.shape}, but (examples, values…) "
                 "with at least one of each is needed"
             )
-        if in_file(array) and array.nbytes <= _SMALL:
-            array = np.array(array)
-        # Of a large file, some evenly spaced examples tell what all are like.
-        some = array[:: len(array) // _SOME + 1] if in_file(array) else array
-        warn_of_merged(some, source.place, np.dtype(np.float32), source.exact)
-        return Stored(array, self.scale)
+
+    def _array(self, part: Part, layout: Layout, scale: float) -> _Array:
+        self._check(part.name, part.array)
+        shown = "array" if part.name == self.path.stem else part.name
+        place = place_before(in_array(f"{self.path}: {shown}"), layout)
+        return _Array(channels_first(part.array, layout), _over(place, scale), scale)
 
 
 @dataclass(frozen=True)
 class _Array:
-    """An array of a file, and how messages call its values."""
+    """Examples of a file, and how messages call their values."""
 
     values: np.ndarray
     place: Place
+    scale: float = 1.0
     exact: Mapping[int, np.ndarray] = field(default_factory=dict)  # of columns that it rounds
 
 
-def _table(path: Path) -> dict[str, _Array]:
-    table = read_table(path, numbered=True, limit=_LIMIT)
-    names = list(table.types)
-    place = in_table(path, table.rows, names if table.named else ())
-    exact = {names.index(name): values for name, values in table.exact.items()}
-    return {path.stem: _Array(table.numbers(), place, exact)}
+def _over(place: Place, scale: float) -> Place:
+    """Return how messages call a value that is divided; they tell the result."""
+    return place if scale == 1 else lambda index: f"{place(index)}, over {scale:g},"
 
 
-def _read(path: Path) -> dict[str, _Array]:
-    if not path.is_file():
-        raise DataError(f"{path} is no file: check --dataset.path and --data-root")
-    try:
-        with open(path, "rb") as f:
-            magic = f.read(6)
-        # A table may be gzipped.
-        if _TABLES & {suffix.lower() for suffix in path.suffixes[-2:]} or magic[:4] == b"PAR1":
-            return _table(path)
-        if magic == b"\x93NUMPY":
-            # Mapped, so that a header that promises more than the file holds fails at once.
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            return {path.stem: _Array(array, in_array(f"{path}: array"))}
-        if magic[:4] not in (b"PK\3\4", b"PK\5\6"):  # an archive, and an empty one
-            raise ValueError(f"it starts with {magic!r}" if magic else "it is empty")
-        arrays = _read_npz(path)
-        return {name: _Array(x, in_array(f"{path}: {name}")) for name, x in arrays.items()}
-    except DataError:
-        raise
-    except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file
-        raise DataError(
-            f"{path} is not a readable .npy or .npz file of numbers ({reason(error)}): write it "
-            "with numpy.save or numpy.savez"
-        ) from None
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as z:
-        size = sum(member.file_size for member in z.infolist())
-    if size > _LIMIT:
-        raise DataError(
-            f"{path} unpacks to {size:,} bytes, but at most {_LIMIT:,} are read: store float32 or "
-            "uint8, or fewer examples"
-        )
-    with np.load(path, allow_pickle=False) as npz:
-        arrays = {name: npz[name] for name in npz.files}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"its member {name!r} is no array")
-    return arrays
+def _is_table(path: Path) -> bool:
+    with open(path, "rb") as f:
+        magic = f.read(4)
+    # A table may be gzipped.
+    return bool(_TABLES & {suffix.lower() for suffix in path.suffixes[-2:]}) or magic == b"PAR1"

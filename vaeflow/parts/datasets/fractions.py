@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import torch
@@ -12,10 +14,13 @@ from pydantic import Field
 from torch import Tensor
 
 from vaeflow.data.places import Place, moved
-from vaeflow.data.splits import Splits
+from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import Stored, Values
 from vaeflow.errors import ConfigError, DataError
 
+log = logging.getLogger("vaeflow")
+
+Labels: TypeAlias = Mapping[str, np.ndarray]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -33,7 +38,7 @@ class Fractions:
                 "no training data: their sum must be below 1"
             )
 
-    def split(self, x: Values, path: Path, place: Place) -> Splits:
+    def split(self, x: Values, path: Path, place: Place, labels: Labels | None = None) -> Splits:
         """Shuffle the examples with a fixed seed and split them; each split gets one at least.
 
         Examples in a file stay where they are: their order says where each is.
@@ -42,6 +47,7 @@ class Fractions:
             x: the examples (N, *data_shape).
             path: where they come from.
             place: how messages call a value of x.
+            labels: name -> values (N,), which go where their examples go.
 
         Raises:
             DataError: naming `path`, if too few are left for training.
@@ -50,6 +56,7 @@ class Fractions:
         return Splits(
             *(_shuffled(x, torch.from_numpy(order)) for order in orders.values()),
             places={name: moved(place, order) for name, order in orders.items()},
+            labels=_labels(labels or {}, orders),
         )
 
     def orders(self, count: int, origin: object) -> dict[str, np.ndarray]:
@@ -72,7 +79,43 @@ class Fractions:
             )
         order = np.random.RandomState(0).permutation(count)
         parts = np.split(order, [n_train, n_train + n_validation])
-        return dict(zip(("train", "validation", "test"), parts, strict=True))
+        return dict(zip(NAMES, parts, strict=True))
+
+    def hold_out(self, whole: Splits, path: Path) -> Splits:
+        """Take the validation data off the training data, at random with a fixed seed, and say so.
+
+        Raises:
+            DataError: naming `path`, if none are left for training.
+        """
+        x = whole.kept("train")
+        count = len(x)
+        n = max(1, round(self.validation * count))
+        if n >= count:
+            raise DataError(
+                f"{path} holds {count} training example{'s' * (count > 1)} and no validation data: "
+                "give validation data, or more to train on"
+            )
+        log.warning(
+            "%s holds no validation data: %d of its %d training examples are taken for it, as many "
+            "as --dataset.validation says", path, n, count,
+        )  # fmt: skip
+        order = np.random.RandomState(0).permutation(count)
+        orders = dict(zip(NAMES, np.split(order, [count - n]), strict=False))
+        place, labels = whole.place("train"), whole.labels
+        return whole.but(
+            **{name: _shuffled(x, torch.from_numpy(part)) for name, part in orders.items()},
+            places={**whole.places, **{name: moved(place, part) for name, part in orders.items()}},
+            labels={**labels, **_labels(labels.get("train", {}), orders)},
+        )
+
+
+def _labels(labels: Labels, orders: Mapping[str, np.ndarray]) -> dict[str, Labels]:
+    """Return the labels of each split, of which the examples are given."""
+    return {
+        split: {name: values[order] for name, values in labels.items()}
+        for split, order in orders.items()
+        if labels
+    }
 
 
 def _shuffled(x: Values, order: Tensor) -> Values:

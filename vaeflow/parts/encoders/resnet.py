@@ -45,11 +45,12 @@ class ResNet(ImageEncoder):
         self.layers = nn.Sequential(
             convolution(self.channels, channels[0], kernel, dimensions=dims)
         )
-        for n_in, n in pairwise((channels[0], *channels)):
-            self.layers.append(halve(n_in, n, kernel, activation, dimensions=dims))
+        *finer, coarsest = halvings(self.size, len(channels))
+        for (n_in, n), size in zip(pairwise((channels[0], *channels)), finer, strict=True):
+            self.layers.append(halve(n_in, n, kernel, size, activation))
             self.layers.extend(
                 keep(n, kernel, activation, dimensions=dims) for _ in range(blocks - 1)
             )
-        whole = channels[-1] * prod(halvings(self.size, len(channels))[-1])
+        whole = channels[-1] * prod(coarsest)
         self.layers.extend([nonlinearity(activation), nn.Flatten()])
         self.layers.extend(mlp((whole, hidden), activation, last=True))

@@ -39,12 +39,25 @@ def test_an_array_of_one_dimension_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("code", "dtype"), [(8, "u1"), (9, "i1"), (11, ">i2"), (12, ">i4"), (13, ">f4"), (14, ">f8")]
+)
+def test_numbers_of_every_kind_are_read(tmp_path, code, dtype):
+    file = tmp_path / "numbers"
+    x = np.arange(-3, 3).astype(dtype).reshape(3, 2)
+    file.write_bytes(bytes([0, 0, code, 2]) + struct.pack(">2I", 3, 2) + x.tobytes())
+    read = read_idx(file)
+    assert read.dtype == np.dtype(dtype)
+    assert np.array_equal(read, x)
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"", "starts with nothing, not with an IDX header"),
         (b"\x00\x00\x08", "starts with 000008, not with"),
         (b"\x89PNG\r\n\x1a\n" + bytes(99), "starts with 89504e47, not with"),
-        (b"\x00\x00\x0d" + PLAIN[3:], "starts with 00000d03, not with"),  # floats
+        (b"\x00\x00\x0a" + PLAIN[3:], "starts with 00000a03, not with"),  # no type
+        (b"\x00\x00\x0d" + PLAIN[3:], "holds 6 values, but its header says 24"),  # floats
         (PLAIN[:10], "ends within its header"),
         (PLAIN[:-1], "holds 23 values, but its header says 24 (2×3×4)"),
         (PLAIN + b"\x00", "holds 25 values, but its header says 24"),

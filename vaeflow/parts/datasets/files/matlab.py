@@ -86,6 +86,27 @@ def read_mat(
     return arrays
 
 
+def read_all(path: Path, *, limit: int = 1 << 30) -> dict[str, np.ndarray]:
+    """Read every array of real numbers from a MATLAB file.
+
+    Raises:
+        DataError: if the file is missing, damaged, larger than `limit` or holds other values.
+    """
+    raw = memoryview(decompressed(path, limit=limit))
+    try:
+        found = [array for array in _arrays(raw) if array.name.isidentifier()]  # others are its own
+        if other := next((array for array in found if array.kind not in _NUMBERS), None):
+            raise DataError(
+                f"{path}: {other.name} is a {other.kind}, but numbers are needed: save the others "
+                "alone, as in save('x.mat', 'X', 'y')"
+            )
+        return {array.name: array.values() for array in found}
+    except (ValueError, struct.error, zlib.error) as error:
+        raise DataError(
+            f"{path} is not a readable MATLAB file ({reason(error)}): save it with -v7, or as .npz"
+        ) from None
+
+
 def upright(rows: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return pictures (N, height, width) of rows (N, height·width) stored column by column."""
     return rows.reshape(-1, width, height).transpose(0, 2, 1)
