@@ -12,7 +12,7 @@ from vaeflow.data.binarization import prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.examples import Examples
 from vaeflow.data.splits import Splits
-from vaeflow.data.stored import Stored, ends
+from vaeflow.data.stored import Stored, ends, has_gaps, mean
 from vaeflow.errors import DataError
 
 LEVELS = np.arange(7 * 2 * 3, dtype=np.uint8).reshape(7, 2, 3) * 6
@@ -95,7 +95,12 @@ def test_checks_are_those_of_the_whole(kept):
             check_values("training", kept, (2, 3), support)
         with pytest.raises(DataError) as expected:
             check_values("training", WHOLE, (2, 3), support)
-        assert str(told.value) == str(expected.value)
+        found, wanted = str(told.value), str(expected.value)
+        if kept.rows is not None:  # the first in the file, which is the last example
+            first = WHOLE[6].flatten()[0].item()
+            assert found.startswith(f"training example 6 at (0, 0) is {first:g}, which")
+            found, wanted = (message.partition(", which")[2] for message in (found, wanted))
+        assert found == wanted
     check_values("training", kept, (2, 3), constraints.unit_interval)
 
 
@@ -129,3 +134,43 @@ def test_examples_choose_without_reading_and_read_batches(kept):
     assert first.weight.tolist() == [2, 3]
     assert torch.equal(x.index_select(0, torch.tensor([1])).x, WHOLE[1:2])
     assert torch.equal(x.values, WHOLE)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 2.0])
+def test_a_wrong_value_in_a_file_is_found_where_it_lies(bad, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "CHUNK", 2 * 3 * 4)
+    x = np.full((9, 3), 0.5, np.float32)
+    x[7, 1] = bad
+    np.save(tmp_path / "x.npy", x)
+    mapped = Stored(np.load(tmp_path / "x.npy", mmap_mode="r"))[torch.tensor([0, 7, 3, 8])]
+    with pytest.raises(DataError, match=rf"training example 1 at \(1\) is {bad:g}"):
+        check_values("training", mapped, (3,), constraints.unit_interval)
+    assert has_gaps(mapped) == np.isnan(bad)
+    assert ends(mapped) == (0.5, 0.5 if np.isnan(bad) else bad)
+    assert resolve_binarization("auto", mapped, constraints.boolean) == "none"
+
+
+def test_means_of_large_data_are_added_up_in_float64(kept, monkeypatch):
+    assert torch.equal(mean(kept), WHOLE.mean(0))
+    monkeypatch.setattr(stored, "_AT_ONCE", 0)
+    wanted = WHOLE.double().mean(0)
+    torch.testing.assert_close(mean(kept).double(), wanted, rtol=1e-7, atol=0)
+
+
+def test_bytes_are_checked_by_their_ends_alone(kept, monkeypatch):
+    assert kept.levels.tolist() == (torch.arange(0, 247).float() / 255).tolist()
+    monkeypatch.setattr("vaeflow.data.checks.chunks", None)  # no value is looked at
+    check_values("training", kept, (2, 3), constraints.unit_interval)
+
+
+def test_a_very_large_file_is_known_by_its_bytes_and_order(kept, monkeypatch):
+    def fingerprint(x):
+        return Splits(x[:4], x[4:6], x[6:]).fingerprint()
+
+    floats = fingerprint(kept)
+    monkeypatch.setattr("vaeflow.data.splits._LARGE", 0)
+    assert (fingerprint(kept) == floats) == kept.resident
+    order = torch.tensor([1, 0, *range(2, 7)])
+    others = (kept[order], Stored(kept.source, 16, kept.rows))
+    found = {fingerprint(x) for x in (kept, *others)}
+    assert len(found) == 3

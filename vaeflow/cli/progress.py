@@ -22,7 +22,7 @@ from vaeflow.training.observers.progress import Bar, Lines
 
 def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
     """Name the model and the data; return the observers of a training from the shell."""
-    sizes = " / ".join(f"{len(x):,}" for _, x in experiment.splits)
+    sizes = " / ".join(f"{size:,}" for size in experiment.splits.sizes().values())
     names = ", ".join(
         f"{kind} {part.name.removeprefix('vaeflow/')}"
         for kind, part in experiment.config.parts().items()

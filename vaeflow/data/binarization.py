@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from vaeflow.data.checks import check_finite, first_without
 from vaeflow.data.drawn import Draw, Drawn
 from vaeflow.data.places import Place, by_index
-from vaeflow.data.stored import Stored, Values, chunks, ends, floats
+from vaeflow.data.stored import Stored, Values, chunks, ends, extent, floats
 from vaeflow.distributions.levels import Levels
 from vaeflow.errors import ConfigError, DataError
 
@@ -48,12 +48,10 @@ def resolve_binarization(
 
 def _is_grey(x: Values) -> bool:
     """Tell whether all values are within [0, 1], and some are between."""
-    between = False
-    for _, part in chunks(x):
-        if not bool(((part >= 0) & (part <= 1)).all()):
-            return False
-        between = between or not bool(((part == 0) | (part == 1)).all())
-    return between
+    low, high, gaps = extent(x)
+    if gaps or not 0 <= low <= high <= 1:
+        return False
+    return any(not bool(((part == 0) | (part == 1)).all()) for _, part in chunks(x))
 
 
 def binarize(x: Values, how: Binarization, place: Place = _ANY) -> Values:

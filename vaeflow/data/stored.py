@@ -5,30 +5,19 @@ Shapes: N examples, B of a batch.
 
 from __future__ import annotations
 
-import mmap
+import math
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK = 16 << 20  # bytes of floats that are read at a time
+from vaeflow.data.mapped import Source, as_kept, in_file, read_rows, release
+
+CHUNK = 4 << 20  # bytes of floats that are read at a time
 _AT_ONCE = 1 << 30  # bytes of floats whose mean is that of one tensor, which rounds otherwise
-# Types of fewer bits than float32, which holds their values; others are kept as float32.
-_NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16)
-
-
-class Source(Protocol):
-    """What NumPy's indices read (N, *data_shape): an array, one mapped from a file, or the like."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    def __getitem__(self, rows: Any) -> np.ndarray[Any, Any]: ...
 
 
 class Stored:
@@ -51,7 +40,7 @@ class Stored:
         self, source: Tensor | Source, divisor: float | None = None, rows: Tensor | None = None
     ) -> None:
         if isinstance(source, np.ndarray) and not in_file(source):
-            source = _tensor(source)
+            source = as_kept(source)
         self.source = source
         self.divisor = None if divisor == 1 else divisor
         self.rows = rows
@@ -85,7 +74,7 @@ class Stored:
         """Return the type in which the values are kept in memory."""
         if isinstance(self.source, Tensor):
             return self.source.dtype
-        return _tensor(np.empty(0, self.source.dtype)).dtype
+        return as_kept(np.empty(0, self.source.dtype)).dtype
 
     @property
     def nbytes(self) -> int:
@@ -114,7 +103,7 @@ class Stored:
             index = self.rows[index.to(self.rows.device)]
         if isinstance(self.source, Tensor):
             return self.source.index_select(0, index.to(self.source.device))
-        return _tensor(_read(self.source, index.cpu().numpy()))
+        return as_kept(read_rows(self.source, index.cpu().numpy()))
 
     def floats(self, kept: Tensor) -> Tensor:
         """Return kept values as float32, divided by the divisor."""
@@ -129,16 +118,16 @@ class Stored:
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the values, so many examples at a time."""
         for start in range(0, len(self), size):
-            yield self._between(start, min(start + size, len(self)))
+            yield self.floats(self._between(start, min(start + size, len(self))))
 
     def _between(self, start: int, stop: int) -> Tensor:
         if self.rows is not None:
-            return self.index_select(0, torch.arange(start, stop))
+            return self.kept(torch.arange(start, stop))
         if isinstance(self.source, Tensor):
-            return self.floats(self.source[start:stop])
+            return self.source[start:stop]
         part = np.array(self.source[start:stop])
-        _release(self.source)
-        return self.floats(_tensor(part))
+        release(self.source)
+        return as_kept(part)
 
     def values(self) -> Tensor:
         """Return all values as one tensor of float32."""
@@ -151,12 +140,51 @@ class Stored:
         """Return the values in the memory of a device, in the type in which they are kept."""
         if isinstance(self.source, Tensor) and self.rows is None:
             return Stored(self.source.to(device), self.divisor)
-        whole = torch.empty(self.shape, dtype=self.kept_dtype, device=device)
+        whole, done = torch.empty(self.shape, dtype=self.kept_dtype, device=device), 0
+        for part in self.kept_parts():
+            whole[done : done + len(part)] = part.to(device)
+            done += len(part)
+        return Stored(whole, self.divisor)
+
+    @property
+    def levels(self) -> Tensor | None:
+        """Return the values that whole numbers within the ends stand for, or None of others."""
+        if self.kept_dtype.is_floating_point or self.kept_dtype is torch.int16:
+            return None
+        low, high, _ = self._kept_extent
+        return self.floats(torch.arange(int(low), int(high) + 1))
+
+    @property
+    def extent(self) -> Extent:
+        """Return the ends of the values, and whether NaN is among them."""
+        low, high, gaps = self._kept_extent
+        first, last = self.floats(torch.tensor([low, high], dtype=torch.float32)).tolist()
+        return Extent(first, last, gaps)
+
+    @cached_property
+    def _kept_extent(self) -> Extent:
+        each = [_extent(part) for part in self.in_order()[0].kept_parts()]
+        low, high, gaps = zip(*each, strict=True)
+        known = [(a, b) for a, b in zip(low, high, strict=True) if not math.isnan(a)] or [
+            (math.nan, math.nan)
+        ]
+        return Extent(min(a for a, _ in known), max(b for _, b in known), any(gaps))
+
+    def in_order(self) -> tuple[Stored, Tensor | None]:
+        """Return the examples in the order in which a file holds them, and the index of each.
+
+        A file is read several times faster from its begin to its end.
+        """
+        if self.rows is None or self.resident:
+            return self, None
+        order = self.rows.argsort()
+        return Stored(self.source, self.divisor, self.rows[order]), order
+
+    def kept_parts(self) -> Iterator[Tensor]:
+        """Yield the values in the type in which they are kept, part by part."""
         size = _chunk(self.shape)
         for start in range(0, len(self), size):
-            index = torch.arange(start, min(start + size, len(self)))
-            whole[start : start + len(index)] = self.kept(index).to(device)
-        return Stored(whole, self.divisor)
+            yield self._between(start, min(start + size, len(self)))
 
     def __repr__(self) -> str:
         over = f" over {self.divisor:g}" if self.divisor else ""
@@ -182,22 +210,37 @@ def chunks(x: Values) -> Iterator[tuple[int, Tensor]]:
         yield i * size, part
 
 
+class Extent(NamedTuple):
+    """The smallest and the largest value that are numbers, and whether there are others."""
+
+    low: float
+    high: float
+    gaps: bool
+
+
+def _extent(part: Tensor) -> Extent:
+    if not part.is_floating_point():
+        low, high = part.to(torch.uint8 if part.dtype is torch.bool else part.dtype).aminmax()
+        return Extent(low.item(), high.item(), False)
+    missing = part.isnan()
+    gaps = bool(missing.any())
+    low, high = (part[~missing] if gaps and not missing.all() else part).aminmax()
+    return Extent(low.item(), high.item(), gaps)
+
+
+def extent(x: Values) -> Extent:
+    """Return the ends of the values, at least one, and whether NaN is among them."""
+    return x.extent if isinstance(x, Stored) else _extent(x)
+
+
 def ends(x: Values) -> tuple[float, float]:
     """Return the smallest and the largest of the values that are numbers, at least one."""
-    each = [torch.stack(_known(part).aminmax()) for _, part in chunks(x)]
-    both = torch.stack(each)
-    return both[:, 0].min().item(), both[:, 1].max().item()
-
-
-def _known(part: Tensor) -> Tensor:
-    """Return the values that are numbers, or all where none is."""
-    missing = part.isnan()
-    return part[~missing] if missing.any() and not missing.all() else part
+    return extent(x)[:2]
 
 
 def has_gaps(x: Values) -> bool:
     """Tell whether a value is NaN."""
-    return any(bool(part.isnan().any()) for _, part in chunks(x))
+    return bool(x.shape.numel()) and extent(x).gaps
 
 
 def mean(x: Values) -> Tensor:
@@ -208,53 +251,13 @@ def mean(x: Values) -> Tensor:
     if isinstance(x, Tensor) or 4 * x.shape.numel() <= _AT_ONCE:
         whole = floats(x)
         return whole.nanmean(0).nan_to_num() if whole.isnan().any() else whole.mean(0)
-    sums = [part.double().nansum(0) for _, part in chunks(x)]
-    counts = [(~part.isnan()).sum(0) for _, part in chunks(x)]
-    return (torch.stack(sums).sum(0) / torch.stack(counts).sum(0).clamp(min=1)).float()
-
-
-def in_file(array: object) -> bool:
-    """Tell whether an array lies in a file that is mapped into memory."""
-    return _mapping(array) is not None
+    total = torch.zeros(x.shape[1:], dtype=torch.float64)
+    count = torch.zeros(x.shape[1:])
+    for _, part in chunks(x.in_order()[0]):
+        total += part.double().nansum(0).cpu()
+        count += (~part.isnan()).sum(0).cpu()
+    return (total / count.clamp(min=1)).float()
 
 
 def _chunk(shape: torch.Size) -> int:
     return max(1, CHUNK // (4 * max(1, shape[1:].numel())))
-
-
-def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """Return an array in memory as a tensor in the type in which it is kept."""
-    array = np.ascontiguousarray(array)
-    if not array.flags.writeable:
-        array = array.copy()
-    try:
-        tensor = torch.from_numpy(array)
-        if tensor.dtype in _NARROW:
-            return tensor
-    except (TypeError, ValueError):  # a type, or an order of bytes, that torch lacks
-        pass
-    with np.errstate(all="ignore"):  # values that overflow are refused with their place later
-        return torch.from_numpy(array.astype(np.float32))
-
-
-def _read(source: Source, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return rows of a source, read in the order in which they lie there."""
-    order = np.argsort(rows, kind="stable")
-    found = source[rows[order]]
-    _release(source)
-    result = np.empty_like(found)
-    result[order] = found
-    return result
-
-
-def _release(source: object) -> None:
-    """Take pages of a mapped file off the process's memory; the system caches them as it can."""
-    mapping = _mapping(source)
-    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
-def _mapping(source: object) -> mmap.mmap | None:
-    while isinstance(source, np.ndarray):
-        source = source.base
-    return source if isinstance(source, mmap.mmap) else None

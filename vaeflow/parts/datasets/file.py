@@ -12,10 +12,11 @@ import numpy as np
 from pydantic import PositiveFloat
 
 from vaeflow.data.layout import Layout, channels_first, guessed, layout_of, place_before
+from vaeflow.data.mapped import in_file
 from vaeflow.data.places import Place, in_array, in_table
 from vaeflow.data.precision import warn_of_merged
 from vaeflow.data.splits import NAMES, Splits
-from vaeflow.data.stored import Stored, Values, in_file
+from vaeflow.data.stored import Stored, Values
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.arrays import read_arrays
