@@ -45,6 +45,19 @@ def test_objects_are_upright_and_one(save):
         assert np.array_equal(x.reshape(n, 784), expected)
 
 
+def test_classes_go_with_their_objects(save):
+    rng = np.random.RandomState(1)
+    numbers = {name.replace("data", "labels"): rng.randint(1, 102, n) for name, n in SIZES.items()}
+    splits = Caltech101Silhouettes(save(**{k: v[:, None] for k, v in numbers.items()})).load()
+    for (split, _), expected in zip(splits, numbers.values(), strict=True):
+        assert np.array_equal(splits.labels[split]["label"], expected)
+
+
+def test_a_file_without_classes_has_no_labels(save, caplog):
+    assert dict(Caltech101Silhouettes(save()).load().labels) == {}
+    assert "the data has no labels: " in caplog.text
+
+
 def test_it_passes_the_checks_of_a_dataset(save, monkeypatch):
     monkeypatch.setenv("VAEFLOW_DATA", str(save()))
     check("dataset", Caltech101Silhouettes)

@@ -26,3 +26,11 @@ def test_every_digit_is_in_one_split_and_scaled_to_grey():
 def test_the_splits_never_change():
     # Figures of the README and of every older run are about these splits.
     assert Digits().load().fingerprint().startswith("93ce6ff60f2ff066")
+
+
+def test_each_digit_goes_with_its_image():
+    splits, true = Digits().load(), load_digits()
+    number = {bytes(i.astype(np.uint8)): t for i, t in zip(true.images, true.target, strict=True)}
+    for name, x in splits:
+        known = [number[bytes(np.asarray(image * 16, np.uint8))] for image in x]
+        assert splits.labels[name]["digit"].tolist() == known

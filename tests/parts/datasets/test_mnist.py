@@ -19,6 +19,7 @@ from vaeflow.parts.datasets.mnist import KMNIST, MNIST, FashionMNIST
 
 ROOT = os.environ.get("VAEFLOW_DATA")
 TRUE_SHA256 = dict(mnist._SHA256)
+TRUE_LABELS_SHA256 = dict(mnist._LABELS_SHA256)
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 # As many images as the splits need, of 2×2 pixels.
 IMAGES = {
@@ -67,6 +68,64 @@ def test_the_last_10000_validate_on_request(root):
     assert torch.equal(splits.train, grey(IMAGES[TRAIN][:20]))
     assert torch.equal(splits.validation, grey(IMAGES[TRAIN][20:]))
     assert torch.equal(splits.test, grey(IMAGES[TEST]))
+
+
+LABELS = {  # of as many images
+    "train-labels-idx1-ubyte": np.arange(10_020) % 7,
+    "t10k-labels-idx1-ubyte": np.arange(7),
+}
+
+
+class TestLabels:
+    @pytest.fixture
+    def labelled(self, root, monkeypatch) -> Path:
+        for name, numbers in LABELS.items():
+            raw = b"\x00\x00\x08\x01" + struct.pack(">I", len(numbers)) + bytes(numbers.tolist())
+            (root / f"{name}.gz").write_bytes(gzip.compress(raw))
+            monkeypatch.setitem(mnist._LABELS_SHA256, name, hashlib.sha256(raw).hexdigest())
+        return root
+
+    @pytest.mark.parametrize("validation", [5000, 10000])
+    def test_digits_go_with_their_images(self, labelled, validation, caplog):
+        splits = MNIST(labelled, validation=validation).load()
+        train, test = LABELS.values()
+        cut = {5000: (train[5000:], train[:5000]), 10000: (train[:-10000], train[-10000:])}
+        for (name, x), numbers in zip(splits, (*cut[validation], test), strict=True):
+            assert np.array_equal(splits.labels[name]["digit"], numbers)
+            assert len(x) == len(numbers)
+        assert not caplog.records
+
+    def test_without_their_files_there_are_none_and_images_load(self, root, caplog, one_sentence):
+        splits = MNIST(root).load()
+        assert not caplog.records  # nobody asked
+        assert dict(splits.labels) == {}
+        (record,) = caplog.records
+        one_sentence(record.getMessage())
+        assert "the data has no labels: " in record.getMessage()
+        assert "holds no train-labels-idx1-ubyte.gz" in record.getMessage()
+
+    def test_the_successors_call_theirs_label(self):
+        assert (MNIST.label, FashionMNIST.label, KMNIST.label) == ("digit", "label", "label")
+        for part in (MNIST, FashionMNIST, KMNIST):
+            assert list(part.label_checksums) == list(LABELS)
+
+
+@pytest.mark.parametrize("form", ["{0}", "{1}", "{0}/{0}", "{1}/{1}"])
+def test_the_names_of_kaggle_are_found(tmp_path, form):
+    for name, images in IMAGES.items():
+        path = tmp_path / form.format(name, name.replace("-idx", ".idx"))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(idx(images))
+    assert len(MNIST(tmp_path).load().test) == 7
+
+
+@pytest.mark.parametrize("table", ["train.csv", "mnist_train.csv", "fashion-mnist_train.csv"])
+def test_tables_of_kaggle_are_told_with_the_cure(tmp_path, table, one_sentence):
+    (tmp_path / table).write_text("label,pixel0\n1,2\n")
+    with pytest.raises(DataError) as caught:
+        MNIST(tmp_path).load()
+    one_sentence(str(caught.value))
+    assert f"--dataset table --dataset.path {tmp_path / table} --dataset.drop" in str(caught.value)
 
 
 @pytest.mark.parametrize("folder", [".", "mnist", "MNIST/raw"])
@@ -224,7 +283,10 @@ class TestSuccessors:
     def successor(self, request, root, monkeypatch):
         """A successor for which the archives of the root are the published ones."""
         checksums = {
-            name: hashlib.md5((root / f"{name}.gz").read_bytes()).hexdigest() for name in IMAGES
+            name: hashlib.sha256(idx(images)).hexdigest()
+            if request.param.origin.unpacked
+            else hashlib.md5((root / f"{name}.gz").read_bytes()).hexdigest()
+            for name, images in IMAGES.items()
         }
         origin = dataclasses.replace(request.param.origin, checksums=checksums)
         monkeypatch.setattr(request.param, "origin", origin)
@@ -244,13 +306,14 @@ class TestSuccessors:
 
     @pytest.mark.parametrize("again", [FashionMNIST, KMNIST])
     def test_files_of_mnist_are_refused(self, root, again, one_sentence):
-        with pytest.raises(DataError, match=f"has MD5 .* but {again.origin.title}'s") as caught:
+        told = rf"(has MD5|unpacks to SHA-256) .* but {again.origin.title}'s"
+        with pytest.raises(DataError, match=told) as caught:
             again(root).load()
         one_sentence(str(caught.value))
-        for name in IMAGES:  # nor plain ones, of which no checksum is published
+        for name in IMAGES:  # nor plain ones
             (root / f"{name}.gz").unlink()
             (root / name).write_bytes(idx(IMAGES[name]))
-        with pytest.raises(DataError, match=r"holds no train-images-idx3-ubyte\.gz"):
+        with pytest.raises(DataError, match=rf"{told}|holds no train-images-idx3-ubyte\.gz"):
             again(root).load()
 
     def test_files_are_fetched_into_the_cache(self, successor, root, tmp_path, monkeypatch):
@@ -284,3 +347,7 @@ def test_the_true_files():
     assert everything.mean().item() == pytest.approx(0.1307, abs=5e-5)
     assert everything.std().item() == pytest.approx(0.3081, abs=5e-5)
     assert (everything.min(), everything.max()) == (0, 1)
+    mnist._LABELS_SHA256.update(TRUE_LABELS_SHA256)
+    digits = [splits.labels[name]["digit"] for name, _ in splits]
+    assert [len(numbers) for numbers in digits] == [55_000, 5_000, 10_000]
+    assert digits[1][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as in every tutorial

@@ -12,6 +12,7 @@ from vaeflow.parts.datasets.omniglot import Omniglot
 from vaeflow.testing import check
 
 N, M = 24_345, 8_070
+ALPHABETS, TEST_ALPHABETS = np.arange(N) % 50, np.arange(M) % 47
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,9 @@ def root(tmp_path_factory):
     rng = np.random.RandomState(0)
     data, test = (rng.randint(0, 5, (784, n)).astype(np.float32) / 4 for n in (N, M))
     root = tmp_path_factory.mktemp("root")
-    savemat(root / "chardata.mat", {"data": data, "testdata": test, "target": np.eye(3)})
+    marked = {"target": ALPHABETS, "testtarget": TEST_ALPHABETS}
+    marked = {name: np.eye(50, dtype=np.uint8)[:, numbers] for name, numbers in marked.items()}
+    savemat(root / "chardata.mat", {"data": data, "testdata": test, **marked})
     return root
 
 
@@ -44,6 +47,15 @@ def test_the_split_equals_that_of_the_code_of_the_iwae(root):
     assert [len(x) for _, x in splits] == [23_000, 1_345, 8_070]
     assert splits.train.dtype == torch.float32
     assert splits.train.is_contiguous()
+
+
+def test_alphabets_go_with_their_characters(root):
+    splits = Omniglot(root).load()
+    shuffled = ALPHABETS[np.random.RandomState(seed=123).permutation(N)]
+    labels = {split: named["label"] for split, named in splits.labels.items()}
+    assert np.array_equal(labels["train"], shuffled[:-1345])
+    assert np.array_equal(labels["validation"], shuffled[-1345:])
+    assert np.array_equal(labels["test"], TEST_ALPHABETS)
 
 
 def test_it_passes_the_checks_of_a_dataset(root, monkeypatch):

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeflow.data.splits import Splits
+from vaeflow.data.splits import NAMES, Splits
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.download import Origin
 from vaeflow.parts.datasets.files.matlab import read_mat, upright
+from vaeflow.parts.datasets.labels import Labels, LaterLabels
 
 _SHAPES = {"data": (784, 24_345), "testdata": (784, 8_070)}
 _VALIDATION = 1_345
@@ -26,7 +27,7 @@ class Omniglot(Dataset):
     8,070 images are for the test. The other 24,345 are shuffled with their seed, 123, and the last
     1,345 are for validation; the code of Sylvester flows takes as many, but shuffles with the seed
     of the run. Pictures are stored column by column, as both codes read them, and are turned
-    upright.
+    upright. The label is the number of the alphabet.
 
     The file is looked for below --data-root, then $VAEFLOW_DATA; with neither, it is downloaded
     once into the user's cache.
@@ -42,9 +43,27 @@ class Omniglot(Dataset):
 
     def load(self) -> Splits:
         images, test = self.origin.load("chardata.mat", self.root, _read)
-        order = torch.from_numpy(np.random.RandomState(_SEED).permutation(len(images)))
+        order = _order(len(images))
         train, validation = images[order].split([len(images) - _VALIDATION, _VALIDATION])
-        return Splits(train, validation, test)
+        return Splits(train, validation, test, labels=LaterLabels(self._labels))
+
+    def _labels(self) -> dict[str, Labels]:
+        alphabets, test = self.origin.load("chardata.mat", self.root, _alphabets)
+        shuffled = alphabets[_order(len(alphabets)).numpy()]
+        each = (*np.split(shuffled, [len(alphabets) - _VALIDATION]), test)
+        return {split: {"label": part} for split, part in zip(NAMES, each, strict=True)}
+
+
+def _order(count: int) -> Tensor:
+    return torch.from_numpy(np.random.RandomState(_SEED).permutation(count))
+
+
+def _alphabets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the number of each character's alphabet, from 0 to 49, of which one is marked by 1."""
+    shapes = {"target": (50, _SHAPES["data"][1]), "testtarget": (50, _SHAPES["testdata"][1])}
+    arrays = read_mat(path, shapes, largest=1)
+    marked, test = (arrays[name].argmax(0).astype(np.float64) for name in shapes)
+    return marked, test
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:

@@ -49,14 +49,26 @@ class Origin:
         return self._accept(self._find(root, name), name, read)
 
     def _find(self, root: Path, name: str) -> Path:
+        # Kaggle writes train-images.idx3-ubyte, and puts a file in a folder of its own name.
+        dotted = name.replace("-idx", ".idx")
+        names = [name, dotted, f"{name}/{name}", f"{dotted}/{dotted}"] if self.unpacked else [name]
+        suffixes = (self.suffix, "") if self.unpacked else (self.suffix,)
         # Data sets have files of one name: the data set's own folder goes before the root.
         for folder in (self.folder, *self.folders, "."):
-            for suffix in (self.suffix, "") if self.unpacked else (self.suffix,):
-                if (path := root / folder / f"{name}{suffix}").is_file():
-                    return path
+            for known in dict.fromkeys(names):
+                for suffix in suffixes:
+                    if (path := root / folder / f"{known}{suffix}").is_file():
+                        return path
+        tables = sorted(path.name for path in root.glob("*train*.csv"))
+        cure = f"give the directory of the {self.title} files with --data-root"
+        if tables:
+            cure += (
+                f", or train on the table itself, with --dataset table --dataset.path "
+                f"{root / tables[0]} --dataset.drop label --likelihood columns"
+            )
         raise DataError(
-            f"{root} holds no {name}{self.suffix}: give the directory of the {self.title} files "
-            "with --data-root, or leave it and $VAEFLOW_DATA out to download them"
+            f"{root} holds no {name}{self.suffix}: {cure}, or leave it and $VAEFLOW_DATA out to "
+            "download them"
         )
 
     def _download(self, name: str, read: Callable[[Path], T]) -> T:
