@@ -24,6 +24,36 @@ def test_an_estimate_has_the_digits_that_its_error_leaves(estimate, told):
     assert repr(estimate) == f"Estimate({told})"
 
 
+def test_a_weighted_mean_has_the_spread_of_weighted_means():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(4000, 50, generator=generator, dtype=torch.float64)
+    weights = torch.rand(4000, 50, generator=generator, dtype=torch.float64)
+    found = [Estimate.of(v, w) for v, w in zip(values, weights, strict=True)]
+    means = torch.tensor([one.mean for one in found])
+    torch.testing.assert_close(means, (values * weights).sum(1).float() / weights.sum(1).float())
+    errors = torch.tensor([one.standard_error for one in found])
+    assert errors.square().mean().sqrt().item() == pytest.approx(means.std().item(), rel=0.05)
+
+
+def test_equal_weights_change_no_figure():
+    draws = torch.randn(7, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = PerImage.mean(draws)
+    even = PerImage(plain.values, plain.errors, torch.full((30,), 3.0))
+    for figure in ("mean", "standard_error", "monte_carlo_error"):
+        expected = getattr(plain.over_images, figure)
+        assert getattr(even.over_images, figure) == pytest.approx(expected, rel=1e-12)
+    difference = even - plain
+    assert torch.equal(difference.weights, even.weights)
+    assert torch.equal(PerImage.cat([even, -even]).weights, torch.full((60,), 3.0))
+
+
+def test_a_weight_of_0_leaves_an_image_out_of_a_mean():
+    values, weights = torch.tensor([1.0, 2.0, 100.0]), torch.tensor([1.0, 1.0, 0.0])
+    found = PerImage(values, torch.full((3,), 0.1), weights).over_images
+    assert found.mean == 1.5
+    assert found.monte_carlo_error == pytest.approx(0.1 / 2**0.5)
+
+
 def test_a_sign_is_shown_for_the_mean_alone():
     assert f"{Estimate(1.0, 0.5):+.2f}" == "+1.00 ± 0.50"
 

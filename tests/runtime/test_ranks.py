@@ -15,9 +15,11 @@ import torch.distributed as dist
 from torch import nn
 
 from vaeflow.config.settings import Settings
+from vaeflow.data.columns import Column, Columns
+from vaeflow.data.examples import Examples
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.active_units import active_units
-from vaeflow.model import VAE
+from vaeflow.model import VAE, seen_shape
 from vaeflow.parts.decoders.mlp import MLP as Decoder
 from vaeflow.parts.encoders.mlp import MLP as Encoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
@@ -54,14 +56,22 @@ class Spare(Decoder):
         self.spare = nn.Parameter(torch.ones(3))
 
 
-def model(posterior=Identity, prior=Normal, likelihood=Bernoulli, **options):
+SITES = Columns((Column("site", "category", levels=("n", "s")),))
+
+
+def model(posterior=Identity, prior=Normal, likelihood=Bernoulli, *, beside=False, **options):
+    """Return a small model; with `beside`, of data with gaps and a covariate."""
     torch.manual_seed(3)
+    covariates, more = (SITES, 2) if beside else (None, 0)
+    seen = seen_shape(SHAPE, missing=beside)
     return VAE(
-        Encoder(SHAPE, hidden=(8,)),
-        posterior(LATENT, 8),
-        prior(LATENT, SHAPE),
-        Spare(LATENT, SHAPE, hidden=(8,)),
+        Encoder(seen, hidden=(8,)),
+        posterior(LATENT, 8 + more),
+        prior(LATENT, seen),
+        Spare(LATENT + more, SHAPE, hidden=(8,)),
         likelihood(SHAPE, **options),
+        missing=beside,
+        covariates=covariates,
     )
 
 
@@ -77,14 +87,19 @@ CASES = {
     "iwae": (IWAE(samples=3), Vamp, None),
     "dreg": (DReG(samples=3), Vamp, None),
     "stl": (STL(samples=3), Vamp, None),
+    "beside": (ELBO(samples=3), Normal, None),
 }
 
 
 def gradients(case):
     """Take three steps with given noise; return each gradient, and the sums over the images."""
     objective, prior, clip = CASES[case]
-    vae = model(prior=prior).double()
+    vae = model(prior=prior, beside=case == "beside").double()
     x = (images(12) > 0.5).double()
+    if case == "beside":
+        gaps = torch.where(images(24)[12:] < 0.2, torch.nan, x)
+        weight = torch.linspace(0, 2, 12).double()
+        x = Examples(gaps, (torch.arange(12) % 2)[:, None].double(), weight)
     trainer = prepare_trainer(
         vae, x, objective=objective, settings=Settings(device="cpu", clip=clip, lr=1e-2)
     )

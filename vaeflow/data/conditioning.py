@@ -33,7 +33,9 @@ def condition_on(splits: Splits, names: Sequence[str]) -> Splits:
     covariates = Columns(tuple(describe(n, values["train"][n], like.get(n)) for n in names))
     log.info("conditioned on %s", " and ".join(map(_told, covariates)))
     condition = {
-        split: numbers_of(covariates, values[split], "training" if split == "train" else split)
+        split: numbers_of(
+            covariates, values[split], "training" if split == "train" else split
+        ).float()
         for split in NAMES
     }
     left = _without(splits, [name for name in names if name in like])

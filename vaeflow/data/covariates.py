@@ -44,7 +44,7 @@ def describe(name: str, values: np.ndarray, like: Column | None = None) -> Colum
 
 
 def numbers_of(columns: Columns, values: Mapping[str, np.ndarray], split: str = "") -> Tensor:
-    """Return covariates (N, C) as numbers, float32.
+    """Return covariates (N, C) as numbers, float64.
 
     Arguments:
         columns: the covariates, as `describe` found them.
@@ -67,7 +67,7 @@ def numbers_of(columns: Columns, values: Mapping[str, np.ndarray], split: str = 
             found.append(column.codes(np.array([_text(v) for v in given], object)))
         else:
             found.append((given.astype(np.float64) - column.center) / column.spread)
-    return torch.from_numpy(np.stack(found, 1).astype(np.float32))
+    return torch.from_numpy(np.stack(found, 1).astype(np.float64))
 
 
 def given_covariates(columns: Columns, values: Mapping[str, object]) -> Tensor:
@@ -77,7 +77,7 @@ def given_covariates(columns: Columns, values: Mapping[str, object]) -> Tensor:
         DataError: if one is missing, unknown, or a level that the training data did not hold.
     """
     if not columns and not values:
-        return torch.zeros(1, 0)
+        return torch.zeros(1, 0, dtype=torch.float64)
     for name in values:
         if name not in columns.names:
             raise DataError(

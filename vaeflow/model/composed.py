@@ -79,6 +79,11 @@ class Composed(nn.Module):
         tensors = chain(self.parameters(), self.buffers())
         return next((t.device for t in tensors), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the weights."""
+        return next((p.dtype for p in self.parameters()), torch.float32)
+
     def infer(self, x: Data) -> Distribution:
         """Return q(z|x), batch (B,), event (L,), for x (B, *data_shape)."""
         q: Distribution = self.posterior(self.features(self.encoder(self.seen(x)), x))

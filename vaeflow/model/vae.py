@@ -56,10 +56,9 @@ class VAE(Composed):
         Raises:
             DataError: if x, a covariate or a weight is not as the model takes it.
         """
-        dtype = next((p.dtype for p in self.parameters()), torch.float32)
         if isinstance(x, Examples):
             return x
-        values = as_tensor("x", x, dtype, self.data_shape)
+        values = as_tensor("x", x, self.dtype, self.data_shape)
         covariates = given_covariates(self.covariates, condition or {})
         if not self.covariates:
             return Examples(values, None, checked_weights("weight", weight, len(values)))
@@ -108,7 +107,7 @@ class VAE(Composed):
         """Return examples with the covariates of so many samples, one for each or one for all."""
         if isinstance(condition, Examples):
             return condition.to(self.device) if self.covariates else None
-        covariates = given_covariates(self.covariates, condition or {}).to(self.device)
+        covariates = given_covariates(self.covariates, condition or {}).to(self.device, self.dtype)
         if not self.covariates:
             return None
         if len(covariates) not in (1, count):

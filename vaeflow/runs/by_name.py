@@ -124,7 +124,7 @@ def build(
     latent: int = 20,
     seed: int = 0,
     scaling: Literal["auto"] | ScalingKind = "auto",
-    missing: bool = False,
+    missing: Literal["refuse", "mask"] = "refuse",
     condition: Mapping[str, Any] | None = None,
     plugins: Plugins | None = None,
     **parts: Any,
@@ -137,7 +137,8 @@ def build(
         seed: of the weights: the same weights as a run of this seed begins with.
         scaling: the scale on which encoder and decoder see data, which the likelihood scores as it
             is; "auto" is "log1p" under a likelihood of unbounded counts, else "raw".
-        missing: whether NaN in data stands for a missing value.
+        missing: "mask" takes NaN in data for a missing value: the encoder sees 0 and a mask, and
+            log p(x|z) is that of the observed values.
         condition: name -> the training data's values (N,) of each covariate: texts and few whole
             numbers are levels, other numbers are standardized.
         plugins: where the parts are looked up; by default all that the environment selects.
@@ -159,7 +160,7 @@ def build(
         tuple(describe(name, np.asarray(values)) for name, values in (condition or {}).items())
     )
     given = {**parts, "latent": latent, "seed": seed, "scaling": scaling}
-    given |= {"missing": "mask" if missing else "refuse", "condition": covariates.names}
+    given |= {"missing": missing, "condition": covariates.names}
     plan = _plan(given, "build", plugins or load_plugins())
     return build_model(plan, Form(shape, covariates=covariates))
 
