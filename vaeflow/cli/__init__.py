@@ -20,6 +20,7 @@ from vaeflow.version import __version__
     package="vaeflow.cli.commands",
     summaries={
         "train": "Train a model and evaluate it.",
+        "data": "Tell what data is, and how to train with it.",
         "resume": "Continue an interrupted run, bit for bit.",
         "evaluate": "Estimate the ELBO and the NLL of a trained model.",
         "benchmark": "Train and evaluate a grid of models, and compare them.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Console
@@ -13,6 +13,8 @@ from vaeflow.evaluation import Bounds, Estimate
 from vaeflow.evaluation.findings import Finding, sentences
 from vaeflow.evaluation.latent_code import LatentCode
 from vaeflow.runs.verify import Checked
+
+_COLUMNS = 30  # of a table that are shown
 
 
 def print_bounds(
@@ -56,6 +58,16 @@ def print_checked(found: Iterable[Checked]) -> None:
     for one in found:
         table.add_row(*map(escape, (one.name, one.state, one.why)))
     Console().print(table)
+
+
+def print_columns(rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """Print name, kind, values and share of missing values of the first columns."""
+    table = Table("column", "kind", "values", "missing")
+    for row in rows[:_COLUMNS]:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+    if len(rows) > _COLUMNS:
+        click.echo(f"and {len(rows) - _COLUMNS:,} columns more, which --json shows")
 
 
 def _nll(bounds: Bounds) -> list[tuple[str, Estimate | None, str]]:

@@ -50,7 +50,7 @@ def check_values(
             raise DataError(f"{told}, but {support.needs_at(floats(x))}: correct it or drop it")
         low, high = ends(x)
         raise DataError(
-            f"{told}, which the likelihood cannot score: it needs {_describe(support)}, and the "
+            f"{told}, which the likelihood cannot score: it needs {needs(support)}, and the "
             f"data lies in [{low:g}, {high:g}]; {_cure(x, low, high, support)}"
         )
 
@@ -96,7 +96,8 @@ def first_without(good: Callable[[Tensor], Tensor], x: Values, place: Place) -> 
     return ""
 
 
-def _describe(support: constraints.Constraint) -> str:
+def needs(support: constraints.Constraint) -> str:
+    """Return in words what a likelihood takes."""
     if support is constraints.boolean:
         return "values 0 and 1"
     if support is constraints.unit_interval:

@@ -1,0 +1,159 @@
+"""What data is, before anything is trained: its shape, its values, and what to train it with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaeflow.config.layers import Layers, Plan
+from vaeflow.data.columns import Column
+from vaeflow.data.splits import Splits
+from vaeflow.errors import DataError
+from vaeflow.parts.datasets.files.written import TABLES
+from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.build import load_data
+from vaeflow.runs.facts import Facts, facts_of
+from vaeflow.runs.suggestion import Suggestion, meetings, suggest
+
+_LEVELS = 5  # of a category that are named
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a data set is, and how to train with it.
+
+    Attributes:
+        dataset: the name of the data set.
+        splits: the data.
+        facts: what its values are.
+        suggestion: the likelihood that suits it.
+        likelihoods: each likelihood, and how it meets the data.
+        command: trains with the suggestion.
+    """
+
+    dataset: str
+    splits: Splits
+    facts: Facts
+    suggestion: Suggestion
+    likelihoods: Mapping[str, str]
+    command: str
+
+    def columns(self) -> list[tuple[str, str, str, str]]:
+        """Return name, kind, values and share of missing values of each column of a table."""
+        x = np.concatenate([part.numpy() for _, part in self.splits])
+        where = self.splits.columns.slices()
+        return [
+            (c.name, c.kind, _values(c, x[:, where[c.name]]), _missing(x[:, where[c.name]]))
+            for c in self.splits.columns
+        ]
+
+    def findings(self) -> list[str]:
+        """Return in words what is to be known of the data beside its shape."""
+        facts, found = self.facts, []
+        total = sum(self.splits.sizes().values()) * self.splits.kept("train")[:1].shape.numel()
+        if not self.splits.columns:
+            levels = f", {facts.levels:,} levels" if facts.levels else ""
+            levels = ", all 0 or 1" if facts.levels == 2 else levels
+            found.append(f"values in [{facts.low:g}, {facts.high:g}]{levels}")
+        if facts.missing:
+            found.append(f"{facts.missing:,} of {total:,} values are missing")
+        if facts.constant:
+            found.append(f"{facts.constant:,} values are the same in all training examples")
+        if facts.repeated:
+            found.append(f"{facts.repeated:,} training examples are copies of others")
+        for pair, count in facts.shared.items():
+            one, other = pair.replace("train", "training").split(" in ")
+            found.append(f"{count:,} {one} examples are {other} examples as well")
+        if names := sorted(self.splits.labels.get("train", ())):
+            shown = ", ".join(names[:_LEVELS]) + (", …" if len(names) > _LEVELS else "")
+            found.append(f"beside the data, for --condition: {shown}")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        keys = ("name", "kind", "values", "missing")
+        return {
+            "dataset": self.dataset,
+            "sizes": self.splits.sizes(),
+            "shape": list(self.splits.data_shape),
+            **asdict(self.facts),
+            "columns": [dict(zip(keys, row, strict=True)) for row in self.columns()],
+            "labels": sorted(self.splits.labels.get("train", ())),
+            "likelihood": self.suggestion.likelihood,
+            "why": self.suggestion.why,
+            "likelihoods": dict(self.likelihoods),
+            "command": self.command,
+        }
+
+
+def inspect(options: Mapping[str, str], data_root: Path | None, plugins: Plugins) -> Inspection:
+    """Load a data set and tell what it is.
+
+    Arguments:
+        options: "name" -> the name of the data set, and its options as text.
+        data_root: the directory of its files, if it is given.
+        plugins: where parts are looked up.
+
+    Raises:
+        ConfigError, DataError, PluginError: if it cannot be loaded.
+    """
+    layers = Layers()
+    root = {} if data_root is None else {"data_root": data_root}
+    layers.add({"dataset": dict(options), **root}, "vaeflow data inspect")
+    plan: Plan = layers.resolve(plugins)
+    splits = load_data(plan)
+    facts = facts_of(splits)
+    suggestion = suggest(splits, facts)
+    words = ["vaeflow", "train", "--dataset", options["name"]]
+    for option, value in options.items():
+        words += [f"--dataset.{option.replace('_', '-')}", value] if option != "name" else []
+    words += [] if data_root is None else ["--data-root", str(data_root)]
+    words += ["--likelihood", suggestion.likelihood, *suggestion.options]
+    return Inspection(
+        dataset=options["name"],
+        splits=splits,
+        facts=facts,
+        suggestion=suggestion,
+        likelihoods=meetings(splits, facts, plugins.registry.parts("likelihood")),
+        command=shlex.join(words),
+    )
+
+
+def dataset_of(path: Path) -> str:
+    """Return the name of the data set that reads a path.
+
+    Raises:
+        DataError: if nothing is there.
+    """
+    if path.is_dir():
+        return "images"
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder: check the path")
+    with open(path, "rb") as file:
+        magic = file.read(6)
+    endings = (*TABLES, ".tab", ".txt", ".data")
+    if path.name.lower().removesuffix(".gz").endswith(endings):
+        return "table"
+    return "table" if magic[:4] == b"PAR1" or magic == b"ARROW1" else "file"
+
+
+def _values(column: Column, x: np.ndarray) -> str:
+    if column.kind == "category":
+        shown = ", ".join(column.levels[:_LEVELS]) + (", …" if len(column.levels) > _LEVELS else "")
+        return f"{len(column.levels)} levels: {shown}"
+    if column.kind == "boolean":
+        true = float(np.nanmean(x))
+        return f"{column.levels[0]} {1 - true:.1%}, {column.levels[1]} {true:.1%}"
+    low, high = np.nanmin(x, initial=np.inf), np.nanmax(x, initial=-np.inf)
+    low, high = (v * column.spread + column.center for v in (float(low), float(high)))
+    return f"{low:.6g} … {high:.6g}"
+
+
+def _missing(x: np.ndarray) -> str:
+    share = float(np.isnan(x[:, 0]).mean())
+    return f"{share:.1%}" if share else ""
