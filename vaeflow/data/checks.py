@@ -55,6 +55,19 @@ def check_values(
         )
 
 
+def check_table(x: Values, support: constraints.Constraint, place: Place) -> None:
+    """Check that one likelihood of all values can score the columns of a table.
+
+    Raises:
+        DataError: naming the first value that it cannot, with the likelihood that can.
+    """
+    if told := first_without(lambda part: support.check(part) | part.isnan(), x, place):
+        raise DataError(
+            f"{told}, which the likelihood cannot score: it needs {needs(support)}; use "
+            "--likelihood columns, which scores each column of a table by its kind"
+        )
+
+
 def check_finite(x: Values, place: Place, *, gaps: bool = False) -> None:
     """Check that all values are finite, or NaN where that stands for a missing one.
 

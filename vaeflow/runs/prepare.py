@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import resolve_binarization
-from vaeflow.data.checks import check_values
+from vaeflow.data.checks import check_table, check_values
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import has_gaps
 from vaeflow.model import VAE
@@ -55,6 +55,9 @@ def prepare(plan: Plan) -> Experiment:
     )
     config = plan.config
     assert config.binarization != "auto"
+    by_column = hasattr(model.likelihood.support, "needs_at")
+    if splits.columns and config.binarization == "none" and not by_column:
+        check_table(splits.kept("train"), model.likelihood.support, splits.place("train"))
     trainer = prepare_trainer(
         model,
         splits.examples("train"),

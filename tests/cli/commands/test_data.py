@@ -75,6 +75,19 @@ def test_a_table_is_told_by_its_columns_and_its_command_runs(cli, tiny, here):
     train(cli, tiny, command)
 
 
+def test_a_table_under_a_likelihood_of_other_values_is_refused_with_one_that_fits(cli, tiny, here):
+    (here / "people.csv").write_text(PEOPLE.replace(",20,", ",28,"))
+    words = ("--dataset", "table", "--dataset.path", "people.csv")
+    done = cli("train", *words, "--dataset.kinds", "age=number")
+    assert done.code == 3
+    assert "'age', standardized, is " in done.err
+    assert done.err.rstrip().endswith(
+        "which the likelihood cannot score: it needs values 0 and 1; use --likelihood columns, "
+        "which scores each column of a table by its kind"
+    )
+    train(cli, tiny, shlex.join(["vaeflow", "train", *words, "--likelihood", "columns"]))
+
+
 def test_a_table_of_true_and_false_is_bernoulli(cli, tiny, here):
     rows = [["a", "b"], *[[str(i % 2), str(i % 3 // 2)] for i in range(30)]]
     (here / "x.csv").write_text("\n".join(map(",".join, rows)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +11,7 @@ import torch
 
 from vaeflow.data.columns import ColumnKind, Columns
 from vaeflow.data.kinds import column_of, standardized
-from vaeflow.data.places import Place, in_table, moved
+from vaeflow.data.places import Index, Place, in_table, moved
 from vaeflow.data.splits import Splits
 from vaeflow.data.table import Table as RawTable
 from vaeflow.errors import ConfigError, DataError
@@ -193,5 +193,14 @@ def _weights(table: RawTable, name: str | None) -> np.ndarray | None:
 
 
 def _place(table: RawTable, columns: Columns) -> Place:
-    names: Sequence[str] = [columns.label(i) for i in range(columns.width)]
-    return in_table(Path(table.origin), table.rows, names)
+    """Return how messages call a value; where it is standardized, they tell the result."""
+    place = in_table(
+        Path(table.origin), table.rows, [columns.label(i) for i in range(columns.width)]
+    )
+    changed = [(c.center, c.spread) != (0, 1) for c in columns for _ in range(c.width)]
+
+    def told(index: Index) -> str:
+        column = index[-1]
+        return place(index) + (", standardized," if column is not None and changed[column] else "")
+
+    return told
