@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from vaeflow.data import stored
 from vaeflow.data.binarization import prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
+from vaeflow.data.drawn import Drawn
 from vaeflow.data.examples import Examples
 from vaeflow.data.splits import Splits
 from vaeflow.data.stored import Stored, ends, has_gaps, mean
@@ -174,3 +175,8 @@ def test_a_very_large_file_is_known_by_its_bytes_and_order(kept, monkeypatch):
     others = (kept[order], Stored(kept.source, 16, kept.rows))
     found = {fingerprint(x) for x in (kept, *others)}
     assert len(found) == 3
+
+
+def test_draws_are_known_to_be_binary_without_a_look(kept):
+    seen = Stored(Drawn(kept, None, 0, np.uint8))  # drawing fails
+    check_values("test", seen, (2, 3), constraints.boolean)

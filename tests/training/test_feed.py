@@ -6,6 +6,7 @@ import torch
 from graph_stand_in import Again
 
 from vaeflow.config.settings import Settings
+from vaeflow.data import memory
 from vaeflow.data.stored import Stored
 from vaeflow.errors import DataError
 from vaeflow.evaluation import evaluate
@@ -15,7 +16,6 @@ from vaeflow.parts.encoders.mlp import MLP as Encoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.priors.normal import Normal
-from vaeflow.runtime import memory
 from vaeflow.training import feed, prepare_trainer
 from vaeflow.training.acceleration.captured import Captured
 from vaeflow.training.checkpoints import CheckpointStore

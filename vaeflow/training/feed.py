@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
+from vaeflow.data.memory import fits
 from vaeflow.data.stored import Stored, Values
-from vaeflow.runtime.memory import fits
 
 log = logging.getLogger("vaeflow")
 

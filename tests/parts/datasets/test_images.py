@@ -359,12 +359,19 @@ class TestRefusals:
         one_sentence(message)
         assert "(it has 9000×9000 pixels, more than 67,108,864)" in message
 
-    def test_images_above_the_memory_limit_are_refused(self, tmp_path, monkeypatch, one_sentence):
-        monkeypatch.setattr("vaeflow.parts.datasets.images._LIMIT", 400)
-        message = complaint(save(tmp_path, GREY))
-        one_sentence(message)
-        assert "take 480 bytes, but at most 400 are read: give a smaller" in message
-        assert Images(path=tmp_path, size=(2, 2)).load().data_shape == (1, 2, 2)
+
+def test_images_that_memory_cannot_hold_are_read_once(tmp_path, monkeypatch):
+    folder, cache = tmp_path / "photos", tmp_path / "cache"
+    save(folder, GREY)
+    wanted = Images(path=folder).load()
+    monkeypatch.setattr("vaeflow.parts.datasets.images._IN_MEMORY", 0)
+    monkeypatch.setattr("vaeflow.parts.datasets.images._GROUP", 2)
+    images = Images(path=folder, cache=cache)
+    assert images.load().fingerprint() == wanted.fingerprint()
+    assert not images.load().kept("train").resident
+    monkeypatch.setattr("vaeflow.parts.datasets.images._header", None)  # no file is opened
+    assert images.load().fingerprint() == wanted.fingerprint()
+    assert len(list(cache.iterdir())) == 1
 
 
 @pytest.mark.parametrize("split", [False, True])

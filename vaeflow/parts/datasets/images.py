@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import torch
 from pydantic import Field, PositiveInt
 
+from vaeflow.data.cache import Cache, default_folder
+from vaeflow.data.memory import fits
 from vaeflow.data.places import in_files
 from vaeflow.data.splits import Splits
 from vaeflow.data.stored import Stored
@@ -32,7 +36,8 @@ _ORIENTATION, _TURNED = 0x0112, {5, 6, 7, 8}  # the EXIF tag; values that swap h
 _PNG_DEPTH = 24  # where the header, always the first chunk, holds the bits of a channel
 _TIFF_DEPTH = 258  # the tag BitsPerSample
 _LARGEST = 1 << 26  # pixels that a file may unpack to
-_LIMIT = 8 << 30  # bytes of all images
+_IN_MEMORY = 1 << 30  # bytes of all images, which are read anew for each run
+_GROUP = 256  # images that are read at a time
 
 Size = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=2)]
 
@@ -46,6 +51,8 @@ class Images(Dataset):
     are followed; files and folders whose names start with a dot are left out. Channels have 8 bits:
     files with more are refused, except for colours in PPM, which are rounded.
 
+    Images of more than 1 GiB of pixels, or of half the free memory, are read once into a file.
+
     Options:
         path: the folder; below --data-root if a root is given.
         size: height,width to resize each image to, or the side of a square; without it, all images
@@ -55,6 +62,8 @@ class Images(Dataset):
         channels: 1 for grey, 3 for colour; without it, 3 if there is an image in colour.
         validation: fraction of the images for validation.
         test: fraction of the images for the test.
+        cache: the folder of the file that pixels are read into, where memory is too small for them;
+            by default in the user's cache.
     """
 
     def __init__(
@@ -67,9 +76,11 @@ class Images(Dataset):
         channels: Literal[1, 3] | None = None,
         validation: Fraction = 0.1,
         test: Fraction = 0.1,
+        cache: Path | None = None,
     ) -> None:
         super().__init__(root)
         self.path = below(root, path)
+        self.cache = cache
         self.size = size and (size[0], size[-1])
         self.fit = fit
         self.channels = channels
@@ -101,6 +112,14 @@ class Images(Dataset):
         return found or [self.path]
 
     def _read(self, files: list[Path], pool: ThreadPoolExecutor) -> Stored:
+        cache = Cache(
+            self.cache or default_folder(),
+            f"the images of {self.path}",
+            [str(self.path.absolute()), self.size, self.fit, self.channels],
+            tuple(files),
+        )
+        if (made := cache.find()) is not None:
+            return Stored(made, 255)
         headers = list(pool.map(_header, files))
         channels = self.channels or (1 if all(header.grey for header in headers) else 3)
         height, width = self.size or headers[0].size
@@ -111,15 +130,17 @@ class Images(Dataset):
                         f"{file} has {_by(header.size)} pixels, but {files[0]} has "
                         f"{height}×{width}: give --dataset.size"
                     )
-        if (needed := len(files) * channels * height * width) > _LIMIT:
-            raise DataError(
-                f"the images of {self.path} take {needed:,} bytes, but at most {_LIMIT:,} are "
-                "read: give a smaller --dataset.size or fewer images"
-            )
-        x = np.empty((len(files), channels, height, width), np.uint8)
+        shape = (len(files), channels, height, width)
         pixels = partial(_pixels, size=(height, width), fit=self.fit, channels=channels)
-        for i, image in enumerate(pool.map(pixels, files)):
-            x[i] = image
+        groups = (files[i : i + _GROUP] for i in range(0, len(files), _GROUP))
+        parts = (np.stack(list(pool.map(pixels, group))) for group in groups)
+        needed = math.prod(shape)
+        if needed > _IN_MEMORY or not fits(needed, torch.device("cpu")):
+            return Stored(cache.make(parts, shape, np.dtype(np.uint8)), 255)
+        x, done = np.empty(shape, np.uint8), 0
+        for part in parts:
+            x[done : done + len(part)] = part
+            done += len(part)
         return Stored(x, 255)
 
 
