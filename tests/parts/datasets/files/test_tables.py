@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import random
+import subprocess
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from vaeflow.errors import DataError
+from vaeflow.errors import ConfigError, DataError, in_shell
 from vaeflow.parts.datasets.files.tables import read_table
+from vaeflow.parts.datasets.files.written import write_table
 
 LIMIT = 1 << 20
 
@@ -197,3 +200,223 @@ class TestParquet:
         message = complaint(save(a=[0] * 1000, b=[0] * 1000), limit=10_000)
         one_sentence(message)
         assert "unpacks to 16,000 bytes, but at most 10,000 are read" in message
+
+
+def read(path, content, **options):
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_table(path, **options)
+
+
+def refused(path, content, **options) -> str:
+    with pytest.raises(DataError) as caught, in_shell():
+        read(path, content, **options)
+    return str(caught.value)
+
+
+def told(caplog):
+    return [record.getMessage().split(" is read with ")[-1] for record in caplog.records]
+
+
+class TestSeparators:
+    @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_the_first_row_shows_the_separator(self, path, mark, end):
+        rows = [["a", 'b "x"', "c"], ["1", "2", "3"], ["4", "5", "6"]]
+        text = end.join(mark.join(row) for row in rows)
+        assert {k: v.tolist() for k, v in read(path, text).items()} == {
+            "a": [1, 4], 'b "x"': [2, 5], "c": [3, 6]
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("name", "text", "how"),
+        [
+            ("x.csv", "a;b\n1;2\n", ["cells separated by semicolons"]),
+            ("x.csv", "a\tb\n1\t2\n", ["cells separated by tabs"]),
+            ("x.csv.gz", "a|b\n1|2\n", ["cells separated by bars"]),
+            ("x.tsv", "a,b\n1,2\n", ["cells separated by commas"]),
+            ("x.csv", "a,b\n1,2\n", []),
+            ("x.TSV", "a\tb\n1\t2\n", []),
+            ("x.csv", "a\n1\n2\n", []),
+        ],
+    )
+    def test_it_is_told_where_it_is_not_the_suffix_s(self, tmp_path, caplog, name, text, how):
+        pack = gzip.compress if name.endswith(".gz") else bytes
+        read(tmp_path / name, pack(text.encode()))
+        assert told(caplog) == how
+
+    def test_a_quoted_name_may_hold_another(self, path):
+        assert [*read(path, '"a;b",c\n1,2\n')] == ["a;b", "c"]
+
+    def test_of_two_the_one_that_all_rows_have_is_taken(self, path):
+        table = read(path, "name, first;age\nx;1\ny;2\n")
+        assert {k: v.tolist() for k, v in table.items()} == {
+            "name, first": ["x", "y"], "age": [1, 2]
+        }  # fmt: skip
+
+    def test_two_that_all_rows_have_are_refused_and_either_works(self, path, one_sentence):
+        text = "1,5;2,0\n2,5;3,0\n"
+        message = refused(path, text)
+        one_sentence(message)
+        assert message == (
+            f"{path} may have cells between commas or between semicolons: say which, by --dataset "
+            "table with --dataset.separator comma or semicolon"
+        )
+        assert read(path, text, separator=";")["1"].tolist() == [1.5, 2.5]
+        assert [*read(path, text.replace("5;2", "5;x"), separator=",", header=False)] == [
+            "1", "2", "3"
+        ]  # fmt: skip
+
+
+class TestDecimalCommas:
+    def test_they_are_read_between_semicolons_and_told(self, path, caplog):
+        table = read(path, "größe;n\n1,75;1\n-2;2\n,5;3\n1,5e3;4\n")
+        assert table["größe"].tolist() == [1.75, -2, 0.5, 1500]
+        assert told(caplog) == ["cells separated by semicolons, decimal commas"]
+
+    def test_a_point_beside_them_is_refused(self, path, one_sentence):
+        message = refused(path, "a;b\n1.234;2,5\n3;4,5\n")
+        one_sentence(message)
+        assert "column 1 holds '1.234', a number with a point beside others with decimal" in message
+
+    def test_between_commas_a_quoted_one_stays_a_text(self, path):
+        assert read(path, 'a,b\n"1,5",2\n"2,5",3\n').types["a"] == "text"
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            ("0,1,2\n1.5,2,3\n1,4,5\n", ["0", "1", "2"]),
+            ("0,1,2\n" + "5,7,9\n6,5,8\n" * 6, ["0", "1", "2"]),
+            (",0,1,2\n0,1.5,2,3\n1,4,5,6\n", ["Unnamed: 0", "0", "1", "2"]),
+            ("label,0,1,2\n7,1.5,2,3\n8,4,5,6\n", ["label", "0", "1", "2"]),
+            ("id,2019,2020\n7,1.5,2\n9,3,4\n", ["id", "2019", "2020"]),
+            ("site,0,1\nnorth,0.5,3\nsouth,4,5\n", ["site", "0", "1"]),
+            ("# a, b\n1,2\n", ["a", "b"]),
+            ("# by me\n# 2020\na,b\n1,2\n", ["a", "b"]),
+            ("a,,c\n1,2,3\n", ["a", "Unnamed: 1", "c"]),
+        ],
+    )
+    def test_a_row_of_names_with_numbers_among_them(self, path, text, names):
+        table = read(path, text)
+        assert ([*table], table.named) == (names, True)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "1,2\n3,4\n",
+            "5.1,3.5,setosa\n4.9,3.0,setosa\n4.7,3.2,virginica\n",
+            "north,3\nsouth,4\nnorth,5\n",
+            "3\n4\n",
+            "NA,3\n4,5\n",
+            "1,2,\n3,4,\n",
+            "1,2,3\n4,5,6\n",
+            "a,0,1\nb,5,6\na,7,8\n",  # a comes again
+        ],
+    )
+    def test_a_first_row_that_is_an_example(self, path, text):
+        table = read(path, text)
+        assert not table.named
+        assert table.size == text.count("\n")
+        assert [*table.rows] == [*range(1, table.size + 1)]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "0,1\n1,0\n1,1\n",
+            "0\n1\n2\n",
+            "0,1,2\n1,2,0\n2,0,1\n",
+            "north,yes\nsouth,no\nnorth,yes\n",
+            "400,410,420\n" + "0.5,0.25,0.125\n" * 12,
+        ],
+    )
+    def test_a_row_that_may_be_either_is_refused_and_both_cures_work(
+        self, path, text, one_sentence
+    ):
+        message = refused(path, text)
+        one_sentence(message)
+        assert "use --dataset table with --dataset.header true, or false" in message
+        assert read(path, text, header=True).size + 1 == read(path, text, header=False).size
+
+    def test_a_text_above_numbers_may_be_a_mistake(self, path, one_sentence):
+        message = refused(path, "1,x\n3,4\n")
+        one_sentence(message)
+        assert "row 1, column 2 holds 'x', not a number as the rows below: correct it" in message
+
+    def test_names_that_are_numbers_are_told(self, path, caplog):
+        read(path, "0,1,2\n1.5,2,3\n1,4,5\n")
+        assert told(caplog) == ["row 1 (0, 1, 2) as the names of the columns"]
+
+    def test_two_of_one_name_are_refused(self, path, one_sentence):
+        message = refused(path, "a,b,a\n1,2,3\n")
+        one_sentence(message)
+        assert "row 1 names two columns 'a': give each a name of its own" in message
+
+
+class TestCells:
+    def test_gaps_of_numbers_and_of_texts(self, path):
+        table = read(path, "n,t\n1,x\nNA,\n-,none\n nan ,None\n?,-\n")
+        assert np.isnan(table["n"]).tolist() == [False, True, True, True, True]
+        assert table["t"].tolist() == ["x", None, "none", None, "-"]
+        assert table.gaps == {
+            "n": {"NA": 1, "-": 1, "nan": 1, "?": 1}, "t": {"": 1, "None": 1}
+        }  # fmt: skip
+
+    def test_leading_zeros_make_a_code(self, path):
+        table = read(path, "zip,n\n00501,0\n10001,0.5\n")
+        assert table["zip"].tolist() == ["00501", "10001"]
+        assert table["n"].tolist() == [0, 0.5]
+
+    def test_numbers_that_float64_rounds_are_kept_as_written(self, path):
+        table = read(path, "id\n9007199254740993\n9007199254740992\n")
+        assert table.exact["id"].tolist() == ["9007199254740993", "9007199254740992"]
+
+    def test_rows_are_counted_as_an_editor_does(self, path):
+        table = read(path, 'a,t\n\n1,"x\ny"\n\n2,z\n')
+        assert [int(row) for row in table.rows] == [4, 6]
+        assert table.place(1, "a") == f"{path}: row 6, column 'a'"
+
+    @pytest.mark.parametrize(
+        ("content", "charset"), [("größe\n1\n", "latin1"), ("a,b\n1,2\n", "utf-16")]
+    )
+    def test_other_charsets_are_refused_by_a_cure_that_works(
+        self, path, content, charset, one_sentence
+    ):
+        if charset == "utf-16":
+            assert "iconv -f utf-16" in refused(path, content.encode("utf-16"))
+        message = refused(path, content.encode(charset))
+        one_sentence(message)
+        command = message.split("`")[1]
+        subprocess.run(command, shell=True, check=True, cwd=path.parent)
+        assert read_table(path.with_name("new.csv")).size == 1
+
+
+class TestWriting:
+    COLUMNS: ClassVar = {
+        "a b": np.array([1, np.nan, 3.5]),
+        "f": np.array([0.1, 1e300, -np.pi]),
+        "t,": np.array(["x", None, 'q"u,\nz'], object),
+        "n": np.array([2, 0, 7]),
+    }
+
+    @pytest.mark.parametrize(
+        "name", ["x.csv", "x.tsv", "x.parquet", "x.arrow", "x.feather", "x.csv.gz", "x.parquet.gz"]
+    )
+    def test_what_is_written_is_read(self, tmp_path, name):
+        write_table(tmp_path / name, self.COLUMNS)
+        table = read_table(tmp_path / name)
+        assert [*table] == [*self.COLUMNS]
+        for key, values in self.COLUMNS.items():
+            np.testing.assert_array_equal(table[key], values)
+
+    def test_a_gap_of_a_single_column_is_a_row(self, path):
+        write_table(path, {"a": np.array([1, np.nan, 3])})
+        assert np.isnan(read_table(path)["a"]).tolist() == [False, True, False]
+
+    def test_nothing_is_overwritten_and_other_endings_are_refused(self, path, one_sentence):
+        path.write_text("mine")
+        for wrong in (path, path.with_suffix(".xlsx")):
+            with pytest.raises(ConfigError) as caught:
+                write_table(wrong, self.COLUMNS)
+            one_sentence(str(caught.value))
+        assert path.read_text() == "mine"
