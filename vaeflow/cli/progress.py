@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from vaeflow.cli.signals import Stop, interruptible, stopped_at_once
 from vaeflow.cli.tables import print_bounds
+from vaeflow.data.covariates import example_of
 from vaeflow.pictures import is_image
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
@@ -75,14 +76,23 @@ def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
     if not done.best_epoch:
         which = f"of the last epoch, {done.epoch}: within the warm-up none counts as the best"
     click.echo(f"weights {which}; all results in {run.path}")
-    out = "samples.png" if is_image(experiment.splits.data_shape) else "samples.npz"
     click.echo("\nNext:")
-    click.echo(f"  vaeflow evaluate {words}")
-    click.echo(f"  vaeflow sample {words} -n 64 --out {out}")
-    picture = f"vaeflow reconstruct {words} --out {out.replace('samples', 'reconstructions')}"
-    click.echo(
-        f"  tensorboard --logdir {shlex.quote(str(run.path))}"
-        if experiment.config.tensorboard
-        else f"  {picture}"
-    )
+    for line in _next(run, experiment, words):
+        click.echo(f"  {line}")
     return 0
+
+
+def _next(run: Run, experiment: Experiment, words: str) -> Iterator[str]:
+    """Yield the commands that a run invites to."""
+    yield f"vaeflow evaluate {words}"
+    form = experiment.splits.form
+    kind = "csv" if form.columns else "png" if is_image(form.shape) else "npz"
+    given = [shlex.quote(f"{c.name}={example_of(c)}") for c in form.covariates]
+    condition = f" --condition {','.join(given)}" if given else ""
+    yield f"vaeflow sample {words}{condition} -n 64 --out samples.{kind}"
+    if experiment.model.missing and form.columns:
+        yield f"vaeflow impute {words} --out filled.csv"
+    elif experiment.config.tensorboard:
+        yield f"tensorboard --logdir {shlex.quote(str(run.path))}"
+    else:
+        yield f"vaeflow reconstruct {words} --out reconstructions.{kind}"

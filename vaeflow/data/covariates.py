@@ -110,8 +110,13 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
         raise DataError(f"{name}={values[0]}: {name!r} is a number, such as {name}=1.5") from None
 
 
+def example_of(column: Column) -> str:
+    """Return a value of a covariate, as text: a level, or the mean of a number."""
+    return column.levels[0] if column.named else f"{column.center:.3g}"
+
+
 def _wanted(columns: Columns) -> str:
-    each = ", ".join(f"{c.name}={c.levels[0] if c.named else f'{c.center:.3g}'}" for c in columns)
+    each = ", ".join(f"{c.name}={example_of(c)}" for c in columns)
     return f"give values such as {each}" if each else "it was trained without --condition"
 
 
