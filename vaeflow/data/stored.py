@@ -164,7 +164,8 @@ class Stored:
     @cached_property
     def _kept_extent(self) -> Extent:
         if (known := getattr(self.source, "ends", None)) is not None:
-            return Extent(*known, False)
+            low, high = known
+            return Extent(low, high, False)
         each = [_extent(part) for part in self.in_order()[0].kept_parts()]
         low, high, gaps = zip(*each, strict=True)
         known = [(a, b) for a, b in zip(low, high, strict=True) if not math.isnan(a)] or [
