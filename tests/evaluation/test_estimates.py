@@ -47,6 +47,16 @@ def test_equal_weights_change_no_figure():
     assert torch.equal(PerImage.cat([even, -even]).weights, torch.full((60,), 3.0))
 
 
+def test_the_plain_mean_of_weighed_values_is_the_weighted_mean_with_its_error():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(30, generator=generator, dtype=torch.float64)
+    weights = torch.rand(30, generator=generator, dtype=torch.float64)
+    weighted = PerImage(values, torch.zeros(30), weights)
+    plain, expected = Estimate.of(weighted.weighed), weighted.over_images
+    assert plain.mean == pytest.approx(expected.mean, rel=1e-12)
+    assert plain.standard_error == pytest.approx(expected.standard_error, rel=1e-12)
+
+
 def test_a_weight_of_0_leaves_an_image_out_of_a_mean():
     values, weights = torch.tensor([1.0, 2.0, 100.0]), torch.tensor([1.0, 1.0, 0.0])
     found = PerImage(values, torch.full((3,), 0.1), weights).over_images

@@ -66,7 +66,7 @@ class Finished:
             return None
         levels = self.summary["dequantize"]  # a level's share of [0, 1] has the size 1/levels
         unit: float = math.prod(self.environment["data_shape"]) * math.log(2)
-        nll: float = self.stored.bounds.nll.values.mean().item()
+        nll: float = self.stored.bounds.nll.weighed.mean().item()
         return nll / unit + (math.log2(levels) if levels else 0.0)
 
     @property

@@ -64,7 +64,7 @@ class Group:
 
     def values(self, name: str) -> Tensor:
         """Return "elbo", "nll" or "kl" of each image, (S, N)."""
-        return torch.stack([getattr(r.stored.bounds, name).values for r in self.runs])
+        return torch.stack([getattr(r.stored.bounds, name).weighed for r in self.runs])
 
     def bound(self, name: str) -> Estimate:
         """Return the mean over seeds ± its error; of one seed the error is over images."""

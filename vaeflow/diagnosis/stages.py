@@ -59,7 +59,8 @@ class Stages:
         keeper: Keeper | None,
         progress: OpenBar,
     ) -> None:
-        self.model, self.x = model, as_examples(x)
+        self.model = model
+        self.x = replace(as_examples(x), weight=None)  # each image has gaps of its own
         self.options, self.progress = options, progress
         self.keeper = keeper
         self.annealing = Annealing(

@@ -129,6 +129,18 @@ class PerImage:
         return replace(self, values=-self.values)
 
     @property
+    def weighed(self) -> Tensor:
+        r"""Return values (N,) whose plain mean and error are those of the weighted mean μ.
+
+        .. math:: μ + \frac{N w_i}{\sum_j w_j} (v_i - μ)
+        """
+        if self.weights is None:
+            return self.values
+        shares = self.weights / self.weights.mean()
+        mean = (shares * self.values).mean()
+        return mean + shares * (self.values - mean)
+
+    @property
     def over_images(self) -> Estimate:
         """Return the mean over images with its standard error and its Monte Carlo error."""
         error = self.monte_carlo_error

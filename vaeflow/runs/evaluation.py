@@ -13,8 +13,8 @@ import torch
 
 from vaeflow.config.settings import Config
 from vaeflow.config.way import ProposalKind
-from vaeflow.data.examples import Data, Examples, as_examples
-from vaeflow.data.stored import chunks
+from vaeflow.data.examples import Data, as_examples
+from vaeflow.data.stored import Values, chunks
 from vaeflow.errors import CheckpointError, NonFiniteError
 from vaeflow.evaluation import Bounds, ImageBounds, evaluate_images
 from vaeflow.evaluation.latent_code import LATENT_CODE_IMAGES, describe_latent_code
@@ -167,12 +167,14 @@ def _data(
     config: Config, options: EvaluationOptions, choice: Choice, images: Data
 ) -> dict[str, Any]:
     """Return the data of an evaluation, and how it is taken."""
-    fixed = choice.kind == "q"
+    fixed, data = choice.kind == "q", as_examples(images)
+    beside = {} if data.condition is None else {"condition_sha256": _sha256(data.condition)}
     return {
         "dataset": config.dataset.name,
         "split": options.split,
         "images": len(images),
-        "images_sha256": _sha256(as_examples(images)),
+        "images_sha256": _sha256(data.x, data.weight),
+        **beside,
         "binarization": config.binarization,
         "dequantize": config.dequantize,
         "seed": config.seed,
@@ -183,9 +185,9 @@ def _data(
     }
 
 
-def _sha256(images: Examples) -> str:
+def _sha256(*tensors: Values | None) -> str:
     found = hashlib.sha256()
-    for values in (images.x, images.condition, images.weight):
+    for values in tensors:
         for _, part in chunks(values) if values is not None else ():
             found.update(part.contiguous().numpy().data)
     return found.hexdigest()

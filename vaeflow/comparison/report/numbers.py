@@ -79,7 +79,8 @@ def _run(run: Finished, about: Mapping[str, Any]) -> dict[str, Any]:
     found = run.stored.bounds
     own = {key: value for key, value in run.stored.about.items() if about.get(key) != value}
     means = {
-        name: getattr(found, name).values.mean().item() for name in ("elbo", "nll", "under_q", "kl")
+        name: getattr(found, name).weighed.mean().item()
+        for name in ("elbo", "nll", "under_q", "kl")
     }
     seconds = {"ms_per_step": run.milliseconds, "seconds": run.summary["seconds"]}
     return {"name": run.name, "seed": run.seed, **means, **seconds, **own}
