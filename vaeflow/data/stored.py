@@ -168,10 +168,9 @@ class Stored:
             return Extent(low, high, False)
         each = [_extent(part) for part in self.in_order()[0].kept_parts()]
         low, high, gaps = zip(*each, strict=True)
-        known = [(a, b) for a, b in zip(low, high, strict=True) if not math.isnan(a)] or [
-            (math.nan, math.nan)
-        ]
-        return Extent(min(a for a, _ in known), max(b for _, b in known), any(gaps))
+        lows = [a for a in low if not math.isnan(a)] or [math.nan]
+        highs = [b for b in high if not math.isnan(b)] or [math.nan]
+        return Extent(min(lows), max(highs), any(gaps))
 
     def in_order(self) -> tuple[Stored, Tensor | None]:
         """Return the examples in the order in which a file holds them, and the index of each.
