@@ -23,6 +23,9 @@ GREY = RNG.randint(0, 256, (20, 4, 6)).astype(np.uint8)
 COLOUR = RNG.randint(0, 256, (20, 4, 6, 3)).astype(np.uint8)
 
 
+DEEP = RNG.randint(0, 65536, (20, 4, 6)).astype(np.uint16)
+
+
 def save(folder: Path, images: np.ndarray, suffix: str = ".png") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(images):
@@ -148,6 +151,71 @@ class TestValues:
         assert rows(splits.train) == [np.rot90(GREY[0], -1).tobytes()]
 
 
+class TestLevels:
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_grey_of_16_bits_keeps_its_levels(self, tmp_path, caplog, suffix, channels):
+        splits = Images(path=save(tmp_path, DEEP, suffix), channels=channels).load()
+        together = torch.cat([x for _, x in splits])
+        assert together.shape == (20, channels, 4, 6)
+        seen = (together[:, -1].double() * 65535).round().to(torch.int64).numpy().astype(np.uint16)
+        assert sorted(i.tobytes() for i in seen) == sorted(i.tobytes() for i in DEEP)
+        expected = torch.from_numpy(np.float32(seen) / np.float32(65535))[:, None]
+        assert torch.equal(together, expected.expand_as(together))
+        assert "16 bits a channel: their values are k/65535" in caplog.text
+
+    def test_grey_of_16_bits_is_resized_as_floats(self, tmp_path):
+        x = torch.cat([x for _, x in Images(path=save(tmp_path, DEEP), size=(2, 3)).load()])
+        floats = [ImageOps.fit(Image.fromarray(i.astype(np.float32)), (3, 2)) for i in DEEP]
+        expected = sorted(np.asarray(i).round().clip(0, 65535).tolist() for i in floats)
+        assert sorted((x * 65535).round()[:, 0].tolist()) == expected
+
+    @pytest.mark.parametrize("suffix", [".png", ".gif"])
+    def test_a_palette_of_greys_is_grey(self, tmp_path, suffix):
+        for i, image in enumerate(GREY):
+            put(tmp_path / f"{i}{suffix}", Image.fromarray(image // 128 * 90).convert("P"))
+        splits = Images(path=tmp_path).load()
+        assert splits.data_shape == (1, 4, 6)
+        expected = sorted((image // 128 * 90).tobytes() for image in GREY)
+        assert rows(torch.cat([x for _, x in splits])) == expected
+
+    @pytest.mark.parametrize(
+        ("mode", "told"), [("RGBA", True), ("LA", True), ("RGB", False), ("P", True)]
+    )
+    def test_transparency_is_told(self, tmp_path, caplog, mode, told, one_sentence):
+        options = {"transparency": 0} if mode == "P" else {}
+        for i in range(4):
+            put(tmp_path / f"{i}.png", Image.new("RGB", (6, 4), "white").convert(mode), **options)
+        Images(path=tmp_path).load()
+        assert bool(caplog.records) == told
+        for record in caplog.records:
+            one_sentence(record.getMessage())
+            assert "4 of the 4 images" in record.getMessage()
+            assert f"left out; the first is {tmp_path / '0.png'}" in record.getMessage()
+
+    def test_the_first_picture_of_a_film_is_taken_and_told(self, tmp_path, caplog, one_sentence):
+        save(tmp_path, GREY)
+        frames = [Image.fromarray(np.full((4, 6), v, np.uint8)) for v in (7, 200)]
+        film = put(tmp_path / "film.gif", frames[0], save_all=True, append_images=frames[1:])
+        together = torch.cat([x for _, x in Images(path=tmp_path).load()])
+        assert ((together * 255).round() == 7).all((1, 2, 3)).sum() == 1
+        (record,) = caplog.records
+        one_sentence(record.getMessage())
+        assert f"1 of the 21 images of {tmp_path} hold several pictures" in record.getMessage()
+        assert str(film) in record.getMessage()
+
+    def test_grey_among_colours_is_told(self, tmp_path, caplog, one_sentence):
+        save(tmp_path, GREY)
+        coloured = put(tmp_path / "z.png", Image.fromarray(COLOUR[0]))
+        assert Images(path=tmp_path).load().data_shape == (3, 4, 6)
+        (record,) = caplog.records
+        one_sentence(record.getMessage())
+        assert record.getMessage().startswith(f"{tmp_path / '000.png'} is grey and {coloured} is")
+        caplog.clear()
+        assert Images(path=tmp_path, channels=1).load().data_shape == (1, 4, 6)
+        assert not caplog.records
+
+
 class TestSize:
     def test_crop_covers_the_size_and_keeps_the_middle(self, tmp_path):
         image = np.zeros((8, 16), np.uint8)
@@ -259,14 +327,88 @@ class TestSplits:
         together = torch.cat([x for _, x in Images(path=root).load()])
         assert rows(together) == sorted(image.tobytes() for image in GREY)
 
-    def test_a_missing_split_is_an_error(self, tmp_path, one_sentence):
-        save(tmp_path / "train", GREY)
-        save(tmp_path / "test", GREY)
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("train", "validation", "test"),
+            ("Train", "Valid", "TEST"),
+            ("training", "val", "testing"),
+        ],
+    )
+    def test_splits_have_several_names(self, tmp_path, names):
+        parts = (GREY[:14], GREY[14:17], GREY[17:])
+        for name, part in zip(names, parts, strict=True):
+            save(tmp_path / name, part)
+        for (_, x), part in zip(Images(path=tmp_path).load(), parts, strict=True):
+            assert np.array_equal((x * 255).round(), part[:, None])
+
+    def test_without_validation_it_is_taken_off_the_training_images(
+        self, tmp_path, caplog, one_sentence
+    ):
+        save(tmp_path / "train", GREY[:15])
+        save(tmp_path / "test", GREY[15:])
+        splits = Images(path=tmp_path, validation=0.2).load()
+        assert [len(x) for _, x in splits] == [12, 3, 5]
+        assert np.array_equal((splits.test * 255).round(), GREY[15:, None])
+        together = torch.cat([splits.train, splits.validation])
+        assert rows(together) == sorted(image.tobytes() for image in GREY[:15])
+        (record,) = caplog.records
+        one_sentence(record.getMessage())
+        assert "no validation data: 3 of its 15 training examples" in record.getMessage()
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("trn", "tst"), ("train", "eval"), ("train", "dev", "test"), ("train", "holdout"),
+            ("train",), ("test",), ("val", "test"), ("train", "validation"), ("train", "Train"),
+            ("train", "training", "test"), ("train", "test", "cats"), ("cats", "dogs", "eval"),
+            ("train_images", "test_images"), ("trainset", "holdout-set"), ("x_train", "x_test"),
+            ("seg_train", "seg_test"), ("test2",), ("cats/train", "cats/test", "dogs/train"),
+            ("train/cats/val", "test/cats"),
+        ],
+        ids="+".join,
+    )  # fmt: skip
+    def test_other_names_like_those_of_splits_are_refused(self, tmp_path, names, one_sentence):
+        for name in names:
+            save(tmp_path / name, GREY)
+        if len(list(tmp_path.iterdir())) < len({name.split("/")[0] for name in names}):
+            pytest.skip("the file system knows no case")
         message = complaint(tmp_path)
         one_sentence(message)
-        assert message == (
-            f"{tmp_path} holds the folders train, test: give train, validation and test, or none "
-            "of them"
+        assert str(tmp_path) in message
+        assert "rename" in message
+
+    def test_names_that_tell_classes_are_classes(self, tmp_path):
+        for i, name in enumerate(("trains", "test tubes", "valley", "contest", "best")):
+            save(tmp_path / name, GREY[4 * i : 4 * i + 4])
+        splits = Images(path=tmp_path).load()
+        assert sum(len(x) for _, x in splits) == 20
+
+    @pytest.mark.parametrize("split", [False, True])
+    def test_folders_are_the_labels(self, tmp_path, split):
+        for name in ("train", "val", "test") if split else (".",):
+            save(tmp_path / name / "cats", GREY[:10])
+            save(tmp_path / name / "dogs" / "small", GREY[10:])
+        splits = Images(path=tmp_path).load()
+        dogs = {image.tobytes() for image in GREY[10:]}
+        for name, x in splits:
+            seen = [bytes(row) for row in (x * 255).round().to(torch.uint8).numpy()]
+            expected = ["dogs" if row in dogs else "cats" for row in seen]
+            assert splits.labels[name]["label"].tolist() == expected
+
+    @pytest.mark.parametrize("folders", [("cats",), ("cats", ".")], ids=["one", "beside"])
+    def test_images_outside_of_classes_have_no_label(self, tmp_path, folders):
+        for folder in folders:
+            save(tmp_path / folder, GREY)
+        assert Images(path=tmp_path).load().labels == {}
+
+    def test_images_beside_the_splits_are_told(self, tmp_path, caplog):
+        for name in ("train", "val", "test"):
+            save(tmp_path / name, GREY)
+        beside = put(tmp_path / "all.png", Image.fromarray(GREY[0]))
+        assert len(Images(path=tmp_path).load().train) == 20
+        assert f"1 files beside the folders test, train, val are left out, such as {beside}" in (
+            caplog.text
         )
 
     def test_the_path_is_found_below_the_data_root(self, tmp_path):
@@ -322,8 +464,10 @@ class TestRefusals:
         one_sentence(message)
         assert message.startswith(f"{bad} is not a readable image (")
 
-    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-    def test_more_than_eight_bits_are_refused_and_not_clipped(self, tmp_path, dtype, one_sentence):
+    @pytest.mark.parametrize("dtype", [np.int32, np.float32])
+    def test_more_than_sixteen_bits_are_refused_and_not_clipped(
+        self, tmp_path, dtype, one_sentence
+    ):
         bad = put(tmp_path / "x.tif", Image.fromarray(GREY[0].astype(dtype) * 200))
         message = complaint(tmp_path)
         one_sentence(message)
@@ -339,9 +483,7 @@ class TestRefusals:
             image.load()  # Pillow takes it, and cuts it to 8 bits
         message = complaint(tmp_path)
         one_sentence(message)
-        assert message.startswith(
-            f"{bad} is not a readable image (it has 16 bits a channel, not 8): "
-        )
+        assert message.startswith(f"{bad} has 16 bits a channel, which are read of grey images")
 
     def test_colours_of_sixteen_bits_in_tiff_are_refused(self, tmp_path, one_sentence):
         bad = tmp_path / "x.tif"
@@ -350,7 +492,14 @@ class TestRefusals:
             image.load()
         message = complaint(tmp_path)
         one_sentence(message)
-        assert "(it has 16 bits a channel, not 8)" in message
+        assert message.startswith(f"{bad} has 16 bits a channel, which are read of grey images")
+
+    def test_images_of_8_and_of_16_bits_are_refused_together(self, tmp_path, one_sentence):
+        flat = save(tmp_path, GREY) / "000.png"
+        deep = put(tmp_path / "x.png", Image.fromarray(DEEP[0]))
+        message = complaint(tmp_path)
+        one_sentence(message)
+        assert message.startswith(f"{deep} has 16 bits a channel, but {flat} has 8: convert")
 
     def test_an_image_above_the_limit_is_not_decoded(self, tmp_path, monkeypatch, one_sentence):
         put(tmp_path / "bomb.png", Image.new("1", (9000, 9000)))
@@ -369,7 +518,7 @@ def test_images_that_memory_cannot_hold_are_read_once(tmp_path, monkeypatch):
     images = Images(path=folder, cache=cache)
     assert images.load().fingerprint() == wanted.fingerprint()
     assert not images.load().kept("train").resident
-    monkeypatch.setattr("vaeflow.parts.datasets.images._header", None)  # no file is opened
+    monkeypatch.setattr("vaeflow.parts.datasets.images.header", None)  # no file is opened
     assert images.load().fingerprint() == wanted.fingerprint()
     assert len(list(cache.iterdir())) == 1
 
