@@ -109,6 +109,41 @@ def trained(
     return path
 
 
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 rows of a table: an id, columns of each kind with gaps, and a group without any."""
+    rng = np.random.RandomState(1)
+    z = rng.randn(80)
+    kinds = {
+        "age": [f"{value:.1f}" for value in 40 + 10 * z],
+        "visits": [str(value) for value in rng.poisson(np.exp(1 + z / 2))],
+        "smokes": np.where(z + rng.randn(80) > 0, "yes", "no"),
+        "site": np.array(["north", "south", "west"])[rng.randint(3, size=80)],
+    }
+    gaps = {name: rng.rand(80) < 0.2 for name in kinds}
+    path = tmp_path_factory.mktemp("data") / "people.csv"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"id,{','.join(kinds)},group\n")
+        for row in range(80):
+            cells = ("" if gaps[name][row] else str(kinds[name][row]) for name in kinds)
+            file.write(f"P{row:03},{','.join(cells)},{'ab'[row % 2]}\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def people_run(
+    cli: Cli, tiny: list[str], people: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run on that table, conditioned on the group. Read only."""
+    path = tmp_path_factory.mktemp("people") / "run"
+    done = cli(
+        "train", *tiny, "--dataset", "table", "--dataset.path", people, "--likelihood", "columns",
+        "--condition", "group", "--no-tensorboard", "--run-dir", path,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    return path
+
+
 @pytest.fixture
 def run_copy(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained run that a test may change."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from vaeflow.plugins.hookspecs import hookimpl
     from vaeflow.runs.by_name import build, diagnose, train
+    from vaeflow.runs.imputation import impute
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
     from vaeflow.training.fit import fit
@@ -45,6 +46,7 @@ __all__ = [
     "evaluate",
     "fit",
     "hookimpl",
+    "impute",
     "likelihoods",
     "load",
     "objectives",
@@ -67,6 +69,7 @@ _HOMES = {
     "evaluate": "vaeflow.evaluation.arrays:evaluate",
     "fit": "vaeflow.training.fit:fit",
     "hookimpl": "vaeflow.plugins.hookspecs:hookimpl",
+    "impute": "vaeflow.runs.imputation:impute",
     "likelihoods": "vaeflow.parts.likelihoods",
     "load": "vaeflow.runs.load:load",
     "objectives": "vaeflow.parts.objectives",

@@ -29,6 +29,8 @@ from vaeflow.version import __version__
         "verify": "Check the files of a run by their checksums.",
         "sample": "Draw from a trained model.",
         "reconstruct": "Encode and decode held-out data.",
+        "encode": "Write the latent codes of data.",
+        "impute": "Fill in missing values, with their spread.",
         "list": "List the parts that can be chosen by name.",
         "info": "Explain one part and its options.",
         "plugins": "List, explain, check and write plugins.",

@@ -74,11 +74,13 @@ def write_values(path: Path, **columns: Tensor) -> None:
     write_png(grid(tiles, columns=None if len(columns) == 1 else 8), path)
 
 
-def write_rows(path: Path, columns: Columns, **rows: Tensor) -> None:
+def write_rows(
+    path: Path, columns: Columns, beside: Mapping[str, np.ndarray], **rows: Tensor
+) -> None:
     """Write tensors (N, D) of a table's examples by its columns, in its own units.
 
-    Of several tensors the columns stand side by side; from the second on, the tensor's name joins
-    the column's: "age", "age_reconstructed".
+    Behind them stands what is `beside`, (N,) by name. Of several tensors the columns stand side by
+    side; from the second on, the tensor's name joins the column's: "age", "age_reconstructed".
 
     Raises:
         StorageError: if the file cannot be written.
@@ -87,14 +89,12 @@ def write_rows(path: Path, columns: Columns, **rows: Tensor) -> None:
 
     each = {name: in_units(columns, x.cpu().numpy()) for name, x in rows.items()}
     first = next(iter(each))
-    write_columns(
-        path,
-        {
-            column if name == first else f"{column}_{name}": values[column]
-            for column in columns.names
-            for name, values in each.items()
-        },
-    )
+    values = {
+        column if name == first else f"{column}_{name}": found[column]
+        for column in columns.names
+        for name, found in each.items()
+    }
+    write_columns(path, {**values, **beside})
 
 
 def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:

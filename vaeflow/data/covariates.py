@@ -70,6 +70,18 @@ def numbers_of(columns: Columns, values: Mapping[str, np.ndarray], split: str = 
     return torch.from_numpy(np.stack(found, 1).astype(np.float64))
 
 
+def values_of(columns: Columns, condition: Tensor) -> dict[str, np.ndarray]:
+    """Return the values (N,) of covariates (N, C) by name, as the data holds them."""
+    found = {}
+    for column, numbers in zip(columns, condition.double().cpu().numpy().T, strict=True):
+        if column.named:
+            one_hot = numbers[:, None] == np.arange(len(column.levels))
+            found[column.name] = column.decode(one_hot.astype(np.float32))
+        else:
+            found[column.name] = column.decode(numbers[:, None])
+    return found
+
+
 def given_covariates(columns: Columns, values: Mapping[str, object]) -> Tensor:
     """Return covariates that a caller names, (N, C): N is 1 where each has a single value.
 

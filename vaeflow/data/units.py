@@ -11,7 +11,7 @@ import numpy as np
 
 from vaeflow.data.columns import Column, Columns
 
-_DIGITS = 7  # of a float32
+_DIGITS = 5  # behind the point of a standardized number, which float32 holds up to 10 or so
 
 
 def in_units(columns: Columns, x: np.ndarray) -> dict[str, np.ndarray]:

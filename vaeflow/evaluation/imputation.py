@@ -107,7 +107,7 @@ def impute_examples(
     size, k_hat = (torch.full((len(x),), torch.nan, dtype=torch.float64) for _ in range(2))
     incomplete = missing.flatten(1).any(1).nonzero()[:, 0]
     progress(len(x) - len(incomplete))
-    for number, rows in enumerate(incomplete.split(_BATCH)):
+    for number, rows in enumerate(incomplete.split(_BATCH) if len(incomplete) else ()):
         batch = data.index_select(0, rows.to(data.device)).to(model.device)
         with (
             frozen(model),

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from vaeflow.data.binarization import binarize
+from vaeflow.parts.datasets.files.tables import read_table
 
 
 @pytest.fixture
@@ -60,3 +61,15 @@ def test_the_run_is_unchanged(reconstruct, trained, snapshot, here):
     assert reconstruct().code == 0
     assert snapshot(trained) == before
     assert [p.name for p in here.iterdir()] == ["reconstructions.png"]
+
+
+def test_reconstructions_of_a_table_stand_beside_its_values(cli, people_run, people, here):
+    assert cli("reconstruct", people_run, "-n", 5).out == "wrote reconstructions.csv\n"
+    found, table = read_table(here / "reconstructions.csv"), read_table(people)
+    names = ["age", "visits", "smokes", "site"]
+    assert list(found) == [n for name in names for n in (name, f"{name}_reconstructed")] + ["group"]
+    known = {tuple(map(str, row)) for row in zip(*(table[n] for n in names), strict=True)}
+    for row in zip(*(found[n] for n in names), strict=True):
+        assert tuple(map(str, row)) in known
+    assert ((found["age_reconstructed"] > 10) & (found["age_reconstructed"] < 70)).all()
+    assert set(found["site_reconstructed"]) <= {"north", "south", "west"}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
+
+from vaeflow.cli.options import _conditions
+from vaeflow.parts.datasets.files.tables import read_table
 
 
 @pytest.fixture
@@ -60,3 +64,39 @@ def test_an_existing_file_is_refused(sample, here):
     assert done.code == 2
     assert "--out x.png: it exists, and nothing is overwritten; choose another" in done.err
     assert (here / "x.png").read_text() == "mine"
+
+
+def test_samples_of_a_table_are_rows_in_its_units(cli, people_run, here):
+    words = ("sample", people_run, "-n", 200, "--condition", "group=b")
+    assert cli(*words).out == "wrote samples.csv\n"
+    assert cli(*words, "--mean", "--out", "mean.parquet").code == 0
+    assert cli(*words, "--out", "drawn.npz").code == 0
+    drawn, mean = read_table(here / "samples.csv"), read_table(here / "mean.parquet")
+    assert list(drawn) == list(mean) == ["age", "visits", "smokes", "site", "group"]
+    assert set(drawn["group"]) == {"b"}
+    assert set(drawn["site"]) == {"north", "south", "west"}
+    assert set(drawn["smokes"]) <= {"no", "yes"}
+    assert (drawn["visits"] == np.floor(drawn["visits"])).all()
+    assert (mean["visits"] != np.floor(mean["visits"])).any()
+    assert 30 < drawn["age"].mean() < 50
+    assert drawn["age"].std() > 2 * mean["age"].std()
+    arrays = np.load("drawn.npz")
+    assert all(np.array_equal(arrays[name], drawn[name]) for name in drawn)
+    assert arrays["visits"].dtype == np.int64
+
+
+def test_a_covariate_that_is_not_given_is_refused(cli, people_run, trained, here):
+    done = cli("sample", people_run)
+    assert (done.code, "conditioned on 'group'" in done.err) == (3, True)
+    done = cli("sample", people_run, "--condition", "group=c")
+    assert (done.code, "'c', which the training data did not" in done.err) == (3, True)
+    done = cli("sample", people_run, "--condition", "b")
+    assert "--condition b: write NAME=VALUE, as in --condition digit=3" in done.err
+    assert cli("sample", trained, "--condition", "digit=3").code == 3
+    assert not list(here.iterdir())
+
+
+def test_a_comma_within_a_value_stays():
+    context = click.Context(click.Command("sample"))
+    found = _conditions(context, context, ("site=St. Gallen, CH,age=3", "name=a=b"))
+    assert found == {"site": "St. Gallen, CH", "age": "3", "name": "a=b"}

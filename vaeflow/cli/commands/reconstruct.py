@@ -40,13 +40,14 @@ def command(
     import torch
 
     from vaeflow.cli.output import TABLES, new_file, write_rows, write_values
+    from vaeflow.data.covariates import values_of
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of
     from vaeflow.runs.directory import Run
     from vaeflow.runs.load import load
 
     opened = Run.open(run)
-    columns = opened.form.columns
+    columns, covariates = opened.form.columns, opened.form.covariates
     out = out or Path("reconstructions.csv" if columns else "reconstructions.png")
     with new_file(out, *(TABLES if columns else (".png",)), ".npz"):
         plugins = load_plugins(selection)
@@ -57,6 +58,8 @@ def command(
         data = images_of(opened.data(plan), "test", plan.config)[:count].read()
         torch.manual_seed(seed)
         if columns:
-            write_rows(out, columns, data=data.values, reconstructed=model.reconstruct(data))
+            beside = {} if data.condition is None else values_of(covariates, data.condition)
+            found = model.reconstruct(data)
+            write_rows(out, columns, beside, data=data.values, reconstructed=found)
         else:
             write_values(out, images=data.values, reconstructions=model.reconstruct(data))

@@ -47,12 +47,13 @@ def command(
     import torch
 
     from vaeflow.cli.output import TABLES, new_file, write_rows, write_values
+    from vaeflow.data.covariates import given_covariates, values_of
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
     from vaeflow.runs.load import load
 
     opened = Run.open(run)
-    columns = opened.form.columns
+    columns, covariates = opened.form.columns, opened.form.covariates
     out = out or Path("samples.csv" if columns else "samples.png")
     mean = not (columns or binary) if draw is None else not draw
     with new_file(out, *(TABLES if columns else (".png",)), ".npz"):
@@ -60,6 +61,7 @@ def command(
         torch.manual_seed(seed)
         samples = model.sample(count, mean=mean, condition=condition)
         if columns:
-            write_rows(out, columns, samples=samples)
+            chosen = given_covariates(covariates, condition).expand(count, -1)
+            write_rows(out, columns, values_of(covariates, chosen), samples=samples)
         else:
             write_values(out, samples=samples)

@@ -70,29 +70,33 @@ class File(Dataset):
         self.fractions = Fractions(validation, test)
 
     def load(self) -> Splits:
+        return self._split(*self.read())
+
+    def read(self) -> tuple[dict[str, Array], dict[str, Mapping[str, np.ndarray]]]:
+        """Return the examples and the labels of each split, or of `WHOLE`, in the file's order."""
         if not self.path.is_file():
             raise DataError(f"{self.path} is no file: check --dataset.path and --data-root")
         if _is_table(self.path):
-            return self._split({WHOLE: self._table()}, {})
+            return {WHOLE: self._table()}, {}
         parts = parts_of(self.path, read_arrays(self.path, limit=_LIMIT))
         first = parts.get("train") or parts[WHOLE]
         self._check(first.name, first.array)
         layout = self._layout(first)
         scale = self.scale or self._scale(first)
         arrays = {split: self._array(part, layout, scale) for split, part in parts.items()}
-        return self._split(arrays, {split: part.labels for split, part in parts.items()})
+        return arrays, {split: part.labels for split, part in parts.items()}
 
-    def _table(self) -> _Array:
+    def _table(self) -> Array:
         table = read_table(self.path, numbered=True, limit=_LIMIT)
         values, names = table.numbers(), list(table.types)
         self._check(self.path.stem, values)
         place = in_table(self.path, table.rows, names if table.named else ())
         exact = {names.index(name): x for name, x in table.exact.items()}
         scale = self.scale or 1.0
-        return _Array(values, _over(place, scale), scale, exact)
+        return Array(values, _over(place, scale), scale, exact)
 
     def _split(
-        self, arrays: Mapping[str, _Array], labels: Mapping[str, Mapping[str, np.ndarray]]
+        self, arrays: Mapping[str, Array], labels: Mapping[str, Mapping[str, np.ndarray]]
     ) -> Splits:
         each: dict[str, Values] = {}
         for split, array in arrays.items():
@@ -158,15 +162,15 @@ class File(Dataset):
                 "with at least one of each is needed"
             )
 
-    def _array(self, part: Part, layout: Layout, scale: float) -> _Array:
+    def _array(self, part: Part, layout: Layout, scale: float) -> Array:
         self._check(part.name, part.array)
         shown = "array" if part.name == self.path.stem else part.name
         place = place_before(in_array(f"{self.path}: {shown}"), layout)
-        return _Array(channels_first(part.array, layout), _over(place, scale), scale)
+        return Array(channels_first(part.array, layout), _over(place, scale), scale)
 
 
 @dataclass(frozen=True)
-class _Array:
+class Array:
     """Examples of a file, and how messages call their values."""
 
     values: np.ndarray

@@ -1,0 +1,57 @@
+"""`vaeflow encode`: latent codes with what stood beside the data."""
+
+import numpy as np
+import torch
+
+from vaeflow.parts.datasets.files.tables import read_table
+from vaeflow.runs.directory import Run
+
+
+def test_the_codes_are_the_means_of_q_with_ids_and_labels_beside(cli, people_run, people, here):
+    done = cli("encode", people_run, "--out", "codes.csv")
+    assert (done.code, done.out) == (0, "wrote codes.csv\n"), done.err
+    codes, table = read_table(here / "codes.csv"), read_table(people)
+    assert list(codes) == ["split", "row", "id", "group", "z0", "z1", "z2"]
+    assert {name: list(codes["split"]).count(name) for name in set(codes["split"])} == {
+        "train": 64, "validation": 8, "test": 8,
+    }  # fmt: skip
+    row = {name: i for i, name in enumerate(table["id"])}
+    order = [row[name] for name in codes["id"]]
+    assert sorted(order) == list(range(80))
+    assert np.array_equal(codes["group"], table["group"][order])
+    run = Run.open(people_run)
+    z = run.model.encode(run.form.columns.encode(table), condition={"group": table["group"]})
+    found = np.stack([codes[f"z{i}"] for i in range(3)], 1)
+    np.testing.assert_allclose(found, z.numpy()[order], rtol=1e-4, atol=1e-6)
+
+
+def test_a_file_is_encoded_in_its_order(cli, people_run, people, here):
+    assert cli("encode", people_run, "--data", people, "--out", "codes.npz").code == 0
+    table, found = read_table(people), np.load("codes.npz")
+    assert set(found) == {"codes", "row", "id", "group"}
+    assert found["id"].tolist() == table["id"].tolist()
+    assert found["row"].tolist() == list(range(2, 82))  # as messages tell them
+    assert found["codes"].shape == (80, 3)
+
+
+def test_a_split_of_arrays_is_encoded(cli, trained, grey_file, here):
+    for name in ("a", "b"):
+        words = ("--split", "test", "--out", f"{name}.npz")
+        assert cli("encode", trained, *words).code == 0
+    a, b = np.load("a.npz"), np.load("b.npz")
+    assert a["split"].tolist() == ["test"] * 6
+    assert np.array_equal(a["codes"], b["codes"])
+    assert cli("encode", trained, "--data", grey_file, "--out", "all.npz").code == 0
+    found = np.load("all.npz")
+    assert (found["split"] == "test").sum() == 6
+    assert len(found["codes"]) == 38
+    assert torch.from_numpy(found["codes"]).isfinite().all()
+
+
+def test_a_split_of_other_data_is_refused(cli, people_run, people, here):
+    words = ("--data", people, "--split", "test", "--out", "codes.npz")
+    done = cli("encode", people_run, *words)
+    assert (done.code, "leave it out beside --data" in done.err) == (2, True)
+    assert not list(here.iterdir())
+    done = cli("encode", people_run, "--out", "codes.png")
+    assert "the name must end in .npz, .csv, .tsv, .parquet or .arrow" in done.err

@@ -1,0 +1,117 @@
+"""`vaeflow impute`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vaeflow.cli import options as shared
+from vaeflow.plugins.discovery import Selection
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaeflow.evaluation.options import Weights
+    from vaeflow.runs.imputation import Filled
+
+
+@click.command("impute")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A table or an array of the form that RUN was trained on.  [default: RUN's own data]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Of a table .csv, .tsv, .parquet or .arrow, else .npz.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    metavar="K",
+    help="Draws of q(z|x) for each example.",
+)
+@shared.seed
+@shared.condition
+@shared.weights
+@shared.device
+@shared.data_root
+@click.pass_obj
+def command(
+    selection: Selection | None,
+    run: Path,
+    data: Path | None,
+    out: Path,
+    samples: int,
+    seed: int,
+    condition: dict[str, str],
+    weights: Weights,
+    device: str,
+    data_root: Path | None,
+) -> None:
+    """Fill in missing values by their mean given what was observed, under the model in RUN.
+
+    The mean is taken by self-normalized importance sampling with q(z|x) as the proposal (Mattei &
+    Frellsen 2019). Of a category, the most probable level is filled in. All other values, and the
+    columns that RUN does not know, stay as they are.
+
+    Beside people.csv, people.spread.csv tells of each filled value how certain it is: age_sd, its
+    standard deviation, or site_probability, the probability of the level; and of each row the
+    effective sample size and Pareto-k̂ of its weights. An .npz file holds x and spread side by side.
+    """
+    from vaeflow.cli.output import TABLES, check_new, write_columns
+    from vaeflow.plugins.loading import load_plugins
+    from vaeflow.runs.directory import Run
+    from vaeflow.runs.imputation import ImputationOptions, impute_run
+    from vaeflow.runtime.progress import terminal_bar
+
+    opened = Run.open(run)
+    table = bool(opened.form.columns)
+    beside = _beside(out) if table else None
+    for path in (out, beside):
+        if path is not None:
+            check_new(path, *(TABLES if table else (".npz",)))
+    options = ImputationOptions(
+        samples=samples,
+        seed=seed,
+        weights=weights,
+        device=device,
+        data_root=data_root,
+        condition=condition,
+    )
+    found = impute_run(opened, load_plugins(selection), options, data, terminal_bar)
+    click.echo(str(found))
+    if beside is None:
+        write_columns(out, _arrays(found))
+        click.echo(f"wrote {out}")
+    else:
+        write_columns(out, found.columns)
+        write_columns(beside, found.spread)
+        click.echo(f"wrote {out} and {beside}")
+
+
+def _beside(out: Path) -> Path:
+    """Return people.spread.csv beside people.csv."""
+    zipped = ".gz" if out.name.lower().endswith(".gz") else ""
+    stem, _, ending = out.name[: len(out.name) - len(zipped)].rpartition(".")
+    return out.with_name(f"{stem}.spread.{ending}{zipped}")
+
+
+def _arrays(found: Filled) -> dict[str, np.ndarray]:
+    """Return what an .npz file holds of examples that are no table."""
+    of = found.imputed
+    beside = {"effective_sample_size": of.effective_sample_size, "pareto_k": of.pareto_k}
+    splits = {} if found.given.splits is None else {"split": found.given.splits}
+    return {
+        "x": found.x,
+        "spread": of.spread.numpy(),
+        **{name: values.numpy() for name, values in beside.items()},
+        **splits,
+    }

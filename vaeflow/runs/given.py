@@ -1,0 +1,199 @@
+"""Data for the model of a run: its own splits, or a file, a table or an array of the same form.
+
+Shapes: N examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeflow.config.layers import Plan
+from vaeflow.config.settings import Config, PartConfig
+from vaeflow.data.arrays import as_tensor
+from vaeflow.data.binarization import prepare_split
+from vaeflow.data.checks import check_values
+from vaeflow.data.covariates import given_covariates, values_of
+from vaeflow.data.examples import Examples
+from vaeflow.data.places import Index, Place, in_array, in_table
+from vaeflow.data.splits import Form, Splits
+from vaeflow.data.stored import Stored, floats
+from vaeflow.data.table import Table
+from vaeflow.errors import DataError
+from vaeflow.model import VAE
+from vaeflow.parts.datasets.file import File
+from vaeflow.parts.datasets.files.tables import read_table, table_from
+from vaeflow.parts.datasets.roles import WHOLE
+from vaeflow.parts.datasets.table import Table as TableSet
+from vaeflow.runs.build import images_of, make
+
+
+@dataclass(frozen=True)
+class Given:
+    """N examples for a model, with what stood beside them.
+
+    Attributes:
+        examples: x as the likelihood scores it, NaN where a value is missing, and covariates.
+        raw: x in its own units, before it was binarized.
+        place: how messages call a value.
+        table: name -> values (N,) of all columns of a table as they were read; empty of arrays.
+        beside: name -> values (N,) that are no part of x: ids and labels.
+        splits: the split of each example (N,), where they are a run's own.
+        rows: how messages number the examples (N,): as the rows of their file, or from 0 on.
+    """
+
+    examples: Examples
+    raw: Tensor
+    place: Place
+    table: Mapping[str, np.ndarray] = field(default_factory=dict)
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    splits: np.ndarray | None = None
+    rows: Sequence[int] | np.ndarray = ()
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def own_file(plan: Plan, path: object = None) -> TableSet | File | None:
+    """Return a run's data set, if it reads a file in whose order data can be had.
+
+    Arguments:
+        plan: the run's configuration.
+        path: of another file that is to be read alike.
+    """
+    chosen = plan.config.dataset
+    if path is not None and "path" in chosen.options:
+        options = {**chosen.options, "path": Path(str(path)).absolute()}
+        plan = plan.but(dataset=PartConfig(name=chosen.name, options=options))
+    dataset = make(plan, "dataset", plan.config.data_root)
+    return dataset if isinstance(dataset, TableSet | File) else None
+
+
+def given_data(
+    plan: Plan, form: Form, model: VAE, data: object, condition: Mapping[str, object] | None = None
+) -> Given:
+    """Return data of the form that a run was trained on.
+
+    Arguments:
+        plan: the run's configuration.
+        form: of its data.
+        model: its model, which is to score the data.
+        data: the path of a table or of an array (.npy, or .npz with one); a data frame, or a
+            mapping from names to columns; an array.
+        condition: covariates of the model that the data does not hold itself.
+
+    Raises:
+        DataError: if it cannot be read, or is of another form.
+    """
+    if form.columns:
+        found = _of_table(_table(plan, data), form, condition or {})
+    else:
+        found = _of_array(plan, form, model, data, condition or {})
+    support, x = model.likelihood.support, found.examples.x
+    check_values("data", x, form.shape, support, found.place, gaps=model.missing)
+    return found
+
+
+def of_splits(splits: Splits, names: Sequence[str], config: Config) -> Given:
+    """Return some splits of a run's own data, one behind the other."""
+    each = [images_of(splits, name, config) for name in names]
+    conditions = [examples.condition for examples in each if examples.condition is not None]
+    condition = torch.cat(conditions) if conditions else None
+    labels = _labels([splits.labels.get(name, {}) for name in names])
+    if condition is not None:  # columns among them are no labels
+        labels |= values_of(splits.covariates, condition)
+    return Given(
+        Examples(torch.cat([examples.values for examples in each]), condition),
+        torch.cat([floats(splits.kept(name)) for name in names]),
+        _behind([splits.place(name) for name in names], list(map(len, each))),
+        beside=labels,
+        splits=np.repeat(np.array(names, object), list(map(len, each))),
+        rows=np.concatenate([np.arange(len(examples)) for examples in each]),
+    )
+
+
+def _behind(places: Sequence[Place], sizes: Sequence[int]) -> Place:
+    """Return how messages call a value of splits that stand one behind the other."""
+    starts = np.cumsum([0, *sizes])
+
+    def place(index: Index) -> str:
+        first, *rest = index
+        assert first is not None
+        split = int(np.searchsorted(starts, first, "right")) - 1
+        return places[split]([first - int(starts[split]), *rest])
+
+    return place
+
+
+def _labels(each: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the labels that all splits have, one split behind the other."""
+    known = [name for name in each[0] if all(name in labels for labels in each)]
+    return {name: np.concatenate([labels[name] for labels in each]) for name in known}
+
+
+def _table(plan: Plan, data: object) -> Table:
+    """Return a table that is given as a file, a data frame or a mapping."""
+    if isinstance(data, str | Path):
+        dataset = own_file(plan, data)
+        return dataset.read() if isinstance(dataset, TableSet) else read_table(Path(data))
+    if isinstance(data, Mapping):
+        import pyarrow as pa
+
+        data = pa.table({name: np.asarray(values).tolist() for name, values in data.items()})
+    return table_from(data)
+
+
+def _of_table(table: Table, form: Form, condition: Mapping[str, object]) -> Given:
+    columns, covariates = form.columns, form.covariates.names
+    x = torch.from_numpy(columns.encode(table))
+    known = {name: table[name] for name in covariates if name in table}
+    beside = given_covariates(form.covariates, {**known, **condition})
+    names = [columns.label(position) for position in range(columns.width)]
+    return Given(
+        Examples(x, beside.expand(len(x), -1) if covariates else None),
+        x,
+        in_table(Path(table.origin), table.rows, names),
+        table={**table, **table.exact},
+        beside={name: values for name, values in table.items() if name not in columns.names},
+        rows=table.rows,
+    )
+
+
+def _of_array(
+    plan: Plan, form: Form, model: VAE, data: object, condition: Mapping[str, object]
+) -> Given:
+    if isinstance(data, str | Path):
+        found = _of_file(plan, Path(data))
+    else:
+        raw = as_tensor("the data", data, torch.float32, form.shape)
+        found = Given(Examples(raw), raw, in_array("x"), rows=np.arange(len(raw)))
+    how = plan.config.binarization, plan.config.dequantize
+    assert how[0] != "auto", "a run directory holds it resolved"
+    raw = as_tensor("the data", found.raw, torch.float32, form.shape)
+    x = floats(prepare_split(raw, how[0], how[1], found.place, gaps=model.missing))
+    known = {name: found.beside[name] for name in form.covariates.names if name in found.beside}
+    return replace(found, examples=model.examples(x, {**known, **condition}))
+
+
+def _of_file(plan: Plan, path: Path) -> Given:
+    """Return the arrays of a file as the data set `file` reads them, in the file's order."""
+    dataset = own_file(plan, path)
+    arrays, labels = (dataset if isinstance(dataset, File) else File(path=path)).read()
+    each = [Stored(array.values, array.scale).values() for array in arrays.values()]
+    if len({x.shape[1:] for x in each}) > 1:
+        raise DataError(f"{path} holds examples of several shapes: give all of them the same")
+    sizes, whole = list(map(len, each)), torch.cat(each)
+    names = np.repeat(np.array([*arrays], object), sizes)
+    return Given(
+        Examples(whole),
+        whole,
+        _behind([array.place for array in arrays.values()], sizes),
+        beside=_labels([labels.get(split, {}) for split in arrays]),
+        splits=None if WHOLE in arrays else names,
+        rows=np.concatenate([np.arange(size) for size in sizes]),
+    )

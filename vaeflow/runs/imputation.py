@@ -1,0 +1,226 @@
+"""Missing values of data of a run's form, filled in by its model.
+
+Shapes: N examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaeflow.config.settings import Config
+from vaeflow.config.signature import options_from, with_options
+from vaeflow.data.columns import Column, Columns, spelled
+from vaeflow.data.splits import NAMES, Form
+from vaeflow.data.units import readable
+from vaeflow.errors import ConfigError
+from vaeflow.evaluation.imputation import Imputed, impute_examples
+from vaeflow.evaluation.options import Count, Seed, Weights
+from vaeflow.evaluation.pareto import UNRELIABLE
+from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.runs.directory import Run
+from vaeflow.runs.given import Given, given_data, of_splits, own_file
+from vaeflow.runs.paths import path_of
+from vaeflow.runtime.blame import Blame
+from vaeflow.runtime.progress import OpenBar, no_bar, terminal_bar
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImputationOptions:
+    """How missing values are filled in.
+
+    Attributes:
+        samples: K, draws of q(z|x) for each example.
+        seed: of the draws.
+        weights: of the model: "best" or "last".
+        device: "auto", "cpu", "cuda", …
+        data_root: where the run's own data lies, if it has moved.
+        condition: covariates that the data does not hold itself, name -> value.
+    """
+
+    samples: Count = 1000
+    seed: Seed = 0
+    weights: Weights = "best"
+    device: str = "auto"
+    data_root: Path | None = None
+    condition: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """N examples with their missing values filled in, in the data's own units.
+
+    Attributes:
+        imputed: the examples as the model takes them, the spread of each value, and the weights.
+        columns: of a table, name -> values (N,): its own, and in its gaps the mean given what was
+            observed of the row, or the most probable level.
+        spread: of each column with a gap, what is known of the filled values, NaN of observed ones:
+            age_sd, the standard deviation of a number, and site_probability, of the level.
+        x: of arrays (N, *data_shape); of a table, its values as the model takes them.
+        given: the data as it came.
+        gaps: of a table, column -> how many of its values were filled in.
+    """
+
+    imputed: Imputed
+    x: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    spread: Mapping[str, np.ndarray]
+    given: Given
+    gaps: Mapping[str, int]
+
+    def call(self, index: int) -> str:
+        """Return how messages call an example."""
+        split = "" if self.given.splits is None else f"{self.given.splits[index]} "
+        return f"{split}{'row' if self.columns else 'example'} {self.given.rows[index]}"
+
+    def __str__(self) -> str:
+        """Return in sentences what was filled in, and how far it is to be trusted."""
+        return "\n".join(_told(self))
+
+
+@with_options(ImputationOptions)
+def impute(
+    run: str | Path | Run,
+    data: object = None,
+    *,
+    plugins: Plugins | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Filled:
+    """Fill in the missing values of data by the model of a run, as `vaeflow impute` does.
+
+    Arguments:
+        run: a run that was trained with masks.
+        data: the path of a table or of an array, a data frame, a mapping from names to columns, or
+            an array; by default the run's own data.
+        plugins: where the run's parts are looked up; by default all that the environment selects.
+        progress: show progress: by default on a terminal.
+
+    Returns:
+        The data filled in, with the spread of each filled value and the weights of each example.
+
+    Raises:
+        ConfigError: if the model takes no missing values, or an option cannot be used.
+        DataError: if the data is of another form.
+        CheckpointError, PluginError: if the run cannot be loaded.
+        NonFiniteError: if what was observed of an example is too unlikely.
+    """
+    opened = run if isinstance(run, Run) else Run.open(path_of(run, "impute"))
+    chosen = options_from(ImputationOptions, options, "impute")
+    bar = no_bar if progress is False else terminal_bar
+    return impute_run(opened, plugins or load_plugins(), chosen, data, bar)
+
+
+def impute_run(
+    run: Run, plugins: Plugins, options: ImputationOptions, data: object, bar: OpenBar
+) -> Filled:
+    """Fill in missing values, as `impute` does."""
+    plan = run.plan(plugins)
+    if options.data_root is not None:
+        plan = plan.but(data_root=options.data_root.absolute())
+    if plan.config.missing != "mask":
+        raise ConfigError(
+            f"{run.path} was trained with --missing refuse, and its model takes no missing values: "
+            "train it again with --missing mask, on data that has gaps"
+        )
+    model = run.load(device=options.device, weights=options.weights, plugins=plugins)
+    if data is None and (own := own_file(plan)) is not None:
+        data = own.path
+    if data is None:
+        given = of_splits(run.data(plan), NAMES, plan.config)
+    else:
+        given = given_data(plan, run.form, model, data, options.condition)
+    with Blame(model, None).at(lambda: "in imputation"), bar(len(given), "examples") as done:
+        imputed = impute_examples(
+            model, given.examples, samples=options.samples, seed=options.seed, progress=done
+        )
+    return _filled(imputed, given, run.form, plan.config)
+
+
+def _filled(imputed: Imputed, given: Given, form: Form, config: Config) -> Filled:
+    """Return what was imputed in the data's own units."""
+    if levels := config.dequantize:  # grey levels k are at (k + ½)/levels there, not k/(levels − 1)
+        shrink = levels / (levels - 1)
+        x = (imputed.x - 0.5 / levels) * shrink
+        imputed = replace(imputed, x=x, spread=imputed.spread * shrink)
+    x = torch.where(imputed.missing, imputed.x, given.raw)
+    imputed = replace(imputed, x=x)
+    columns, spread = _table(imputed, given, form.columns) if form.columns else ({}, {})
+    gaps = {}
+    for name, where in form.columns.slices().items():
+        if count := int(imputed.missing[:, where].any(1).sum()):
+            gaps[name] = count
+    return Filled(imputed, x.numpy(), columns, spread, given, gaps)
+
+
+def _table(
+    imputed: Imputed, given: Given, columns: Columns
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the columns with their gaps filled, and the spread of what was filled in."""
+    filled, spread = dict(given.table), {}
+    for column, where in zip(columns, columns.slices().values(), strict=True):
+        gaps = imputed.missing[:, where].any(1).numpy()
+        x = imputed.x[:, where].numpy()
+        if not gaps.any():
+            continue
+        filled[column.name] = _put(
+            filled[column.name], gaps, readable(column, column.decode(x))[gaps]
+        )
+        name, known = _spread(column, x, imputed.spread[:, where].numpy())
+        spread[name] = np.where(gaps, known, np.nan).astype(np.float32)
+    weights = {
+        "effective_sample_size": imputed.effective_sample_size,
+        "pareto_k": imputed.pareto_k,
+    }
+    return filled, {**spread, **{k: w.numpy().astype(np.float32) for k, w in weights.items()}}
+
+
+def _put(values: np.ndarray, gaps: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return values with what was found in their gaps; numbers among texts are texts."""
+    if found.dtype == object or values.dtype == object:
+        values, found = values.astype(object), np.array([*map(spelled, found)], object)
+    values = values.copy()
+    values[gaps] = found
+    return values
+
+
+def _spread(column: Column, x: np.ndarray, spread: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the name and the values (N,) of what tells how certain a column's values are."""
+    if column.kind == "category":
+        return f"{column.name}_probability", x.max(1)
+    if column.kind == "boolean":
+        return f"{column.name}_probability", np.maximum(x[:, 0], 1 - x[:, 0])
+    return f"{column.name}_sd", spread[:, 0] * column.spread
+
+
+def _told(found: Filled) -> Iterator[str]:
+    of = found.imputed
+    if not of.missing.any():
+        yield "no value is missing: nothing is filled in"
+        return
+    what = "rows" if found.columns else "examples"
+    count, each = int(of.missing.sum()), ""
+    if found.gaps:
+        count = sum(found.gaps.values())
+        each = ": " + ", ".join(f"{name} {n:,}" for name, n in found.gaps.items())
+    some = of.incomplete
+    yield f"filled {count:,} values in {int(some.sum()):,} of {len(of):,} {what}{each}"
+    sizes = of.effective_sample_size
+    least = int(sizes.nan_to_num(nan=math.inf).argmin())
+    yield (
+        f"effective sample size of K = {of.draws:,} draws: {sizes[some].median():.0f} (median), "
+        f"{sizes[least]:.0f} ({found.call(least)}, the least)"
+    )
+    bad = of.unreliable.nonzero()[:, 0].tolist()
+    if bad:
+        shown = ", ".join(map(found.call, bad[:5])) + (", …" if len(bad) > 5 else "")
+        yield (
+            f"weights unreliable (Pareto-k̂ above {UNRELIABLE}) of {len(bad):,} {what}: {shown}; "
+            f"raise --samples {of.draws * 10}, or train with a more flexible --posterior"
+        )
