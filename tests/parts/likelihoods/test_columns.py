@@ -14,7 +14,7 @@ from vaeflow.data.checks import check_values
 from vaeflow.data.columns import Column, Columns
 from vaeflow.distributions import log_prob_of_observed
 from vaeflow.errors import ConfigError, DataError
-from vaeflow.model import _scaling
+from vaeflow.model.sizes import scaling_of
 from vaeflow.parts.likelihoods import PerColumn
 
 TABLE = Columns(
@@ -216,7 +216,7 @@ def test_an_output_is_found_for_any_mean():
 
 def test_networks_see_the_logarithms_of_counts_alone():
     made, output, x = _row(rows=200)
-    scaling = _scaling("auto", made).double()
+    scaling = scaling_of("auto", made).double()
     scaling.measure(x, made.output_at(x.mean(0)))
     seen = scaling(x) + scaling.center
     counts = [0, 7]
