@@ -197,16 +197,16 @@ class Columns(Sequence[Column]):
 
     def decode(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values of x (N, D) by column, in the data's own units."""
-        return {c.name: c.decode(x[:, self.slices()[c.name]]) for c in self.each}
+        where = self.slices()
+        return {c.name: c.decode(x[:, where[c.name]]) for c in self.each}
 
-    def label(self, position: int) -> str:
-        """Return how messages call one of the D numbers: "age", or "site = north"."""
-        for name, where in self.slices().items():
-            if where.start <= position < where.stop:
-                column = self.each[self.names.index(name)]
-                level = column.levels[position - where.start] if column.kind == "category" else ""
-                return f"{name} = {level}" if level else name
-        raise IndexError(position)
+    def labels(self) -> list[str]:
+        """Return how messages call each of the D numbers: "age", or "site = north"."""
+        return [
+            f"{column.name} = {level}" if level else column.name
+            for column in self.each
+            for level in (column.levels if column.kind == "category" else [""])
+        ]
 
     def as_list(self) -> list[dict[str, Any]]:
         """Return plain values, for JSON."""

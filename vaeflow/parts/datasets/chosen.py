@@ -54,10 +54,11 @@ class Chosen:
         for name, left_out in self.left_out.items():
             reasons.setdefault(left_out.why, []).append(name)
         told = "; ".join(f"{_some(names)} ({why})" for why, names in reasons.items())
-        cured = next(((n, c.cure) for n, c in self.left_out.items() if c.cure), None)
-        if cured is None:
+        cured = [(name, left.cure) for name, left in self.left_out.items() if left.cure]
+        if not cured:
             return told
-        return f"{told}: --dataset.kinds {quoted('='.join(cured))} takes such a column in"
+        name, kind = min(cured, key=lambda pair: pair[1] != "category")  # a text, if there is one
+        return f"{told}: --dataset.kinds {quoted(f'{name}={kind}')} takes such a column in"
 
     def _told_gaps(self) -> str:
         counts = {n: sum(g.values()) for n, g in self.table.gaps.items() if n in self.kinds}

@@ -113,7 +113,8 @@ class Table(Dataset):
         chosen.tell()
         columns = self._columns(table, chosen, orders["train"])
         x = torch.from_numpy(columns.encode(table))
-        labels = {name: table[name] for name in table if name not in columns.names}
+        taken = {*columns.names}
+        labels = {name: table[name] for name in table if name not in taken}
         return Splits(
             *(x[order] for order in orders.values()),
             places={k: moved(_place(table, columns), order) for k, order in orders.items()},
@@ -194,9 +195,7 @@ def _weights(table: RawTable, name: str | None) -> np.ndarray | None:
 
 def _place(table: RawTable, columns: Columns) -> Place:
     """Return how messages call a value; where it is standardized, they tell the result."""
-    place = in_table(
-        Path(table.origin), table.rows, [columns.label(i) for i in range(columns.width)]
-    )
+    place = in_table(Path(table.origin), table.rows, columns.labels())
     changed = [(c.center, c.spread) != (0, 1) for c in columns for _ in range(c.width)]
 
     def told(index: Index) -> str:
