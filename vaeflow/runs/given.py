@@ -153,7 +153,7 @@ def _of_table(table: Table, form: Form, condition: Mapping[str, object]) -> Give
     x = torch.from_numpy(columns.encode(table))
     known = {name: table[name] for name in covariates if name in table}
     beside = given_covariates(form.covariates, {**known, **condition})
-    names = [columns.label(position) for position in range(columns.width)]
+    names = columns.labels()
     return Given(
         Examples(x, beside.expand(len(x), -1) if covariates else None),
         x,
