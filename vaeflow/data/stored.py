@@ -231,7 +231,9 @@ def _extent(part: Tensor) -> Extent:
 
 
 def extent(x: Values) -> Extent:
-    """Return the ends of the values, at least one, and whether NaN is among them."""
+    """Return the ends of the values, NaN of none, and whether NaN is among them."""
+    if not x.shape.numel():
+        return Extent(math.nan, math.nan, False)
     return x.extent if isinstance(x, Stored) else _extent(x)
 
 
@@ -242,7 +244,7 @@ def ends(x: Values) -> tuple[float, float]:
 
 def has_gaps(x: Values) -> bool:
     """Tell whether a value is NaN."""
-    return bool(x.shape.numel()) and extent(x).gaps
+    return extent(x).gaps
 
 
 def mean(x: Values) -> Tensor:

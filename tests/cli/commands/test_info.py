@@ -34,7 +34,7 @@ def test_json_lists_the_options(cli):
     found = json.loads(cli("info", "dataset", "file", "--json").out)
     assert (found["kind"], found["name"]) == ("dataset", "vaeflow/file")
     options = {o["name"]: o for o in found["options"]}
-    assert list(options) == ["path", "scale", "validation", "test"]
+    assert list(options) == ["path", "layout", "scale", "validation", "test"]
     assert options["path"]["default"] == ""  # required
     assert options["scale"] == {
         "name": "scale",
