@@ -62,7 +62,16 @@ def runs(installed, tmp_path_factory):
 
 
 def test_every_plugin_of_the_repository_is_tested():
-    assert {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")} == set(PACKAGES)
+    found = {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")}
+    assert found == {*PACKAGES, "vaeflow-datasets"}  # whose own tests train on its data set
+
+
+def test_a_data_set_of_a_plugin_is_listed_once_it_is_installed(environment, wheel):
+    made = environment()
+    assert "huggingface" not in made.vaeflow("list", "dataset")
+    made.install(wheel(PLUGINS / "vaeflow-datasets"))
+    assert "huggingface" in made.vaeflow("list", "dataset")
+    assert "--dataset.column" in made.vaeflow("train", "--dataset", "huggingface", "--help")
 
 
 @packages

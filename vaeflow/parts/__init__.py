@@ -1,6 +1,7 @@
 """The parts that are chosen by name: the abstract kinds, and a folder for each kind."""
 
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import Stored
 from vaeflow.errors import ConfigError, DataError  # a part raises them: options, files
 from vaeflow.parts.abstract import (
     Component,
@@ -32,6 +33,7 @@ __all__ = [
     "Prior",
     "Shape",
     "Splits",
+    "Stored",
     "Terms",
     "TimeUnit",
 ]
