@@ -37,7 +37,8 @@ weights = click.option(
     type=click.Choice(["best", "last"]),
     default="best",
     show_default=True,
-    help="Of the epoch with the best validation ELBO, or of the last.",
+    help="Of the epoch with the best validation ELBO, or objective if it has its own bound, or of "
+    "the last.",
 )
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:i or mps."

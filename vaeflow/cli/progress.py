@@ -72,7 +72,8 @@ def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
         click.echo(f"Interrupted {where}; go on with: vaeflow resume {words}", err=True)
         return stop() or ELSEWHERE
     print_bounds(outcome.bounds, f"test data, binarization {experiment.config.binarization}")
-    which = f"of epoch {done.best_epoch}, the best validation ELBO"
+    by = experiment.trainer.objective.selects_by
+    which = f"of epoch {done.best_epoch}, the best validation {by}"
     if not done.best_epoch:
         which = f"of the last epoch, {done.epoch}: within the warm-up none counts as the best"
     click.echo(f"weights {which}; all results in {run.path}")

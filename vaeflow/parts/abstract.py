@@ -201,9 +201,15 @@ class Objective(Component, ABC):
     to `beta` over `warmup` epochs or steps, `cycles` times; after each rise but the last it stays
     at `beta` for as long.
 
+    The weights of a run are those of the epoch with the best validation ELBO. Where `selects_by` is
+    "objective", as of a bound of several samples, which q may serve the better the worse it serves
+    the ELBO, they are those with the best value of the objective itself, at β = 1.
+
     After construction, `warmup` is the time at which the weight is final: early stopping and the
     choice of the best weights wait for it.
     """
+
+    selects_by: ClassVar[Literal["ELBO", "objective"]] = "ELBO"
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class Fitted(Fit):
     dequantize: int | None
     data_sizes: Mapping[str, int]
     data_sha256: str
+    selected_by: str = "ELBO"
 
     @property
     def form(self) -> Form:
@@ -51,7 +52,8 @@ class Fitted(Fit):
         done = self.progress
         best = "no validation data"
         if done.best_elbo is not None:
-            best = f"best validation ELBO {done.best_elbo:.2f} in epoch {done.best_epoch}"
+            by = f"best validation {self.selected_by}"
+            best = f"{by} {done.best_elbo:.2f} in epoch {done.best_epoch}"
         epochs = "1 epoch" if done.epoch == 1 else f"{done.epoch} epochs"
         return f"Fitted({self.status} after {epochs}, {best}, {done.seconds:.1f} s)"
 
@@ -71,8 +73,9 @@ def fit(
 ) -> Fitted:
     """Train a model on arrays. It ends with the weights of the best validation ELBO.
 
-    Without validation data, or where all epochs lie within the objective's warm-up, it ends with
-    the weights of the last epoch.
+    Under a bound of several samples, they are those of its own best value. Without validation data,
+    or where all epochs lie within the objective's warm-up, it ends with the weights of the last
+    epoch.
 
     Arguments:
         model: trained in place, on the device that the settings name.
@@ -138,6 +141,7 @@ def fit(
         dequantize=dequantize,
         data_sizes=sizes,
         data_sha256=_fingerprint(train, held_out),
+        selected_by=made.selects_by,
     )
 
 

@@ -237,7 +237,9 @@ class Trainer:
         }
         if self.data.validation is not None:
             record |= self._validate(self.data.validation)
-            self._remember(record["validation/elbo"])
+            own = self.objective.selects_by == "objective"
+            bound = peak - record["validation/loss"] if own else record["validation/elbo"]
+            self._remember(bound)
         done.seconds = clock.seconds
         return {**record, "images_per_second": speed, "seconds": done.seconds}
 
@@ -251,14 +253,14 @@ class Trainer:
             self.blame.at(lambda: where),
             naming_faults(self.model, self.objective, x, self.blame, where),
         ):
-            terms = validate(self.model, x, self.world)
+            terms = validate(self.model, x, self.world, self.objective)
             self.finite.terms(terms, where)
             units = active_units(self.model, x, self.world, most=_UNIT_DRAWS)
         record = record_terms("validation", terms, self.model.likelihood.log_peak)
         return {**record, "active_units": units.active, "undecided_units": units.undecided}
 
     def _remember(self, elbo: float) -> None:
-        """Keep a copy of the weights if the validation ELBO is the best so far.
+        """Keep a copy of the weights if the validation ELBO, or objective, is the best so far.
 
         Weights from within the warm-up do not count: their objective is not yet the bound.
         """

@@ -27,6 +27,8 @@ class IWAE(Objective):
         warmup_unit: whether the warm-up counts epochs or steps.
     """
 
+    selects_by = "objective"
+
     def __init__(
         self,
         *,
