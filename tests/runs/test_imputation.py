@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+import vaeflow
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.imputation import impute_examples
 from vaeflow.parts.datasets.files.tables import read_table
@@ -184,3 +185,24 @@ def test_the_gaps_of_arrays_are_filled_in(array_run):
 def test_a_model_without_masks_says_what_to_do(trained):
     with pytest.raises(ConfigError, match="no missing values: train it again with --missing mask"):
         impute(trained)
+
+
+def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path):
+    frame = pa.table(dict(read_table(people)))
+    data = vaeflow.datasets.Table.of(frame, drop=["group"])
+    model = vaeflow.build(
+        data.data_shape,
+        latent=2,
+        likelihood=("columns", {"of": {"visits": "poisson"}}),
+        missing="mask",
+        columns=data.columns,
+    )
+    fitted = vaeflow.fit(model, data.train, data.validation, epochs=1, progress=False)
+    found = vaeflow.impute(model, frame, samples=20, progress=False)
+    assert not any(gaps(values).any() for values in found.columns.values())
+    run = vaeflow.save(fitted, tmp_path / "run")
+    same = vaeflow.impute(run, frame, samples=20, progress=False)
+    assert list(same.columns["site"]) == list(found.columns["site"])
+    assert np.array_equal(same.spread["age_sd"], found.spread["age_sd"], equal_nan=True)
+    with pytest.raises(ConfigError, match="a model has no data of its own"):
+        vaeflow.impute(model)

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from vaeflow.data.columns import Columns
 from vaeflow.data.examples import Data, as_examples
+from vaeflow.data.splits import Form
 from vaeflow.data.stored import Values, mean
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.numerics import at_least_float32
@@ -67,6 +68,12 @@ class Composed(nn.Module):
         # kind -> the registered name and the options, where the parts were chosen by name: with
         # them the model can be saved as a run directory.
         self.chosen: Mapping[str, Any] = {}
+        self.columns = Columns()  # of the table whose examples are x, where that is known
+
+    @property
+    def form(self) -> Form:
+        """Return what the model knows of its data."""
+        return Form(self.data_shape, self.columns, self.covariates)
 
     @property
     def data_shape(self) -> tuple[int, ...]:

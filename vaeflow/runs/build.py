@@ -71,6 +71,7 @@ def _build(plan: Plan, form: Form) -> VAE:
         covariates=form.covariates,
     )
     parts = plan.config.parts()
+    model.columns = form.columns
     model.chosen = {kind: parts[kind] for kind, _ in model.named_children() if kind in parts}
     return model
 

@@ -126,6 +126,7 @@ def build(
     scaling: Literal["auto"] | ScalingKind = "auto",
     missing: Literal["refuse", "mask"] = "refuse",
     condition: Mapping[str, Any] | None = None,
+    columns: Columns | None = None,
     plugins: Plugins | None = None,
     **parts: Any,
 ) -> VAE:
@@ -141,6 +142,7 @@ def build(
             log p(x|z) is that of the observed values.
         condition: name -> the training data's values (N,) of each covariate: texts and few whole
             numbers are levels, other numbers are standardized.
+        columns: of a table, such as `vaeflow.datasets.Table.of(frame).columns`.
         plugins: where the parts are looked up; by default all that the environment selects.
         parts: encoder, posterior, prior, decoder and likelihood, each a name or a name with its
             options: likelihood=("gaussian", {"scale": "shared"}).
@@ -162,7 +164,7 @@ def build(
     given = {**parts, "latent": latent, "seed": seed, "scaling": scaling}
     given |= {"missing": missing, "condition": covariates.names}
     plan = _plan(given, "build", plugins or load_plugins())
-    return build_model(plan, Form(shape, covariates=covariates))
+    return build_model(plan, Form(shape, columns or Columns(), covariates))
 
 
 def _plan(settings: Mapping[str, Any], source: str, plugins: Plugins) -> Plan:

@@ -101,7 +101,7 @@ def encode_run(run: Run, plugins: Plugins, options: EncodingOptions, data: objec
                 f"--split {options.split} chooses among the run's own data: leave it out beside "
                 "--data"
             )
-        given = given_data(plan, run.form, model, data, options.condition)
+        given = given_data(plan, model, data, options.condition)
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(options.seed)
         z = model.encode(given.examples).cpu().numpy()

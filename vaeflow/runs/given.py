@@ -16,7 +16,7 @@ from torch import Tensor
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config, PartConfig
 from vaeflow.data.arrays import as_tensor
-from vaeflow.data.binarization import prepare_split
+from vaeflow.data.binarization import prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.covariates import given_covariates, values_of
 from vaeflow.data.examples import Examples
@@ -59,13 +59,15 @@ class Given:
         return len(self.examples)
 
 
-def own_file(plan: Plan, path: object = None) -> TableSet | File | None:
+def own_file(plan: Plan | None, path: object = None) -> TableSet | File | None:
     """Return a run's data set, if it reads a file in whose order data can be had.
 
     Arguments:
         plan: the run's configuration.
         path: of another file that is to be read alike.
     """
+    if plan is None:
+        return None
     chosen = plan.config.dataset
     if path is not None and "path" in chosen.options:
         options = {**chosen.options, "path": Path(str(path)).absolute()}
@@ -75,14 +77,14 @@ def own_file(plan: Plan, path: object = None) -> TableSet | File | None:
 
 
 def given_data(
-    plan: Plan, form: Form, model: VAE, data: object, condition: Mapping[str, object] | None = None
+    plan: Plan | None, model: VAE, data: object, condition: Mapping[str, object] | None = None
 ) -> Given:
-    """Return data of the form that a run was trained on.
+    """Return data of the form that a model was trained on.
 
     Arguments:
-        plan: the run's configuration.
-        form: of its data.
-        model: its model, which is to score the data.
+        plan: the configuration of its run, whose data set tells how a file is read; None of a
+            model without a run.
+        model: which is to score the data.
         data: the path of a table or of an array (.npy, or .npz with one); a data frame, or a
             mapping from names to columns; an array.
         condition: covariates of the model that the data does not hold itself.
@@ -90,12 +92,12 @@ def given_data(
     Raises:
         DataError: if it cannot be read, or is of another form.
     """
-    if form.columns:
-        found = _of_table(_table(plan, data), form, condition or {})
+    if model.columns:
+        found = _of_table(_table(plan, data), model.form, condition or {})
     else:
-        found = _of_array(plan, form, model, data, condition or {})
+        found = _of_array(plan, model, data, condition or {})
     support, x = model.likelihood.support, found.examples.x
-    check_values("data", x, form.shape, support, found.place, gaps=model.missing)
+    check_values("data", x, model.data_shape, support, found.place, gaps=model.missing)
     return found
 
 
@@ -136,7 +138,7 @@ def _labels(each: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([labels[name] for labels in each]) for name in known}
 
 
-def _table(plan: Plan, data: object) -> Table:
+def _table(plan: Plan | None, data: object) -> Table:
     """Return a table that is given as a file, a data frame or a mapping."""
     if isinstance(data, str | Path):
         dataset = own_file(plan, data)
@@ -165,22 +167,24 @@ def _of_table(table: Table, form: Form, condition: Mapping[str, object]) -> Give
 
 
 def _of_array(
-    plan: Plan, form: Form, model: VAE, data: object, condition: Mapping[str, object]
+    plan: Plan | None, model: VAE, data: object, condition: Mapping[str, object]
 ) -> Given:
     if isinstance(data, str | Path):
         found = _of_file(plan, Path(data))
     else:
-        raw = as_tensor("the data", data, torch.float32, form.shape)
+        raw = as_tensor("the data", data, torch.float32, model.data_shape)
         found = Given(Examples(raw), raw, in_array("x"), rows=np.arange(len(raw)))
-    how = plan.config.binarization, plan.config.dequantize
-    assert how[0] != "auto", "a run directory holds it resolved"
-    raw = as_tensor("the data", found.raw, torch.float32, form.shape)
-    x = floats(prepare_split(raw, how[0], how[1], found.place, gaps=model.missing))
-    known = {name: found.beside[name] for name in form.covariates.names if name in found.beside}
+    raw = as_tensor("the data", found.raw, torch.float32, model.data_shape)
+    how = "auto" if plan is None else plan.config.binarization
+    levels = None if plan is None else plan.config.dequantize
+    if how == "auto":  # a run directory holds it resolved
+        how = resolve_binarization("auto", raw, model.likelihood.support)
+    x = floats(prepare_split(raw, how, levels, found.place, gaps=model.missing))
+    known = {name: found.beside[name] for name in model.covariates.names if name in found.beside}
     return replace(found, examples=model.examples(x, {**known, **condition}))
 
 
-def _of_file(plan: Plan, path: Path) -> Given:
+def _of_file(plan: Plan | None, path: Path) -> Given:
     """Return the arrays of a file as the data set `file` reads them, in the file's order."""
     dataset = own_file(plan, path)
     arrays, labels = (dataset if isinstance(dataset, File) else File(path=path)).read()

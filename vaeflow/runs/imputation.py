@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaeflow.config.settings import Config
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.columns import Column, Columns, spelled
-from vaeflow.data.splits import NAMES, Form
+from vaeflow.data.splits import NAMES
 from vaeflow.data.units import readable
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.imputation import Imputed, impute_examples
 from vaeflow.evaluation.options import Count, Seed, Weights
 from vaeflow.evaluation.pareto import UNRELIABLE
+from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given, given_data, of_splits, own_file
@@ -86,24 +86,25 @@ class Filled:
 
 @with_options(ImputationOptions)
 def impute(
-    run: str | Path | Run,
+    model: VAE | str | Path | Run,
     data: object = None,
     *,
     plugins: Plugins | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> Filled:
-    """Fill in the missing values of data by the model of a run, as `vaeflow impute` does.
+    """Fill in the missing values of data, as `vaeflow impute` does.
 
     Arguments:
-        run: a run that was trained with masks.
+        model: a run, or a model; one that takes missing values.
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
             an array; by default the run's own data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
         progress: show progress: by default on a terminal.
 
     Returns:
-        The data filled in, with the spread of each filled value and the weights of each example.
+        The data filled in, with the spread of each filled value and the weights of each example;
+        print it to read what was done.
 
     Raises:
         ConfigError: if the model takes no missing values, or an option cannot be used.
@@ -111,16 +112,20 @@ def impute(
         CheckpointError, PluginError: if the run cannot be loaded.
         NonFiniteError: if what was observed of an example is too unlikely.
     """
-    opened = run if isinstance(run, Run) else Run.open(path_of(run, "impute"))
     chosen = options_from(ImputationOptions, options, "impute")
     bar = no_bar if progress is False else terminal_bar
-    return impute_run(opened, plugins or load_plugins(), chosen, data, bar)
+    if not isinstance(model, VAE):
+        run = model if isinstance(model, Run) else Run.open(path_of(model, "impute"))
+        return impute_run(run, plugins or load_plugins(), chosen, data, bar)
+    if data is None:
+        raise ConfigError("impute: a model has no data of its own: give data, or the model's run")
+    return _impute(model, given_data(None, model, data, chosen.condition), chosen, None, bar)
 
 
 def impute_run(
     run: Run, plugins: Plugins, options: ImputationOptions, data: object, bar: OpenBar
 ) -> Filled:
-    """Fill in missing values, as `impute` does."""
+    """Fill in missing values by the model of a run, as `impute` does."""
     plan = run.plan(plugins)
     if options.data_root is not None:
         plan = plan.but(data_root=options.data_root.absolute())
@@ -135,28 +140,34 @@ def impute_run(
     if data is None:
         given = of_splits(run.data(plan), NAMES, plan.config)
     else:
-        given = given_data(plan, run.form, model, data, options.condition)
+        given = given_data(plan, model, data, options.condition)
+    return _impute(model, given, options, plan.config.dequantize, bar)
+
+
+def _impute(
+    model: VAE, given: Given, options: ImputationOptions, levels: int | None, bar: OpenBar
+) -> Filled:
     with Blame(model, None).at(lambda: "in imputation"), bar(len(given), "examples") as done:
         imputed = impute_examples(
             model, given.examples, samples=options.samples, seed=options.seed, progress=done
         )
-    return _filled(imputed, given, run.form, plan.config)
+    return _filled(imputed, given, model.columns, levels)
 
 
-def _filled(imputed: Imputed, given: Given, form: Form, config: Config) -> Filled:
+def _filled(imputed: Imputed, given: Given, columns: Columns, levels: int | None) -> Filled:
     """Return what was imputed in the data's own units."""
-    if levels := config.dequantize:  # grey levels k are at (k + ½)/levels there, not k/(levels − 1)
+    if levels:  # grey levels k are at (k + ½)/levels there, not k/(levels − 1)
         shrink = levels / (levels - 1)
         x = (imputed.x - 0.5 / levels) * shrink
         imputed = replace(imputed, x=x, spread=imputed.spread * shrink)
     x = torch.where(imputed.missing, imputed.x, given.raw)
     imputed = replace(imputed, x=x)
-    columns, spread = _table(imputed, given, form.columns) if form.columns else ({}, {})
+    table, spread = _table(imputed, given, columns) if columns else ({}, {})
     gaps = {}
-    for name, where in form.columns.slices().items():
+    for name, where in columns.slices().items():
         if count := int(imputed.missing[:, where].any(1).sum()):
             gaps[name] = count
-    return Filled(imputed, x.numpy(), columns, spread, given, gaps)
+    return Filled(imputed, x.numpy(), table, spread, given, gaps)
 
 
 def _table(

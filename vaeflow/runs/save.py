@@ -44,7 +44,7 @@ def save(fitted: Fitted, path: str | Path, *, plugins: Plugins | None = None) ->
             f"save: {path} exists, and nothing is overwritten: choose another directory"
         )
     plan = _layers(fitted).resolve(plugins or load_plugins())
-    check_fit(build_model(plan, fitted.form), fitted.best)  # a part was exchanged?
+    check_fit(build_model(plan, fitted.model.form), fitted.best)  # a part was exchanged?
     progress = fitted.progress
     run = Run.create(Path(path).absolute(), plan, _facts(fitted))
     try:
@@ -102,5 +102,6 @@ def _facts(fitted: Fitted) -> dict[str, object]:
         "data_shape": fitted.model.data_shape,
         "data_sizes": {**fitted.data_sizes, "test": 0},
         "data_sha256": fitted.data_sha256,
+        "columns": fitted.model.columns.as_list(),
         "covariates": fitted.model.covariates.as_list(),
     }

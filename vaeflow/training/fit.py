@@ -16,7 +16,6 @@ from vaeflow.config.signature import documented
 from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
 from vaeflow.data.examples import Examples
 from vaeflow.data.places import in_array
-from vaeflow.data.splits import Form
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
@@ -42,11 +41,6 @@ class Fitted(Fit):
     data_sizes: Mapping[str, int]
     data_sha256: str
     selected_by: str = "ELBO"
-
-    @property
-    def form(self) -> Form:
-        """Return what the model knows of its data."""
-        return Form(self.model.data_shape, covariates=self.model.covariates)
 
     def __repr__(self) -> str:
         done = self.progress
