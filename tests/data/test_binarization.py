@@ -35,6 +35,18 @@ def test_auto_binarizes_grey_data_for_a_binary_likelihood_only(x, support, chose
     assert resolve_binarization("auto", x, support) == chosen
 
 
+def test_auto_on_colours_is_told_with_the_alternatives(caplog, one_sentence):
+    x = torch.rand(5, 3, 2, 2)
+    assert resolve_binarization("auto", x, constraints.real) == "none"
+    assert resolve_binarization("auto", x[:, :1], constraints.boolean) == "dynamic"
+    assert not caplog.records
+    assert resolve_binarization("auto", x, constraints.boolean) == "dynamic"
+    (record,) = caplog.records
+    one_sentence(record.getMessage())
+    assert "--likelihood gaussian --likelihood.scale optimal" in record.getMessage()
+    assert "--likelihood discretized-logistic" in record.getMessage()
+
+
 @pytest.mark.parametrize("how", ["dynamic", "threshold"])
 @pytest.mark.parametrize("x", [GREY * 2, GREY - 0.5, GREY.log().clamp(min=-9)])
 def test_values_that_are_not_grey_cannot_be_binarized(how, x, one_sentence):

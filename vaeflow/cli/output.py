@@ -54,24 +54,25 @@ def check_new(path: Path, *endings: str) -> None:
         )
 
 
-def write_values(path: Path, **columns: Tensor) -> None:
-    """Write named tensors (N, *shape) as arrays, or side by side as one picture.
+def write_values(path: Path, *, span: tuple[float, float] = (0.0, 1.0), **columns: Tensor) -> None:
+    """Write named tensors (N, *shape) as arrays, or as one picture.
+
+    Arguments:
+        path: the file, .npz or .png.
+        span: the values that are black and white in a picture.
+        columns: several are of the same examples.
 
     Raises:
         ConfigError: if a picture is asked for and the values are none.
         StorageError: if the file cannot be written.
     """
-    import torch
-
-    from vaeflow.pictures import grid, require_image, write_png
+    from vaeflow.pictures import draw, write_png
 
     if path.suffix == ".npz":
         write_columns(path, {name: x.numpy() for name, x in columns.items()})
         return
-    first = next(iter(columns.values()))
-    require_image(tuple(first.shape[1:]))
-    tiles = torch.stack(list(columns.values()), 1).flatten(0, 1)
-    write_png(grid(tiles, columns=None if len(columns) == 1 else 8), path)
+    across = None if len(columns) == 1 else 4
+    write_png(draw(*columns.values(), span=span, across=across), path)
 
 
 def write_rows(

@@ -10,8 +10,9 @@ import click
 
 from vaeflow.cli.signals import Stop, interruptible, stopped_at_once
 from vaeflow.cli.tables import print_bounds
+from vaeflow.data.binarization import DRAWN
 from vaeflow.data.covariates import example_of
-from vaeflow.pictures import is_image
+from vaeflow.pictures import is_drawable
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.prepare import Experiment
@@ -32,6 +33,8 @@ def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
     click.echo(f"{names}; {count:,} parameters on {experiment.model.device}")
     binarization = experiment.config.binarization
     click.echo(f"{sizes} train / validation / test examples, binarization {binarization}")
+    if binarization == "dynamic":
+        click.echo(f"dynamic: {DRAWN}")
     if told := experiment.model.scaling.told:
         click.echo(told)
     click.echo(f"run directory {run.path}")
@@ -87,7 +90,7 @@ def _next(run: Run, experiment: Experiment, words: str) -> Iterator[str]:
     """Yield the commands that a run invites to."""
     yield f"vaeflow evaluate {words}"
     form = experiment.splits.form
-    kind = "csv" if form.columns else "png" if is_image(form.shape) else "npz"
+    kind = "csv" if form.columns else "png" if is_drawable(form.shape) else "npz"
     given = [shlex.quote(f"{c.name}={example_of(c)}") for c in form.covariates]
     condition = f" --condition {','.join(given)}" if given else ""
     yield f"vaeflow sample {words}{condition} -n 64 --out samples.{kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args, overload
@@ -17,6 +18,13 @@ from vaeflow.data.places import Place, by_index
 from vaeflow.data.stored import Stored, Values, chunks, ends, extent, floats
 from vaeflow.distributions.levels import Levels
 from vaeflow.errors import ConfigError, DataError
+
+# What is said of grey levels under a likelihood of binary data.
+DRAWN = (
+    "each level is drawn as 0 or 1 at each visit; --likelihood gaussian --likelihood.scale "
+    "optimal, or --likelihood discretized-logistic, scores the levels themselves"
+)
+log = logging.getLogger("vaeflow")
 
 Binarization = Literal["none", "dynamic", "threshold"]
 
@@ -40,7 +48,11 @@ def resolve_binarization(
         DataError: if a binarization is asked for and the data is not within [0, 1].
     """
     if wanted == "auto":
-        return "dynamic" if support is constraints.boolean and _is_grey(x) else "none"
+        if not (support is constraints.boolean and _is_grey(x)):
+            return "none"
+        if len(x.shape) == 4 and x.shape[1] == 3:
+            log.warning("pixels are in colour, and binarized: %s", DRAWN)
+        return "dynamic"
     if wanted != "none":
         _check_grey(x, wanted, place)
     return wanted

@@ -105,4 +105,5 @@ def _described(shape: tuple[int, ...]) -> str:
     dimensions = dimensions_of(shape)
     count, grid = math.prod(shape[:-dimensions]), "×".join(map(str, shape[-dimensions:]))
     kind = ("signals", "pictures", "volumes")[dimensions - 1]
+    grid = f"length {grid}" if dimensions == 1 else grid
     return f"{kind} of {grid} with {count} channel{'s' * (count > 1)}"

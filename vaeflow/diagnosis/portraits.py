@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.diagnosis.plane import Window
-from vaeflow.pictures import is_image
+from vaeflow.pictures import is_image, span_of
 from vaeflow.storage import writing
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> Non
     names = [*windows[0].draws]
     shown = int(is_image(tuple(images.shape[1:])))  # a column of its own
     columns, rows = len(names) + shown, len(windows)
+    span = span_of(images.min().item(), images.max().item())
     figure = Figure(figsize=(2.1 * columns + 0.3, 2.1 * rows + 0.75), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False)
     for row, window, image in zip(cells, windows, images, strict=True):
         if shown:
-            _show(row[0], image)
+            _show(row[0], image, span)
         for axes, name, colour in zip(row[shown:], names, _COLOURS * columns, strict=False):
             _panel(axes, window, name, colour)
     for axes, name in zip(cells[0, shown:], names, strict=True):
@@ -57,8 +58,9 @@ def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> Non
         figure.savefig(path, dpi=150)
 
 
-def _show(axes: Axes, image: Tensor) -> None:
-    pixels = image.float().cpu()
+def _show(axes: Axes, image: Tensor, span: tuple[float, float]) -> None:
+    low, high = span
+    pixels = (image.float().cpu() - low) / ((high - low) or 1.0)
     pixels = pixels if pixels.dim() == 2 else pixels.movedim(0, -1).squeeze(-1)
     axes.imshow(pixels.clamp(0, 1).numpy(), cmap="gray_r", vmin=0, vmax=1)
     axes.set_axis_off()

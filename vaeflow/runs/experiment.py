@@ -13,15 +13,17 @@ import torch
 
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
-from vaeflow.errors import ConfigError, DataError
+from vaeflow.data.stored import ends
+from vaeflow.errors import ConfigError
 from vaeflow.evaluation import Bounds
+from vaeflow.pictures import span_of
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.bound import check_changes, check_config, check_data
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import choose_for, evaluate_split
 from vaeflow.runs.paths import new_path, taken
-from vaeflow.runs.prepare import Experiment, prepare
+from vaeflow.runs.prepare import Experiment, facts_of, prepare
 from vaeflow.runs.status import ELSEWHERE, Stop, ending, known_status
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import cpu_threads
@@ -78,7 +80,7 @@ def train(plan: Plan, path: Path | None = None, watch: Watch | None = None) -> O
 
     def begin(experiment: Experiment, world: World) -> Run:
         directory = path or new_path(Path("runs"), experiment.config)
-        facts = _facts(experiment, world)
+        facts = facts_of(experiment, world)
         if not world.first:
             return Run(directory)
         return Run.create(directory, experiment.plan, facts, _weight_bytes(experiment))
@@ -206,7 +208,8 @@ def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:
     from vaeflow.training.observers.tensorboard import TensorBoard
 
     images = images_of(experiment.splits, "validation", config)
-    return [TensorBoard(run.path, config.to_toml(), images, config.image_every)]
+    span = span_of(*ends(experiment.splits.kept("train")))
+    return [TensorBoard(run.path, config.to_toml(), images, config.image_every, span)]
 
 
 def _fit(
@@ -250,22 +253,6 @@ def _evaluate(run: Run, experiment: Experiment, fit: Fit, watch: Watch) -> Bound
 
 def _weight_bytes(experiment: Experiment) -> int:
     return sum(w.nbytes for w in experiment.model.state_dict().values())
-
-
-def _facts(experiment: Experiment, world: World) -> dict[str, Any]:
-    """Return the facts that join the versions in environment.json."""
-    sha256 = experiment.splits.fingerprint()
-    if not world.same(int(sha256[:15], 16)):
-        raise DataError("the ranks hold different data: give every machine the same files")
-    return {
-        "threads": torch.get_num_threads(),
-        "ranks": world.count,
-        "data_shape": experiment.splits.data_shape,
-        "data_sizes": experiment.splits.sizes(),
-        "data_sha256": sha256,
-        "columns": experiment.splits.columns.as_list(),
-        "covariates": experiment.splits.covariates.as_list(),
-    }
 
 
 def _changed(plan: Plan, run: Run, epochs: int | None, data_root: Path | None) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaeflow.model import VAE
+from vaeflow.pictures import span_of
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.paths import path_of
@@ -33,3 +34,9 @@ def load(
     """
     run = path if isinstance(path, Run) else Run.open(path_of(path, "load"))
     return run.load(device=device, weights=weights, plugins=plugins)
+
+
+def span_of_run(run: Run) -> tuple[float, float]:
+    """Return the values that are black and white in pictures of a run's data."""
+    low, high = run.environment.get("data_range", (0.0, 1.0))  # older runs do not tell
+    return span_of(low, high)

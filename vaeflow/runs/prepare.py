@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config
 from vaeflow.data.binarization import resolve_binarization
 from vaeflow.data.checks import check_table, check_values
 from vaeflow.data.splits import NAMES, Splits
-from vaeflow.data.stored import has_gaps
+from vaeflow.data.stored import ends, has_gaps
+from vaeflow.errors import DataError
 from vaeflow.model import VAE
 from vaeflow.runs.build import build_model, images_of, load_data, make
+from vaeflow.runtime.ranks import World
 from vaeflow.training import Trainer, prepare_trainer
 
 
@@ -85,3 +90,20 @@ def _missing(wanted: str, splits: Splits) -> str:
         return wanted
     gaps = splits.gaps and any(has_gaps(splits.kept(name)) for name in NAMES)
     return "mask" if gaps else "refuse"
+
+
+def facts_of(experiment: Experiment, world: World) -> dict[str, Any]:
+    """Return the facts that join the versions in environment.json."""
+    sha256 = experiment.splits.fingerprint()
+    if not world.same(int(sha256[:15], 16)):
+        raise DataError("the ranks hold different data: give every machine the same files")
+    return {
+        "threads": torch.get_num_threads(),
+        "ranks": world.count,
+        "data_shape": experiment.splits.data_shape,
+        "data_sizes": experiment.splits.sizes(),
+        "data_range": ends(experiment.splits.kept("train")),
+        "data_sha256": sha256,
+        "columns": experiment.splits.columns.as_list(),
+        "covariates": experiment.splits.covariates.as_list(),
+    }

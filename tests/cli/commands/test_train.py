@@ -70,8 +70,9 @@ def test_train_fills_a_run_directory_and_prints_its_figures(train, here):
     assert "posterior planar" in lines[0]
     assert lines[1] == "24 / 8 / 6 train / validation / test examples, binarization dynamic"
     path = run.relative_to(here)
-    assert lines[2] == f"run directory {path}"
-    assert lines[3].startswith("epoch 1/1  loss ")
+    assert lines[2].startswith("dynamic: each level is drawn as 0 or 1 at each visit; --likelihood")
+    assert lines[3] == f"run directory {path}"
+    assert lines[4].startswith("epoch 1/1  loss ")
     table = [line for line in lines if "│" in line]
     assert [row.split("│")[1].strip() for row in table] == [
         "ELBO",
@@ -192,6 +193,29 @@ def test_vectors_train_without_pictures(cli, tiny, here):
     assert board.Tags()["images"] == []
     assert "elbo/train" in board.Tags()["scalars"]
     assert read(here / "run", "summary.json")["binarization"] == "none"
+
+
+def test_signals_and_data_around_0_are_drawn(cli, tiny, here):
+    x = {"signals": np.linspace(-1, 1, 30 * 20).reshape(30, 20)}
+    x["pictures"] = x["signals"].reshape(30, 1, 4, 5)
+    for name, values in x.items():
+        np.save(f"{name}.npy", values)
+        done = cli(
+            "train", *tiny, "--dataset", "file", "--dataset.path", f"{name}.npy", "--likelihood",
+            "gaussian", "--run-dir", name,
+        )  # fmt: skip
+        assert (done.code, done.err) == (0, "")
+        assert f"  vaeflow sample {name} -n 64 --out samples.png" in done.out.splitlines()
+        board = EventAccumulator(name)
+        board.Reload()
+        assert board.Tags()["images"] == ["reconstructions", "samples"]
+        done = cli("reconstruct", name, "--out", f"{name}.png", "-n", 2)
+        assert done.code == 0
+    cli("reconstruct", "pictures", "--out", "x.npz", "-n", 2)
+    with np.load("x.npz") as found, Image.open("pictures.png") as picture:
+        factor = picture.height // (4 + 2)
+        tile = np.asarray(picture)[::factor, ::factor][1:5, 1:6]
+        assert np.array_equal(tile, ((found["images"][0, 0] + 1) / 2 * 255).round())
 
 
 def test_the_loss_leaves_out_the_constant_of_a_fixed_scale(cli, tiny, here):

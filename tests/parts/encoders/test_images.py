@@ -108,7 +108,7 @@ def test_the_shell_trains_on_signals(name, cli, tmp_path):
         "--no-tensorboard", "--run-dir", run,
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "signals of 16 with 2 channels" in done.err
+    assert "signals of length 16 with 2 channels" in done.err
     model = load(run)
     assert (model.encoder.dimensions, model.decoder.dimensions) == (1, 1)
     assert model.sample(3).shape == (3, 2, 16)

@@ -44,7 +44,7 @@ def command(
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.build import images_of
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.load import load
+    from vaeflow.runs.load import load, span_of_run
 
     opened = Run.open(run)
     columns, covariates = opened.form.columns, opened.form.covariates
@@ -62,4 +62,7 @@ def command(
             found = model.reconstruct(data)
             write_rows(out, columns, beside, data=data.values, reconstructed=found)
         else:
-            write_values(out, images=data.values, reconstructions=model.reconstruct(data))
+            reconstructions = model.reconstruct(data)
+            write_values(
+                out, span=span_of_run(opened), images=data.values, reconstructions=reconstructions
+            )

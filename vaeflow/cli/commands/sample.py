@@ -50,7 +50,7 @@ def command(
     from vaeflow.data.covariates import given_covariates, values_of
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.load import load
+    from vaeflow.runs.load import load, span_of_run
 
     opened = Run.open(run)
     columns, covariates = opened.form.columns, opened.form.covariates
@@ -64,4 +64,4 @@ def command(
             chosen = given_covariates(covariates, condition).expand(count, -1)
             write_rows(out, columns, values_of(covariates, chosen), samples=samples)
         else:
-            write_values(out, samples=samples)
+            write_values(out, span=span_of_run(opened), samples=samples)

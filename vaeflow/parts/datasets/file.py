@@ -130,7 +130,7 @@ class File(Dataset):
         """Return where the channels of the examples are, and say what is guessed."""
         if self.layout != "auto":
             return self.layout
-        name = f"{self.path}: {part.name}"
+        name = self._shown(part)
         layout = layout_of(part.array.shape, name)
         if told := guessed(part.array.shape, layout, name):
             log.warning(told)
@@ -143,8 +143,8 @@ class File(Dataset):
         starts = range(0, len(part.array), 1000)
         binary = all(part.array[i : i + 1000].max(initial=0) <= 1 for i in starts)
         log.warning(
-            "%s: %s of type uint8 holds %s; --dataset.scale %s",
-            self.path, part.name,
+            "%s of type uint8 holds %s; --dataset.scale %s",
+            self._shown(part),
             "0 and 1 alone, which are kept" if binary else "grey levels, which are divided by 255",
             "255 takes them as grey levels" if binary else "1 keeps them as they are",
         )  # fmt: skip
@@ -162,10 +162,13 @@ class File(Dataset):
                 "with at least one of each is needed"
             )
 
+    def _shown(self, part: Part) -> str:
+        """Return how messages call the examples."""
+        return f"{self.path}: {'array' if part.name == self.path.stem else part.name}"
+
     def _array(self, part: Part, layout: Layout, scale: float) -> Array:
         self._check(part.name, part.array)
-        shown = "array" if part.name == self.path.stem else part.name
-        place = place_before(in_array(f"{self.path}: {shown}"), layout)
+        place = place_before(in_array(self._shown(part)), layout)
         return Array(channels_first(part.array, layout), _over(place, scale), scale)
 
 

@@ -12,7 +12,7 @@ import torch
 from vaeflow.config.flat import flatten
 from vaeflow.data.examples import Data, as_examples
 from vaeflow.model import VAE
-from vaeflow.pictures import grid, is_image
+from vaeflow.pictures import draw, is_drawable
 from vaeflow.training.observers import Observer, Record
 
 _PAIRS = 16  # images in a picture of reconstructions
@@ -27,17 +27,24 @@ class TensorBoard(Observer):
         config: the resolved configuration, written as text and as hyperparameters.
         images: held-out images to reconstruct.
         every: epochs between pictures; 0 for none.
+        span: the values that are black and white in pictures.
     """
 
     def __init__(
-        self, directory: Path, config: Mapping[str, Any], images: Data, every: int
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        images: Data,
+        every: int,
+        span: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self.directory = directory
         self.config = config
         data = as_examples(images)
         self.images = data[:_PAIRS].read()
         self.beside = data[torch.arange(_SAMPLES) % len(data)].read()
-        self.every = every if is_image(tuple(images.shape[1:])) else 0
+        self.every = every if is_drawable(tuple(images.shape[1:])) else 0
+        self.span = span
         self.last: Record = {}
         self.writer: Any = None  # opened at the start, when the first step is known
 
@@ -59,10 +66,10 @@ class TensorBoard(Observer):
         self.last = record
         if self.every and (record["epoch"] == 1 or record["epoch"] % self.every == 0):
             x = self.images.to(model.device)
-            pairs = torch.stack([x.values, model.reconstruct(x)], 1).flatten(0, 1)
-            self.writer.add_image("reconstructions", grid(pairs, columns=8), step)
+            pairs = draw(x.values, model.reconstruct(x), span=self.span, across=4)
+            self.writer.add_image("reconstructions", pairs, step)
             samples = model.sample(_SAMPLES, condition=self.beside)
-            self.writer.add_image("samples", grid(samples), step)
+            self.writer.add_image("samples", draw(samples, span=self.span), step)
 
     def end(self, status: str) -> None:
         if self.last and status == "completed":
