@@ -11,6 +11,9 @@ from torch import Tensor
 
 # Types of fewer bits than float32, which holds their values; others are kept as float32.
 NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16)
+_AROUND = 1 << 16  # bytes that the system maps around one that is read
+_MOST = 1 << 25  # bytes of a file that are mapped at a time, about
+_touched: dict[int, int] = {}  # by mapping
 
 
 class Source(Protocol):
@@ -49,17 +52,28 @@ def read_rows(source: Source, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any
     """Return rows of a source, read in the order in which they lie there."""
     order = np.argsort(rows, kind="stable")
     found = source[rows[order]]
-    release(source)
+    release(source, len(rows) * (_AROUND + found[:1].nbytes))
     result = np.empty_like(found)
     result[order] = found
     return result
 
 
-def release(source: object) -> None:
-    """Take pages of a mapped file off the process's memory; the system caches them as it can."""
+def release(source: object, touched: int) -> None:
+    """Take the pages of a mapped file off the process's memory, once many may be in it.
+
+    The system caches them as it can: reading them again costs little.
+
+    Arguments:
+        source: an array, which may be mapped.
+        touched: bytes whose pages were read since the last call, at most.
+    """
     mapping = _mapping(source)
-    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+    if mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    _touched[id(mapping)] = _touched.get(id(mapping), 0) + touched
+    if _touched[id(mapping)] > _MOST:
         mapping.madvise(mmap.MADV_DONTNEED)
+        del _touched[id(mapping)]
 
 
 def _mapping(source: object) -> mmap.mmap | None:

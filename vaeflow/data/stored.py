@@ -126,7 +126,7 @@ class Stored:
         if isinstance(self.source, Tensor):
             return self.source[start:stop]
         part = np.array(self.source[start:stop])
-        release(self.source)
+        release(self.source, part.nbytes)
         return as_kept(part)
 
     def values(self) -> Tensor:
