@@ -72,11 +72,11 @@ def _cure(x: object) -> str:
     if isinstance(x, DataLoader | Dataset):
         return "stack its examples, as in torch.stack([example for example, *_ in dataset])"
     if hasattr(x, "to_numpy") and hasattr(x, "columns"):
-        return "make splits of the data frame by vaeflow.datasets.Table.of(frame), and give one"
+        return "make splits of the data frame, by vaeflow.datasets.Table.of(frame)"
     if hasattr(x, "to_numpy"):
         return "give its numbers, as in x.to_numpy('float32')"
     if hasattr(x, "__arrow_c_stream__"):
-        return "make splits of the table by vaeflow.datasets.Table.of(table), and give one"
+        return "make splits of the table, by vaeflow.datasets.Table.of(table)"
     if hasattr(x, "train") and hasattr(x, "validation"):
         return "give one of its splits, as in data.train"
     if isinstance(x, Mapping):

@@ -70,6 +70,7 @@ def _build(plan: Plan, form: Form) -> VAE:
         missing=missing,
         covariates=form.covariates,
     )
+    model.columns = form.columns
     parts = plan.config.parts()
     model.columns = form.columns
     model.chosen = {kind: parts[kind] for kind, _ in model.named_children() if kind in parts}

@@ -14,8 +14,9 @@ from vaeflow.config.layers import Layers, Plan, part_table
 from vaeflow.config.settings import Config
 from vaeflow.config.signature import documented, options_from, with_options
 from vaeflow.data.columns import Columns
+from vaeflow.data.conditioning import condition_on
 from vaeflow.data.covariates import describe
-from vaeflow.data.splits import Form
+from vaeflow.data.splits import Form, Splits
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.errors import ConfigError, did_you_mean
 from vaeflow.model import VAE
@@ -119,13 +120,13 @@ def diagnose(
 
 
 def build(
-    data_shape: Iterable[int],
+    data_shape: Iterable[int] | Splits,
     *,
     latent: int = 20,
     seed: int = 0,
     scaling: Literal["auto"] | ScalingKind = "auto",
-    missing: Literal["refuse", "mask"] = "refuse",
-    condition: Mapping[str, Any] | None = None,
+    missing: Literal["auto", "refuse", "mask"] = "auto",
+    condition: Mapping[str, Any] | Sequence[str] | None = None,
     columns: Columns | None = None,
     plugins: Plugins | None = None,
     **parts: Any,
@@ -133,16 +134,18 @@ def build(
     """Build a model of parts chosen by name: build((1, 28, 28), posterior="planar").
 
     Arguments:
-        data_shape: the shape of one example, such as x.shape[1:].
+        data_shape: the shape of one example, such as x.shape[1:]; or the splits of a data set, such
+            as vaeflow.datasets.Table.of(frame), with their columns.
         latent: L, the size of z.
         seed: of the weights: the same weights as a run of this seed begins with.
         scaling: the scale on which encoder and decoder see data, which the likelihood scores as it
             is; "auto" is "log1p" under a likelihood of unbounded counts, else "raw".
         missing: "mask" takes NaN in data for a missing value: the encoder sees 0 and a mask, and
-            log p(x|z) is that of the observed values.
+            log p(x|z) is that of the observed values; "auto" does so for splits with gaps.
         condition: name -> the training data's values (N,) of each covariate: texts and few whole
-            numbers are levels, other numbers are standardized.
-        columns: of a table, such as `vaeflow.datasets.Table.of(frame).columns`.
+            numbers are levels, other numbers are standardized; of splits, the names of labels and
+            columns.
+        columns: of a table, such as `vaeflow.datasets.Table.of(frame).columns`; splits have them.
         plugins: where the parts are looked up; by default all that the environment selects.
         parts: encoder, posterior, prior, decoder and likelihood, each a name or a name with its
             options: likelihood=("gaussian", {"scale": "shared"}).
@@ -157,14 +160,27 @@ def build(
                 f"build: unknown argument {kind!r}{did_you_mean(kind, _PARTS)}; the parts of a "
                 f"model are {', '.join(_PARTS)}"
             )
-    shape = _shape(data_shape)
-    covariates = Columns(
-        tuple(describe(name, np.asarray(values)) for name, values in (condition or {}).items())
-    )
+    form, gaps = _form(data_shape, columns or Columns(), condition or {})
     given = {**parts, "latent": latent, "seed": seed, "scaling": scaling}
-    given |= {"missing": missing, "condition": covariates.names}
+    given["missing"] = ("mask" if gaps else "refuse") if missing == "auto" else missing
+    given["condition"] = form.covariates.names
     plan = _plan(given, "build", plugins or load_plugins())
-    return build_model(plan, Form(shape, columns or Columns(), covariates))
+    return build_model(plan, form)
+
+
+def _form(
+    data: Iterable[int] | Splits, columns: Columns, condition: Mapping[str, Any] | Sequence[str]
+) -> tuple[Form, bool]:
+    """Return what a model must know of data, and whether values are missing."""
+    if isinstance(data, Splits):
+        return condition_on(data, [*condition]).form, data.gaps
+    if not isinstance(condition, Mapping):
+        raise ConfigError(
+            f"build: condition is {condition!r}, but name -> values is expected beside a shape: "
+            "give the training data's values of each covariate, or the splits of a data set"
+        )
+    covariates = [describe(name, np.asarray(values)) for name, values in condition.items()]
+    return Form(_shape(data), columns, Columns(tuple(covariates))), False
 
 
 def _plan(settings: Mapping[str, Any], source: str, plugins: Plugins) -> Plan:

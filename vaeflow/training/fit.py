@@ -14,8 +14,10 @@ from vaeflow.config.options import validate
 from vaeflow.config.settings import PartConfig, Settings, settings_from
 from vaeflow.config.signature import documented
 from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
+from vaeflow.data.conditioning import condition_on
 from vaeflow.data.examples import Examples
-from vaeflow.data.places import in_array
+from vaeflow.data.places import Place, in_array
+from vaeflow.data.splits import Splits
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
@@ -74,8 +76,8 @@ def fit(
     Arguments:
         model: trained in place, on the device that the settings name.
         x: training data (N, *data_shape), a NumPy array or a tensor, or `model.examples(…)` with
-            its covariates and weights.
-        validation: held-out data of the same shape, or None.
+            its covariates and weights; or the splits of a data set.
+        validation: held-out data of the same shape, or None; of splits, their own.
         objective: its name, its name with options, as ("iwae", {"samples": 5}), or an Objective.
         binarization: "auto" draws x ~ Bernoulli(grey value) anew at each visit for grey data under
             a binary likelihood, and leaves other data alone; "none", "dynamic" and "threshold"
@@ -93,6 +95,11 @@ def fit(
         PluginError: naming a part that fails.
         NonFiniteError: if the loss is NaN or infinite.
     """
+    places: Mapping[str, Place] = {"train": in_array("x"), "validation": in_array("validation")}
+    if isinstance(x, Splits):
+        x = condition_on(x, model.covariates.names)
+        validation = x.examples("validation") if validation is None else validation
+        places, x = x.places or places, x.examples("train")
     train = given(model, "x", x)
     held_out = None if validation is None else given(model, "validation", validation)
     if not any(p.requires_grad for p in model.parameters()):
@@ -118,7 +125,7 @@ def fit(
             binarization=binarization,
             dequantize=dequantize,
             settings=how,
-            places={"train": in_array("x"), "validation": in_array("validation")},
+            places=places,
         )
         result = trainer.run(watching)
     model.load_state_dict(result.best)
