@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from vaeflow.config.options import options_model, validate
+from vaeflow.data.columns import Column, Columns
+from vaeflow.data.examples import Examples
 from vaeflow.errors import ConfigError
-from vaeflow.model import VAE
+from vaeflow.model import VAE, seen_shape
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import BUILTIN
 
@@ -131,6 +133,38 @@ def test_every_combination_takes_a_step_on_images(parts, encoder, decoder):
         terms = model(data(IMAGE), K)
         values = [objective(terms, torch.ones(())) for objective in objectives]
         unmoved = ascend(model, values)
+        assert not unmoved, f"{names}: {unmoved} learn nothing"
+
+
+COVARIATES = Columns((Column("site", "category", levels=("n", "s")), Column("age", "number")))
+CHOSEN = {
+    "encoder": "mlp", "posterior": "planar", "prior": "normal", "decoder": "mlp",
+    "likelihood": "gaussian", "objective": "iwae",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHOSEN)
+def test_every_part_works_beside_gaps_and_covariates(parts, kind):
+    """A part that another kind's choice leaves alone is one that knows of neither."""
+    seen, more = seen_shape(IMAGE, missing=True), 3
+    x = data(IMAGE)
+    x[:, :, 1, ::2] = torch.nan
+    beside = Examples(x, torch.tensor([[0.0, 0.5], [1.0, -0.5]]))
+    for name in NAMES[kind]:
+        names = {**CHOSEN, kind: name}
+        scored = parts("likelihood", names["likelihood"], IMAGE)
+        encodes = parts("encoder", names["encoder"], seen)
+        model = VAE(
+            encodes,
+            parts("posterior", names["posterior"], LATENT, encodes.features + more),
+            parts("prior", names["prior"], LATENT, seen),
+            parts("decoder", names["decoder"], LATENT + more, scored.output_shape),
+            scored,
+            missing=True,
+            covariates=COVARIATES,
+        )
+        objective = parts("objective", names["objective"])
+        unmoved = ascend(model, [objective(model(beside, objective.samples), torch.ones(()))])
         assert not unmoved, f"{names}: {unmoved} learn nothing"
 
 
