@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaeflow.data.mapped import Source, as_kept, in_file, read_rows, release
 
-CHUNK = 4 << 20  # bytes of floats that are read at a time
+CHUNK = 2 << 20  # bytes of floats that are read at a time
 _AT_ONCE = 1 << 30  # bytes of floats whose mean is that of one tensor, which rounds otherwise
 
 
@@ -113,7 +113,8 @@ class Stored:
         # A tensor on the device: CUDA takes the reciprocal of a number, which rounds otherwise.
         if x.device not in self._over:
             self._over[x.device] = torch.tensor(self.divisor, dtype=x.dtype, device=x.device)
-        return x.div(self._over[x.device])
+        over = self._over[x.device]
+        return x.div(over) if x is kept else x.div_(over)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield the values, so many examples at a time."""
