@@ -13,7 +13,7 @@ from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.imputation import impute_examples
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.runs.directory import Run
-from vaeflow.runs.imputation import impute
+from vaeflow.runs.imputation import _put, impute
 
 MISSING = {"age": "", "visits": "", "smokes": "", "site": ""}
 
@@ -206,3 +206,21 @@ def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path
     assert np.array_equal(same.spread["age_sd"], found.spread["age_sd"], equal_nan=True)
     with pytest.raises(ConfigError, match="a model has no data of its own"):
         vaeflow.impute(model)
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "wanted"),
+    [
+        ([True, None], ["false"], [True, False]),
+        (["yes", None], ["no"], ["yes", "no"]),
+        (["1", None], [2.5], ["1", "2.5"]),  # numbers that were read as texts
+        ([1.0, np.nan], [2.5], [1.0, 2.5]),
+        ([np.nan, np.nan], ["west"], [np.nan, "west"]),  # an empty column
+    ],
+)
+def test_a_column_keeps_the_type_that_it_was_read_with(values, found, wanted):
+    kind = float if isinstance(values[0], float) else object
+    found = np.array(found, float if isinstance(found[0], float) else object)
+    filled = _put(np.array(values, kind), np.array([False, True]), found)
+    assert [*map(str, filled)] == [*map(str, wanted)]
+    assert [*map(type, filled.tolist())] == [*map(type, wanted)]

@@ -98,8 +98,15 @@ def write_rows(
     write_columns(path, {**values, **beside})
 
 
-def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+def write_columns(
+    path: Path, columns: Mapping[str, np.ndarray], *, like: Path | None = None
+) -> None:
     """Write named arrays (N, …): to a table, or as arrays to .npz, where a missing text is "".
+
+    Arguments:
+        path: the new file.
+        columns: name -> values.
+        like: a file whose types the columns of a table take, as `write_table` says.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -109,7 +116,7 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     if path.suffix != ".npz":
         from vaeflow.parts.datasets.files.written import write_table
 
-        write_table(path, columns)
+        write_table(path, columns, like=like)
         return
     plain = {
         name: np.array(["" if v is None else str(v) for v in values]) if values.dtype == object

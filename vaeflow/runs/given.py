@@ -5,6 +5,7 @@ Shapes: N examples.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from vaeflow.parts.datasets.roles import WHOLE
 from vaeflow.parts.datasets.table import Table as TableSet
 from vaeflow.runs.build import images_of, make
 
+log = logging.getLogger("vaeflow")
+
 
 @dataclass(frozen=True)
 class Given:
@@ -44,6 +47,7 @@ class Given:
         table: name -> values (N,) of all columns of a table as they were read; empty of arrays.
         beside: name -> values (N,) that are no part of x: ids and labels.
         splits: the split of each example (N,), where they are a run's own.
+        path: of the file that the data was read from.
         rows: how messages number the examples (N,): as the rows of their file, or from 0 on.
     """
 
@@ -53,6 +57,7 @@ class Given:
     table: Mapping[str, np.ndarray] = field(default_factory=dict)
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
     splits: np.ndarray | None = None
+    path: Path | None = None
     rows: Sequence[int] | np.ndarray = ()
 
     def __len__(self) -> int:
@@ -94,6 +99,7 @@ def given_data(
     """
     if model.columns:
         found = _of_table(_table(plan, data), model.form, condition or {})
+        found = replace(found, path=Path(data) if isinstance(data, str | Path) else None)
     else:
         found = _of_array(plan, model, data, condition or {})
     support, x = model.likelihood.support, found.examples.x
@@ -156,14 +162,28 @@ def _of_table(table: Table, form: Form, condition: Mapping[str, object]) -> Give
     known = {name: table[name] for name in covariates if name in table}
     beside = given_covariates(form.covariates, {**known, **condition})
     names = columns.labels()
+    read = _as_read(table)
     return Given(
         Examples(x, beside.expand(len(x), -1) if covariates else None),
         x,
         in_table(Path(table.origin), table.rows, names),
-        table={**table, **table.exact},
-        beside={name: values for name, values in table.items() if name not in columns.names},
+        table=read,
+        beside={name: values for name, values in read.items() if name not in columns.names},
         rows=table.rows,
     )
+
+
+def _as_read(table: Table) -> dict[str, np.ndarray]:
+    """Return the columns of a table as its file holds them: truth values, and ids in all digits."""
+    if lost := [f"{name} ({kind})" for name, kind in table.types.items() if name not in table]:
+        log.warning("%s: left out %s", table.origin, ", ".join(lost))
+    truths = {"true": True, "false": False}
+    return {
+        name: np.array([truths.get(value) for value in values], object)
+        if table.types.get(name) == "boolean"
+        else table.exact.get(name, values)
+        for name, values in table.items()
+    }
 
 
 def _of_array(

@@ -18,7 +18,7 @@ from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.columns import Column, Columns, spelled
 from vaeflow.data.splits import NAMES
 from vaeflow.data.units import readable
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, spoken
 from vaeflow.evaluation.imputation import Imputed, impute_examples
 from vaeflow.evaluation.options import Count, Seed, Weights
 from vaeflow.evaluation.pareto import UNRELIABLE
@@ -81,7 +81,7 @@ class Filled:
 
     def __str__(self) -> str:
         """Return in sentences what was filled in, and how far it is to be trusted."""
-        return "\n".join(_told(self))
+        return spoken("\n".join(_told(self)))
 
 
 @with_options(ImputationOptions)
@@ -194,7 +194,9 @@ def _table(
 
 def _put(values: np.ndarray, gaps: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Return values with what was found in their gaps; numbers among texts are texts."""
-    if found.dtype == object or values.dtype == object:
+    if any(isinstance(value, bool) for value in values[~gaps]):
+        found = found == "true"
+    elif found.dtype == object or values.dtype == object:
         values, found = values.astype(object), np.array([*map(spelled, found)], object)
     values = values.copy()
     values[gaps] = found
@@ -215,13 +217,13 @@ def _told(found: Filled) -> Iterator[str]:
     if not of.missing.any():
         yield "no value is missing: nothing is filled in"
         return
-    what = "rows" if found.columns else "examples"
+    what = "row" if found.columns else "example"
     count, each = int(of.missing.sum()), ""
     if found.gaps:
         count = sum(found.gaps.values())
         each = ": " + ", ".join(f"{name} {n:,}" for name, n in found.gaps.items())
     some = of.incomplete
-    yield f"filled {count:,} values in {int(some.sum()):,} of {len(of):,} {what}{each}"
+    yield f"filled {count:,} values in {int(some.sum()):,} of {len(of):,} {what}s{each}"
     sizes = of.effective_sample_size
     least = int(sizes.nan_to_num(nan=math.inf).argmin())
     yield (
@@ -231,6 +233,7 @@ def _told(found: Filled) -> Iterator[str]:
     bad = of.unreliable.nonzero()[:, 0].tolist()
     if bad:
         shown = ", ".join(map(found.call, bad[:5])) + (", …" if len(bad) > 5 else "")
+        what += "s" * (len(bad) > 1)
         yield (
             f"weights unreliable (Pareto-k̂ above {UNRELIABLE}) of {len(bad):,} {what}: {shown}; "
             f"raise --samples {of.draws * 10}, or train with a more flexible --posterior"

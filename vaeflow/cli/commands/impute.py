@@ -92,7 +92,7 @@ def command(
         write_columns(out, _arrays(found))
         click.echo(f"wrote {out}")
     else:
-        write_columns(out, found.columns)
+        write_columns(out, found.columns, like=found.given.path)
         write_columns(beside, found.spread)
         click.echo(f"wrote {out} and {beside}")
 

@@ -114,7 +114,7 @@ class Table(Dataset):
         columns = self._columns(table, chosen, orders["train"])
         x = torch.from_numpy(columns.encode(table))
         taken = {*columns.names}
-        labels = {name: table[name] for name in table if name not in taken}
+        labels = {n: table.exact.get(n, table[n]) for n in table if n not in taken}
         return Splits(
             *(x[order] for order in orders.values()),
             places={k: moved(_place(table, columns), order) for k, order in orders.items()},

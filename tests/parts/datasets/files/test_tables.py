@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import random
 import subprocess
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import feather, parquet
 
 from vaeflow.errors import ConfigError, DataError, in_shell
 from vaeflow.parts.datasets.files.tables import read_table
@@ -420,3 +423,28 @@ class TestWriting:
                 write_table(wrong, self.COLUMNS)
             one_sentence(str(caught.value))
         assert path.read_text() == "mine"
+
+
+def test_columns_take_the_types_of_the_file_that_they_are_like(tmp_path):
+    day = datetime.date(2020, 2, 29)
+    like = pa.table({"born": [day, None], "n": [3, None], "ok": [True, None], "other": [1, 2]})
+    parquet.write_table(like, tmp_path / "like.parquet")
+    feather.write_feather(like, tmp_path / "like.arrow")
+    columns = {
+        "born": np.array(["2020-02-29", "1999-12-31"], object),
+        "n": np.array([3.0, 4.5]),
+        "ok": np.array([True, False], object),
+        "other": np.array([1.0, 2.0]),
+    }
+    for kind in ("parquet", "arrow"):
+        path = tmp_path / f"out.{kind}"
+        write_table(path, columns, like=tmp_path / f"like.{kind}")
+        read = parquet.read_table(path) if kind == "parquet" else feather.read_table(path)
+        assert read.to_pydict() == {
+            "born": [day, datetime.date(1999, 12, 31)], "n": [3.0, 4.5], "ok": [True, False],
+            "other": [1, 2],
+        }  # fmt: skip
+        assert read.schema.field("other").type == pa.int64()
+    (tmp_path / "like.csv").write_text("n\n3\n")
+    write_table(tmp_path / "out.csv", columns, like=tmp_path / "like.csv")
+    assert list(read_table(tmp_path / "out.csv")["n"]) == [3.0, 4.5]

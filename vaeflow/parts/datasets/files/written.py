@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def is_table(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(TABLES)
 
 
-def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+def write_table(path: Path, columns: Mapping[str, np.ndarray], *, like: Path | None = None) -> None:
     """Write columns as a table, in their order; `read_table` reads the same values back.
 
     A missing value, NaN or None, is an empty cell. A number has the digits that tell it from its
@@ -29,7 +30,9 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
 
     Arguments:
         path: a new file, .csv, .tsv, .parquet, .arrow or .feather; with .gz behind it, gzipped.
-        columns: name -> values (N,): numbers, or texts.
+        columns: name -> values (N,): numbers, texts, or truth values.
+        like: a Parquet or an Arrow file whose types columns of the same name take, such as dates
+            that were read as texts, where the types hold all their values.
 
     Raises:
         ConfigError: if the file exists, or has another ending.
@@ -43,19 +46,38 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
         raise ConfigError(f"{path}: it exists, and nothing is overwritten; choose another")
     import pyarrow as pa
 
-    table = pa.table({name: _column(values) for name, values in columns.items()})
+    types = {} if like is None else _types(like)
+    table = pa.table({name: _column(values, types.get(name)) for name, values in columns.items()})
     content = _bytes(path.name.lower().removesuffix(".gz"), table)
     if path.suffix.lower() == ".gz":
         content = gzip.compress(content, mtime=0)
     write_file(path, content)
 
 
-def _column(values: np.ndarray) -> Any:
+def _column(values: np.ndarray, kind: Any = None) -> Any:
     import pyarrow as pa
 
     if values.dtype == object:
-        return pa.array(values.tolist())
-    return pa.array(values, mask=np.isnan(values) if values.dtype.kind == "f" else None)
+        column = pa.array(values.tolist())
+    else:
+        column = pa.array(values, mask=np.isnan(values) if values.dtype.kind == "f" else None)
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # it does not hold them
+        return column if kind is None else column.cast(kind)
+    return column
+
+
+def _types(path: Path) -> dict[str, Any]:
+    """Return the types of the columns of a Parquet or an Arrow file, none of another file."""
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    with suppress(OSError, pa.ArrowInvalid):
+        schema = parquet.read_schema(path)
+        return dict(zip(schema.names, schema.types, strict=True))
+    with suppress(OSError, pa.ArrowInvalid):
+        schema = feather.read_table(path, memory_map=True).schema
+        return dict(zip(schema.names, schema.types, strict=True))
+    return {}
 
 
 def _bytes(name: str, table: Any) -> bytes:
