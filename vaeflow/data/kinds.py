@@ -69,9 +69,9 @@ def kind_of(
         return LeftOut("without a value")
     if not asked:
         number: ColumnKind = "number" if table.types[name] == "number" else "category"
-        if re.fullmatch(_INDEX, name):
+        if is_index(name):
             return LeftOut("an index", number)
-        if len(different) == 1:
+        if len(different) == 1 and name not in table.exact:
             return LeftOut("with a single value", number)
         if _counts_rows(values):
             return LeftOut("which counts the rows", "number")
@@ -81,6 +81,11 @@ def kind_of(
         return _kind_of_numbers(different)
     _check_not_mixed(table, name, known)
     return _kind_of_texts(different, len(known))
+
+
+def is_index(name: str) -> bool:
+    """Tell whether a column is an index without a name."""
+    return re.fullmatch(_INDEX, name) is not None
 
 
 def _counts_rows(values: np.ndarray) -> bool:

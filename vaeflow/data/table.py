@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
@@ -85,6 +85,23 @@ class Table(Mapping[str, np.ndarray]):
             f"{option} {name}: {self.origin} has no such column{did_you_mean(name, self.arrays)}; "
             f"it has {shown}"
         )
+
+    def without(self, missing: Sequence[str]) -> Table:
+        """Return the table with more values missing, a number by whatever digits it is written."""
+        arrays, gaps = dict(self.arrays), {name: dict(each) for name, each in self.gaps.items()}
+        for spelling in missing:
+            for name, values in self.arrays.items():
+                if self.types[name] == "number":
+                    same = values == float(spelling) if is_number(spelling) else np.zeros(0, bool)
+                else:
+                    same = np.array(
+                        [v is not None and v.lower() == spelling.lower() for v in values]
+                    )
+                if same.any():
+                    arrays[name] = arrays[name].copy()
+                    arrays[name][same] = None  # NaN of a number
+                    gaps.setdefault(name, {})[spelling] = int(same.sum())
+        return replace(self, arrays=arrays, gaps=gaps)
 
     def numbers(self) -> np.ndarray:
         """Return the columns as float64 (N, D), where all of them are numbers or booleans.

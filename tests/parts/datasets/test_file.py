@@ -545,3 +545,14 @@ class TestMatlab:
         message = complaint(tmp_path / "x.mat")
         one_sentence(message)
         assert "names is a cell, but numbers are needed" in message
+
+
+def test_an_index_of_a_table_is_taken_as_data_and_told(tmp_path, caplog):
+    path = tmp_path / "x.csv"
+    path.write_text(",a,b\n" + "".join(f"{i},{i * i},1\n" for i in range(9)))
+    assert File(path=path).load().data_shape == (3,)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == (
+        f"{path}: column 'Unnamed: 0', an index without a name, is taken as data: --dataset table "
+        "leaves it out"
+    )

@@ -141,6 +141,17 @@ def test_more_spellings_of_a_gap_can_be_given(tmp_path):
     assert not load(path).gaps
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+def test_a_number_that_stands_for_a_gap_is_one_however_it_is_written(tmp_path, caplog, name):
+    from vaeflow.parts.datasets.files.written import write_table
+
+    ages = [-999.0 if i in (3, 5) else float(v) for i, v in enumerate(PEOPLE["age"])]
+    write_table(tmp_path / name, {"age": np.array(ages), "height": np.array(PEOPLE["height"])})
+    splits = load(tmp_path / name, missing=("-999",))
+    assert sum(int(x.isnan().sum()) for _, x in splits) == 2
+    assert "2 of 120 values are missing, written as '-999': 2 of age" in messages(caplog)[0]
+
+
 def test_a_category_that_is_missing_is_missing_in_all_its_values(tmp_path):
     sites = [None if i == 3 else v for i, v in enumerate(PEOPLE["site"])]
     splits = load(csv(tmp_path / "x.csv", {**PEOPLE, "site": sites}), columns=("site", "age"))
@@ -215,6 +226,14 @@ def test_ids_beyond_float32_are_told(tmp_path, caplog):
     assert "--dataset.drop session" in told
 
 
+def test_numbers_that_float64_rounds_together_are_told(tmp_path, caplog):
+    ids = [2**60 + i % 50 for i in range(N)]
+    load(csv(tmp_path / "x.csv", {"user": ids, "age": PEOPLE["age"]}))
+    (told,) = messages(caplog)
+    assert "column 'user' holds whole numbers beyond 2^53, of which 50 different ones" in told
+    assert "--dataset.drop user" in told
+
+
 def test_a_column_splits_the_rows(tmp_path):
     parts = (["train"] * 4 + ["Valid", "testing"]) * (N // 6)
     path = csv(tmp_path / "x.csv", {**PEOPLE, "part": parts})
@@ -222,6 +241,16 @@ def test_a_column_splits_the_rows(tmp_path):
     assert splits.sizes() == {"train": 40, "validation": 10, "test": 10}
     assert splits.labels["validation"]["id"].tolist() == PEOPLE["id"][4::6]
     assert "part" not in kinds(splits)
+
+
+def test_validation_rows_are_taken_off_the_training_rows_and_told(tmp_path, caplog):
+    parts = (["train"] * 5 + ["test"]) * (N // 6)
+    path = csv(tmp_path / "x.csv", {**PEOPLE, "part": parts})
+    splits = load(path, split="part", drop=("id", "country"))
+    assert splits.sizes() == {"train": 45, "validation": 5, "test": 10}
+    both = {*splits.labels["train"]["id"], *splits.labels["validation"]["id"]}
+    assert both == {i for i, part in zip(PEOPLE["id"], parts, strict=True) if part == "train"}
+    assert f"{path} holds no validation data: 5 of its 50 training examples" in messages(caplog)[0]
 
 
 def test_weights_go_with_their_rows(tmp_path):
@@ -255,7 +284,7 @@ def test_weights_go_with_their_rows(tmp_path):
         ({"age": [-1, *PEOPLE["age"][1:]]}, {"weights": "age"}, "row 2, column 'age' is -1, but a"),
         ({"age": [0] * N}, {"weights": "age"}, "all weights in column 'age' are 0"),
         ({}, {"split": "site"}, "but train, validation or test is expected"),
-        ({"site": ["train"] * N}, {"split": "site"}, "no row is of the split validation"),
+        ({"site": ["train"] * N}, {"split": "site"}, "no row is of the split test"),
     ],
     ids=range(16),
 )

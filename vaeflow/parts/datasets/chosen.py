@@ -34,14 +34,9 @@ class Chosen:
             log.warning("%s: left out %s", self.table.origin, self._told_left_out())
         if told := self._told_gaps():
             log.warning("%s: %s", self.table.origin, told)
-        for name, values in self.table.items():
-            if self.kinds.get(name) == "number" and _looks_like_ids(values):
-                log.warning(
-                    "%s: %s holds %s different whole numbers of up to %s, as ids and times do, and "
-                    "is taken for a number: leave it out by --dataset.drop %s if it is none",
-                    self.table.origin, self.table.call(name), f"{len(values):,}",
-                    f"{max(values):.0f}", quoted(name),
-                )  # fmt: skip
+        for name, kind in self.kinds.items():
+            if kind == "number" and (told := _told_ids(self.table, name)):
+                log.warning("%s: %s", self.table.origin, told)
         each = ", ".join(
             f"{word} {_some(names)}"
             for kind, word in _WORDS.items()
@@ -163,8 +158,21 @@ def _some(names: Sequence[str]) -> str:
     return shown if len(names) <= _NAMED else f"{shown}, … ({len(names):,} columns)"
 
 
-def _looks_like_ids(values: np.ndarray) -> bool:
-    """Tell whether all values are different whole numbers, some beyond what float32 counts to."""
+def _told_ids(table: Table, name: str) -> str:
+    """Return a warning of numbers that look like ids, or that float64 cannot tell apart."""
+    values, exact = table[name], table.exact.get(name)
     if values.dtype == object or np.isnan(values).any() or abs(values).max() < 2**24:
-        return False
-    return bool((values == np.floor(values)).all()) and len(np.unique(values)) == len(values)
+        return ""
+    cure = f"leave it out by --dataset.drop {quoted(name)}"
+    before, after = len(np.unique(values if exact is None else exact)), len(np.unique(values))
+    if after < before:
+        return (
+            f"{table.call(name)} holds whole numbers beyond 2^53, of which {before:,} different "
+            f"ones become {after:,}: {cure}"
+        )
+    if after < len(values) or (values != np.floor(values)).any():
+        return ""
+    return (
+        f"{table.call(name)} holds {after:,} different whole numbers of up to {max(values):.0f}, "
+        f"as ids and times do, and is taken for a number: {cure} if it is none"
+    )

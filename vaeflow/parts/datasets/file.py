@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveFloat
 
+from vaeflow.data.kinds import is_index
 from vaeflow.data.layout import Layout, channels_first, guessed, layout_of, place_before
 from vaeflow.data.mapped import in_file
 from vaeflow.data.places import Place, in_array, in_table
@@ -35,13 +36,13 @@ _SOME = 100_000
 class File(Dataset):
     """The first axis of an array in a file, or a row of a table, is an example.
 
-    Arrays are read from .npy and .npz, IDX (as MNIST's) and MATLAB files, tables from .csv and
-    Parquet, which needs pyarrow. A file with a single array, or with labels beside it, is shuffled
-    with a fixed seed and split by the fractions below. Arrays named x_train and x_test, or train
-    and test, are split already, and x_val or validation may be among them; without it validation
-    data is taken off the training data. Arrays y, labels or targets, y_train and y_test are labels,
-    as any further array with one axis is by its name. Every column of a table is data; its first
-    line is a header if it holds no number.
+    Arrays are read from .npy and .npz, IDX (as MNIST's) and MATLAB files, tables from CSV, TSV,
+    Parquet and Arrow. A file with a single array, or with labels beside it, is shuffled with a
+    fixed seed and split by the fractions below. Arrays named x_train and x_test, or train and test,
+    are split already, and x_val or validation may be among them; without it validation data is
+    taken off the training data. Arrays y, labels or targets, y_train and y_test are labels, as any
+    further array with one axis is by its name. Every column of a table is data, and a number; the
+    data set `table` takes texts and gaps, too.
 
     Options:
         path: the file; below --data-root if a root is given.
@@ -89,6 +90,11 @@ class File(Dataset):
     def _table(self) -> Array:
         table = read_table(self.path, numbered=True, limit=_LIMIT)
         values, names = table.numbers(), list(table.types)
+        for name in filter(is_index, names):
+            log.warning(
+                "%s: column %r, an index without a name, is taken as data: --dataset table leaves "
+                "it out", self.path, name,
+            )  # fmt: skip
         self._check(self.path.stem, values)
         place = in_table(self.path, table.rows, names if table.named else ())
         exact = {names.index(name): x for name, x in table.exact.items()}

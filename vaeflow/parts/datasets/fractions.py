@@ -81,6 +81,25 @@ class Fractions:
         parts = np.split(order, [n_train, n_train + n_validation])
         return dict(zip(NAMES, parts, strict=True))
 
+    def held_out(self, count: int, origin: object) -> dict[str, np.ndarray]:
+        """Return the indices of the training and the validation data within training data.
+
+        Raises:
+            DataError: naming `origin`, if none are left for training.
+        """
+        n = max(1, round(self.validation * count))
+        if n >= count:
+            raise DataError(
+                f"{origin} holds {count} training example{'s' * (count > 1)} and no validation "
+                "data: give validation data, or more to train on"
+            )
+        log.warning(
+            "%s holds no validation data: %d of its %d training examples are taken for it, as many "
+            "as --dataset.validation says", origin, n, count,
+        )  # fmt: skip
+        order = np.random.RandomState(0).permutation(count)
+        return dict(zip(NAMES, np.split(order, [count - n]), strict=False))
+
     def hold_out(self, whole: Splits, path: Path) -> Splits:
         """Take the validation data off the training data, at random with a fixed seed, and say so.
 
@@ -88,19 +107,7 @@ class Fractions:
             DataError: naming `path`, if none are left for training.
         """
         x = whole.kept("train")
-        count = len(x)
-        n = max(1, round(self.validation * count))
-        if n >= count:
-            raise DataError(
-                f"{path} holds {count} training example{'s' * (count > 1)} and no validation data: "
-                "give validation data, or more to train on"
-            )
-        log.warning(
-            "%s holds no validation data: %d of its %d training examples are taken for it, as many "
-            "as --dataset.validation says", path, n, count,
-        )  # fmt: skip
-        order = np.random.RandomState(0).permutation(count)
-        orders = dict(zip(NAMES, np.split(order, [count - n]), strict=False))
+        orders = self.held_out(len(x), path)
         place, labels = whole.place("train"), whole.labels
         return whole.but(
             **{name: _shuffled(x, torch.from_numpy(part)) for name, part in orders.items()},

@@ -12,7 +12,7 @@ import torch
 from vaeflow.data.columns import ColumnKind, Columns
 from vaeflow.data.kinds import column_of, standardized
 from vaeflow.data.places import Index, Place, in_table, moved
-from vaeflow.data.splits import Splits
+from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.table import Table as RawTable
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.parts.abstract import Dataset
@@ -20,12 +20,7 @@ from vaeflow.parts.datasets.chosen import Chosen, choose
 from vaeflow.parts.datasets.files.delimited import SEPARATORS
 from vaeflow.parts.datasets.files.tables import read_table, table_from
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
-
-_SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
+from vaeflow.parts.datasets.roles import SPLIT_WORDS
 
 
 class Table(Dataset):
@@ -46,11 +41,12 @@ class Table(Dataset):
             count, boolean and category, and by default the values tell.
         standardize: give numbers the mean 0 and the deviation 1 over the training data.
         weights: a column of weights of the examples, at least 0.
-        split: a column that holds train, validation or test; without it, the rows are shuffled with
-            a fixed seed and split by the fractions below.
+        split: a column that holds train, validation or test; without validation, that is taken off
+            the training data. Without a column, the rows are shuffled with a fixed seed and split
+            by the fractions below.
         separator: between the cells of a text file: comma, semicolon, tab or bar; auto finds it.
         header: whether the first row of a text file holds names; none finds out.
-        missing: more spellings of a missing value in a text file, such as -999.
+        missing: more spellings of a missing value, such as unknown,-999.
         validation: fraction of the rows for validation.
         test: fraction of the rows for the test.
     """
@@ -91,7 +87,8 @@ class Table(Dataset):
             frame: the data frame.
             options: as of a file.
         """
-        return cls(path=Path("the data frame"), **options).splits(table_from(frame))
+        dataset = cls(path=Path("the data frame"), **options)
+        return dataset.splits(table_from(frame, missing=dataset.missing))
 
     def load(self) -> Splits:
         if not self.path.is_file():
@@ -136,23 +133,26 @@ class Table(Dataset):
         if self.split is None:
             return self.fractions.orders(table.size, table.origin)
         values = table.require(self.split, "--dataset.split")
-        known = {word: split for split, words in _SPLITS.items() for word in words}
-        found: dict[str, list[int]] = {split: [] for split in _SPLITS}
+        found: dict[str, list[int]] = {split: [] for split in NAMES}
         for row, value in enumerate(values):
-            split = known.get(str(value).lower())
+            split = SPLIT_WORDS.get(str(value).lower())
             if split is None:
                 raise DataError(
                     f"{table.place(row, self.split)} holds {value!r}, but train, validation or "
                     "test is expected of the column that --dataset.split names: write one of them"
                 )
             found[split].append(row)
-        for split, rows in found.items():
-            if not rows:
+        rows = {split: np.array(indices, int) for split, indices in found.items()}
+        for split in ("train", "test"):
+            if not len(rows[split]):
                 raise DataError(
                     f"{table.origin}: no row is of the split {split}, by {table.call(self.split)}: "
                     "mark some, or leave --dataset.split out for random splits"
                 )
-        return {split: np.array(rows) for split, rows in found.items()}
+        if not len(rows["validation"]):
+            train, parts = rows["train"], self.fractions.held_out(len(rows["train"]), table.origin)
+            rows |= {split: train[np.sort(part)] for split, part in parts.items()}
+        return rows
 
 
 def _known(kinds: Mapping[str, ColumnKind]) -> Mapping[str, ColumnKind]:

@@ -394,6 +394,22 @@ class TestCells:
         assert read_table(path.with_name("new.csv")).size == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\x03\x04...", "an Excel workbook or an archive"),
+        (b"\x93NUMPY...", "an array"),
+        (b'{"a": 1}\n{"a": 2}\n', "JSON"),
+        (b'[{"a": 1}]', "JSON"),
+        (b"<!DOCTYPE html>", "HTML or XML"),
+    ],
+)
+def test_files_of_other_kinds_are_told(path, content, kind, one_sentence):
+    message = refused(path, content)
+    one_sentence(message)
+    assert message.startswith(f"{path} is {kind}, and no table of cells: ")
+
+
 class TestWriting:
     COLUMNS: ClassVar = {
         "a b": np.array([1, np.nan, 3.5]),

@@ -38,7 +38,7 @@ def read_table(
         path: the file.
         separator: the character between the cells of a text; None finds it.
         header: whether the first row of a text holds names; None finds out.
-        missing: spellings of a missing value in a text, beside the usual ones.
+        missing: spellings of a missing value, beside the usual ones.
         numbered: number the columns where two have one name, instead of a refusal.
         limit: bytes that the file may unpack to.
 
@@ -50,19 +50,26 @@ def read_table(
     content = decompressed(path, limit=limit)
     opened = open_arrow(path, content, limit)
     if opened is not None:
-        return from_arrow(str(path), opened, numbered=numbered)
+        return from_arrow(str(path), opened, numbered=numbered).without(missing)
     table, told = read_text(
         path, content, separator=separator, header=header, missing=missing, numbered=numbered
     )
     if told:
         log.warning("%s is read with %s", path, ", ".join(told))
-    return table
+    return table.without(missing)
 
 
-def table_from(frame: object, name: str = "the data frame") -> Table:
+def table_from(
+    frame: object, name: str = "the data frame", *, missing: Sequence[str] = ()
+) -> Table:
     """Take a data frame of pandas, polars or pyarrow.
+
+    Arguments:
+        frame: the data frame.
+        name: what messages call it.
+        missing: values that stand for a missing one, as text.
 
     Raises:
         DataError: if it is none.
     """
-    return from_arrow(name, from_frame(frame, name))
+    return from_arrow(name, from_frame(frame, name)).without(missing)
