@@ -74,7 +74,8 @@ def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
         where = "before the end of the final evaluation" if whole else f"after step {done.step:,}"
         click.echo(f"Interrupted {where}; go on with: vaeflow resume {words}", err=True)
         return stop() or ELSEWHERE
-    print_bounds(outcome.bounds, f"test data, binarization {experiment.config.binarization}")
+    title = f"test data, binarization {experiment.config.binarization}"
+    print_bounds(outcome.bounds, title, findings=outcome.bounds.collapsed)
     by = experiment.trainer.objective.selects_by
     which = f"of epoch {done.best_epoch}, the best validation {by}"
     if not done.best_epoch:

@@ -107,6 +107,9 @@ class Draws(NamedTuple):
         )
 
 
+_COLLAPSED = 0.1  # nats of KL below which the code of an image is not used
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Bounds on log p(x) of N images: the model's NLL, and the bounds under q from K draws."""
@@ -178,9 +181,16 @@ class Bounds:
         )
 
     @property
+    def collapsed(self) -> list[Finding]:
+        """Return a warning if q is nearly the prior, so that z tells nothing of x."""
+        if self.kl.mean >= _COLLAPSED:
+            return []
+        return [Finding.of("collapsed-posterior", "the model", self.kl, severity="warning")]
+
+    @property
     def findings(self) -> list[Finding]:
-        """Return how far the NLL is to be trusted, where K shows it."""
-        found = []
+        """Return whether z tells of x, and how far the NLL is to be trusted, where K shows it."""
+        found = self.collapsed
         if self.fell_back:
             why = {"reason": self.fell_back}
             found.append(Finding("proposal-fell-back", "q", severity="warning", details=why))

@@ -31,7 +31,7 @@ _TERMS = {
     "objective": ("objective", "the value"),
 }
 _UNIT = 10.0  # data of larger values are not of unit scale
-_SCORED = 1e8  # up to there a likelihood can score data as they are, in float32
+SCORED = 1e8  # up to there a likelihood can score data as they are, in float32
 _GROWN = 2.0  # times their norm at the start, weights have grown
 _PART = "correct that part, or tell its authors"
 _CORRECT = (
@@ -256,7 +256,7 @@ class Finite:
         if max(-low, high) <= _UNIT:
             return []
         cure = f"bring the data, in [{low:g}, {high:g}], nearer to unit scale"
-        if self.model.scaling.kind == "raw" and max(-low, high) < _SCORED:
+        if self.model.scaling.kind == "raw" and max(-low, high) < SCORED:
             cure += ", for the networks alone by --scaling standardize"
         return [cure]
 

@@ -32,6 +32,7 @@ from vaeflow.training.optimizers import make_optimizer
 from vaeflow.training.progress import Progress
 from vaeflow.training.splits import TrainingData, training_data
 from vaeflow.training.step import LossModule, Step
+from vaeflow.training.unscaled import check_scale
 
 
 def prepare_trainer(
@@ -96,6 +97,7 @@ def prepare_trainer(
     with noise.private("check"), no_validation():
         x = prepare_split(shown.values, binarization, dequantize, gaps=model.missing)
         first_pass(model, objective, replace(shown, x=x).to(device), blame)
+        check_scale(model, data.train, blame)
     progress = Progress()
     finite = Finite(model, data.train.x, settings, progress, ranks, blame)
     eager = _eager_step(model, objective, data, settings, finite)
