@@ -41,6 +41,8 @@ def test_reads_the_same_bits_in_every_way(kept):
     assert torch.equal(torch.cat(list(kept.split(3))), WHOLE)
     assert torch.equal(kept[2:6][order[:2] // 2].values(), WHOLE[2:6][order[:2] // 2])
     assert torch.equal(kept[1::2].values(), WHOLE[1::2])
+    assert torch.equal(kept[torch.tensor([-1, 2])].values(), WHOLE[[-1, 2]])
+    assert torch.equal(kept[np.arange(7) > 3].values(), WHOLE[4:])
     assert torch.equal(kept.to("cpu").values(), WHOLE)
     assert kept.shape == WHOLE.shape
     assert ends(kept) == (WHOLE.min(), WHOLE.max())

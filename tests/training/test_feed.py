@@ -5,11 +5,13 @@ import pytest
 import torch
 from graph_stand_in import Again
 
+import vaeflow
 from vaeflow.config.settings import Settings
 from vaeflow.data import memory
 from vaeflow.data.stored import Stored
 from vaeflow.errors import DataError
 from vaeflow.evaluation import evaluate
+from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
 from vaeflow.parts.decoders.mlp import MLP as Decoder
 from vaeflow.parts.encoders.mlp import MLP as Encoder
@@ -159,3 +161,24 @@ def test_validation_and_test_data_stay_in_their_file(mapped):
     done.run()
     grey = evaluate(done.model, Stored(mapped.source, 255)[:10], samples=5, proposal="q")
     assert grey.nll == evaluate(done.model, FLOATS[:10], samples=5, proposal="q").nll
+
+
+def test_a_memmap_that_is_given_in_python_stays_in_its_file(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", FLOATS.numpy())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+
+    def fitted(x):
+        model = vaeflow.build(SHAPE, latent=2, encoder=("mlp", {"hidden": (8,)}))
+        return vaeflow.fit(model, x, x[:20], epochs=1, progress=False)
+
+    whole = fitted(FLOATS)
+    monkeypatch.setattr(feed, "fits", lambda nbytes, device: False)
+    file = fitted(mapped)
+    assert not given(file.model, "x", mapped).x.resident
+    assert file.data_sha256 == whole.data_sha256
+    assert [r["train/elbo"] for r in file.records] == [r["train/elbo"] for r in whole.records]
+    assert vaeflow.evaluate(file.model, mapped, samples=2, progress=False, proposal="q").nll == (
+        vaeflow.evaluate(whole.model, FLOATS, samples=2, progress=False, proposal="q").nll
+    )
+    with pytest.raises(DataError, match=r"x has shape \(57, 16\), but the model takes"):
+        fitted(mapped.reshape(57, 16))

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vaeflow.data.mapped import in_file
 from vaeflow.data.places import in_array
 from vaeflow.data.precision import warn_of_merged
+from vaeflow.data.stored import Stored, Values
 from vaeflow.errors import DataError
 
 
@@ -54,6 +56,24 @@ def as_tensor(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, .
     return kept
 
 
+def as_values(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, ...]) -> Values:
+    """Return data as `as_tensor` does, but leave float32 of what lies in a file, a memmap, there.
+
+    Raises:
+        DataError: as `as_tensor` does.
+    """
+    if isinstance(x, np.ndarray) and in_file(x) and x.dtype.kind in "buif":
+        some = x[:: len(x) // _SOME + 1] if x.ndim else x
+        as_tensor(name, some, dtype, data_shape)  # which refuses and warns
+        x = Stored(x)
+    if not isinstance(x, Stored):
+        return as_tensor(name, x, dtype, data_shape)
+    if dtype == x.dtype and tuple(x.shape[1:]) == data_shape:
+        return x
+    return as_tensor(name, x.values(), dtype, data_shape)
+
+
+_SOME = 10_000  # examples of a file, evenly spaced, that tell what all are like
 _WIDE = (torch.int32, torch.int64, torch.uint32, torch.uint64, torch.float64)
 
 

@@ -89,9 +89,15 @@ class Stored:
             index = torch.from_numpy(index)
         if isinstance(index, slice) and self.resident and self.rows is None:
             return Stored(self.source[index], self.divisor)  # a view
-        rows = torch.arange(len(self)) if self.rows is None else self.rows
-        index = index.to(rows.device) if isinstance(index, Tensor) else index
-        return Stored(self.source, self.divisor, rows[index])
+        if isinstance(index, Tensor):
+            index = index.nonzero()[:, 0] if index.dtype is torch.bool else index
+            index = torch.where(index < 0, index + len(self), index)
+            rows = index if self.rows is None else self.rows[index.to(self.rows.device)]
+        elif self.rows is None:
+            rows = torch.arange(*index.indices(len(self)))
+        else:
+            rows = self.rows[index]
+        return Stored(self.source, self.divisor, rows)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """Return the values of the examples `index` (B,); `dim` is 0, as for a tensor."""

@@ -10,7 +10,7 @@ import torch
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.config.way import ProposalKind
-from vaeflow.data.arrays import as_tensor
+from vaeflow.data.arrays import as_values
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.examples import Data, Examples, as_examples
@@ -130,9 +130,9 @@ def given(model: VAE, name: str, x: object) -> Examples:
         )
     dtype = next(iter(dtypes), torch.float32)
     if isinstance(x, Examples):
-        data = replace(x, x=as_tensor(name, x.values, dtype, model.data_shape))
+        data = replace(x, x=as_values(name, x.x, dtype, model.data_shape))
     else:
-        data = Examples(as_tensor(name, x, dtype, model.data_shape))
+        data = Examples(as_values(name, x, dtype, model.data_shape))
     if model.covariates and data.condition is None:
         names = ", ".join(model.covariates.names)
         raise DataError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.data.arrays import as_tensor
+from vaeflow.data.arrays import as_values
 from vaeflow.data.covariates import given_covariates
 from vaeflow.data.examples import Examples
 from vaeflow.data.weights import checked_weights
@@ -58,7 +58,7 @@ class VAE(Composed):
         """
         if isinstance(x, Examples):
             return x
-        values = as_tensor("x", x, self.dtype, self.data_shape)
+        values = as_values("x", x, self.dtype, self.data_shape)
         covariates = given_covariates(self.covariates, condition or {})
         if not self.covariates:
             return Examples(values, None, checked_weights("weight", weight, len(values)))
@@ -67,7 +67,7 @@ class VAE(Composed):
                 f"the covariates have {len(covariates)} values, but x {len(values)} examples: give "
                 "one value for each example, or one for all"
             )
-        covariates = covariates.expand(len(values), -1).to(values)
+        covariates = covariates.expand(len(values), -1).to(values.device, values.dtype)
         return Examples(values, covariates, checked_weights("weight", weight, len(values)))
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ from vaeflow.data.conditioning import condition_on
 from vaeflow.data.examples import Examples
 from vaeflow.data.places import Place, in_array
 from vaeflow.data.splits import Splits
+from vaeflow.data.stored import chunks
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
@@ -163,7 +164,10 @@ def _objective(
 def _fingerprint(train: Examples, validation: Examples | None) -> str:
     digest = hashlib.sha256()
     for data in (train, validation):
-        for x in data.tensors().values() if data is not None else ():
-            digest.update(str(tuple(x.shape)).encode())
-            digest.update(x.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        for x in (data.x, data.condition, data.weight) if data is not None else ():
+            if x is not None:
+                digest.update(str(tuple(x.shape)).encode())
+                for _, part in chunks(x):
+                    flat = part.cpu().contiguous().view(-1)
+                    digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
