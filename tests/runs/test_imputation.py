@@ -215,12 +215,13 @@ def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path
         (["yes", None], ["no"], ["yes", "no"]),
         (["1", None], [2.5], ["1", "2.5"]),  # numbers that were read as texts
         ([1.0, np.nan], [2.5], [1.0, 2.5]),
+        ([1.0, np.nan], [np.float32(0.1)], [1.0, 0.1]),
         ([np.nan, np.nan], ["west"], [np.nan, "west"]),  # an empty column
     ],
 )
 def test_a_column_keeps_the_type_that_it_was_read_with(values, found, wanted):
     kind = float if isinstance(values[0], float) else object
-    found = np.array(found, float if isinstance(found[0], float) else object)
+    found = np.array(found, object if isinstance(found[0], str) else None)
     filled = _put(np.array(values, kind), np.array([False, True]), found)
     assert [*map(str, filled)] == [*map(str, wanted)]
     assert [*map(type, filled.tolist())] == [*map(type, wanted)]

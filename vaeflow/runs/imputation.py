@@ -198,6 +198,8 @@ def _put(values: np.ndarray, gaps: np.ndarray, found: np.ndarray) -> np.ndarray:
         found = found == "true"
     elif found.dtype == object or values.dtype == object:
         values, found = values.astype(object), np.array([*map(spelled, found)], object)
+    elif found.dtype == np.float32:
+        found = found.astype(str).astype(np.float64)  # with the digits that float32 tells
     values = values.copy()
     values[gaps] = found
     return values

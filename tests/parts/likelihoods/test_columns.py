@@ -152,7 +152,7 @@ def test_a_later_name_wins_and_others_stay():
     [
         ({"agee": "laplace"}, r"no column is called 'agee' \(did you mean 'age'\?\); there"),
         ({"q*": "laplace"}, r"no column is called 'q\*'; there are visits, age"),
-        ({"age": "poisson"}, "'age' is a number, which may be gaussian or laplace or student-t"),
+        ({"age": "poisson"}, "'age' is a number, which .* by --dataset.kinds age=count"),
         ({"s*": "gaussian"}, "'site' is a category, which may be categorical: choose"),
     ],
 )

@@ -6,6 +6,7 @@ they are of.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from math import log, prod
@@ -173,9 +174,19 @@ def _laws(columns: Columns, of: Mapping[str, Law]) -> dict[str, Law]:
                 raise ConfigError(
                     f"{flag}: column {column.name!r} is a {column.kind}, which may be "
                     f"{' or '.join(LAWS[column.kind])}: choose one of them, or leave it out"
+                    f"{_other_kind(column, law)}"
                 )
             laws[column.name] = law
     return laws
+
+
+def _other_kind(column: Column, law: Law) -> str:
+    """Return how a number becomes a count, or a count a number, for a law of the other kind."""
+    kind = next(kind for kind, laws in LAWS.items() if law in laws)
+    if {kind, column.kind} != {"number", "count"}:
+        return ""
+    name = shlex.quote(f"{column.name}={kind}")
+    return f", or take the column for a {kind} by --dataset.kinds {name}"
 
 
 def _groups(columns: Columns, laws: Mapping[str, Law]) -> dict[tuple[Law, int], list[int]]:
