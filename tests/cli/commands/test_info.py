@@ -38,9 +38,10 @@ def test_json_lists_the_options(cli):
     assert options["path"]["default"] == ""  # required
     assert options["scale"] == {
         "name": "scale",
-        "type": "number > 0",
-        "default": "1",
-        "meaning": "values are divided by it; 255 brings grey levels into [0, 1].",
+        "type": "number > 0 or none",
+        "default": "none",
+        "meaning": "values are divided by it; without it, those of uint8 by 255, which brings grey "
+        "levels into [0, 1]. 1 keeps values as they are.",
     }
 
 
