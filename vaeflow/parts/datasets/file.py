@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveFloat
 
+from vaeflow.data.cache import default_folder
 from vaeflow.data.kinds import is_index
 from vaeflow.data.layout import Layout, channels_first, guessed, layout_of, place_before
 from vaeflow.data.mapped import in_file
@@ -21,6 +22,7 @@ from vaeflow.data.stored import Stored, Values
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.arrays import read_arrays
+from vaeflow.parts.datasets.files.large import large_parquet
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 from vaeflow.parts.datasets.roles import WHOLE, Part, parts_of
@@ -52,6 +54,8 @@ class File(Dataset):
             into [0, 1]. 1 keeps values as they are.
         validation: fraction of the examples for validation.
         test: fraction of the examples for the test.
+        cache: the folder of the file that a Parquet file which memory cannot hold is read into; by
+            default in the user's cache.
     """
 
     def __init__(
@@ -63,9 +67,11 @@ class File(Dataset):
         scale: PositiveFloat | None = None,
         validation: Fraction = 0.1,
         test: Fraction = 0.1,
+        cache: Path | None = None,
     ) -> None:
         super().__init__(root)
         self.path = below(root, path)
+        self.cache = cache
         self.layout = layout
         self.scale = scale
         self.fractions = Fractions(validation, test)
@@ -88,6 +94,11 @@ class File(Dataset):
         return arrays, {split: part.labels for split, part in parts.items()}
 
     def _table(self) -> Array:
+        scale = self.scale or 1.0
+        if large := large_parquet(self.path, self.cache or default_folder()):
+            mapped, columns = large
+            place = in_table(self.path, range(1, len(mapped) + 1), columns)
+            return Array(mapped, _over(place, scale), scale)
         table = read_table(self.path, numbered=True, limit=_LIMIT)
         values, names = table.numbers(), list(table.types)
         for name in filter(is_index, names):
@@ -98,7 +109,6 @@ class File(Dataset):
         self._check(self.path.stem, values)
         place = in_table(self.path, table.rows, names if table.named else ())
         exact = {names.index(name): x for name, x in table.exact.items()}
-        scale = self.scale or 1.0
         return Array(values, _over(place, scale), scale, exact)
 
     def _split(
