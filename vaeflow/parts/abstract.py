@@ -140,7 +140,7 @@ class Likelihood(nn.Module, Component, ABC):
     networks see by default; None leaves that to the support.
 
     A likelihood that sets `takes_columns` is built as `Likelihood(data_shape, columns, **options)`,
-    with the `vaeflow.data.columns.Columns` of a table, or None where the data is none.
+    with the `vaeflow.data.columns.Columns` of a table, or empty ones where the data is none.
     """
 
     output_shape: Shape

@@ -317,6 +317,11 @@ BUGS = [
      changed(Scaled, forward=lambda f, self, x: Independent(
          Normal(x, (0.5 * self.log_scale + 0.5 * self.log_scale.detach()).exp(),
                 validate_args=False), len(self.data_shape)))),
+    # gaps
+    ("a score of each value that misses a factor", "scores_what_was_observed",
+     distribution(Wide, log_prob_of_each=lambda p, x: 2 * p.base_dist.log_prob(x.nan_to_num()))),
+    ("a gradient of NaN where a value is missing", "scores_what_was_observed",
+     distribution(Wide, log_prob_of_each=lambda p, x: p.base_dist.log_prob(x))),
     # other arithmetic
     ("a wrong density at the edges", "is_continuous_up_to_the_edges",
      scored(ContinuousBernoulli, lambda p, x: p.log_prob(torch.where(x == 0, 0.5, x)))),

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from vaeflow.distributions.observed import log_prob_of_observed
+from vaeflow.errors import ConfigError
 from vaeflow.parts.abstract import Likelihood, Shape
 from vaeflow.testing.probes import (
     accepted,
@@ -178,6 +180,27 @@ def passes_gradients_to_everything(part: MakePart) -> None:
         assert gradient is not None, "the score does not depend on the output"
         assert gradient.any(), "the score has no gradient in the output"
         learns(module, partial(_score, module, x))
+
+
+@register("likelihood")
+def scores_what_was_observed(part: MakePart) -> None:
+    """Scores of some values and of the others add up, and gaps leave gradients finite."""
+    for module in likelihoods(part):
+        output = outputs(module).requires_grad_()
+        x = drawn(module, output)[0]
+        some = normal(*x.shape, seed=6) > 0
+        p = module(output)
+        scores = []
+        for observed in (some, ~some):
+            try:
+                score = log_prob_of_observed(p, x.where(observed, math.nan), observed)
+            except ConfigError as error:
+                raise NotApplicable(f"it takes no missing values: {error}") from error
+            (gradient,) = torch.autograd.grad(score.sum(), output, retain_graph=True)
+            finite(gradient, "the gradient of the score of some values")
+            scores.append(score)
+        both = scores[0] + scores[1]
+        close(both, p.log_prob(x), "the scores of some values and of the others, added up")
 
 
 def _score(module: nn.Module, x: Tensor, seed: int) -> Tensor:
