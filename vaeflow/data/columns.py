@@ -80,12 +80,13 @@ class Column:
             return values.astype(np.float64)
         numbers = np.full(len(values), math.nan)
         for row, value in enumerate(values):
-            text = str(value)
+            if (text := spelled(value)) is None:
+                continue
             if is_number(text):
                 numbers[row] = float(text)
             elif text in ("true", "false"):
                 numbers[row] = text == "true"
-            elif value is not None:
+            else:
                 raise DataError(
                     f"{call(row)} holds {text[:40]!r}, but a number is expected: correct it, or "
                     "leave the cell empty"

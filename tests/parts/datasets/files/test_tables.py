@@ -130,13 +130,13 @@ class TestCsv:
     def test_any_bytes_are_a_table_or_refused_in_one_sentence(self, path, one_sentence):
         rng = random.Random(0)
         refused = []
-        for _ in range(500):
+        for _ in range(200):
             path.write_bytes(bytes(rng.choices(b'0123456789.,,,-e"\n\n\r xnaif\0;_', k=12)))
             try:
                 assert read_numbers(path).ndim == 2
             except DataError as error:
                 refused.append(str(error))
-        assert 100 < len(refused) < 500
+        assert 40 < len(refused) < 200
         for message in refused:
             one_sentence(message)
             assert "could not convert" not in message  # NumPy's sentence, which counts from 0
