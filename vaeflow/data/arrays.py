@@ -43,10 +43,12 @@ def as_tensor(name: str, x: object, dtype: torch.dtype, data_shape: tuple[int, .
     if x.layout != torch.strided or x.is_meta or x.is_quantized or x.is_nested:
         raise DataError(f"{name} is no ordinary tensor: give a dense one, with its values")
     if tuple(x.shape[1:]) != data_shape:
-        single = "" if tuple(x.shape) != data_shape else _SINGLE
+        cure = _SINGLE if tuple(x.shape) == data_shape else ""
+        if len(data_shape) > 1 and tuple(x.shape[1:]) == (*data_shape[1:], data_shape[0]):
+            cure = ": put its channels first, as in numpy.moveaxis(x, -1, 1)"
         raise DataError(
             f"{name} has shape {tuple(x.shape)}, but the model takes (N, {_shape(data_shape)})"
-            f"{single or ': reshape it, or build the model for it'}"
+            f"{cure or ': reshape it, or build the model for it'}"
         )
     kept = x.detach().to(dtype)
     if x.dtype in _WIDE:

@@ -128,6 +128,8 @@ def _cure(x: Values, low: float, high: float, support: constraints.Constraint) -
     if not grey:
         scale = _scale(x, high) if levels is None else levels - 1
         return f"divide it by {scale:g} (--dataset.scale {scale:g}), or use --likelihood gaussian"
+    if support is constraints.nonnegative_integer and _last_level(x) == 255:
+        return "keep whole numbers as they are by --dataset.scale 1"
     if levels is not None and (last := _last_level(x)) is not None:
         return f"its values are k/{last}: give --likelihood.levels {last + 1}"
     if support is constraints.boolean:

@@ -87,6 +87,17 @@ def test_the_shape_tells_the_axes(network, shape, dimensions):
     assert network(shape, **SMALL).dimensions == dimensions
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_channels_that_seem_to_be_last_are_told(network, caplog, one_sentence):
+    for shape in ((3, 32, 32), (64, 8, 8), (2, 16, 4), (32, 3)):
+        network(shape, **SMALL)
+    assert not caplog.records
+    network((32, 32, 3), **SMALL)
+    (record,) = caplog.records
+    one_sentence(record.getMessage())
+    assert "(32, 32, 3) is taken for 32 channels of 32×3" in record.getMessage()
+
+
 @pytest.mark.parametrize(("shape", "dimensions"), [((), None), ((5,), 2), ((5, 5), 3)], ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_what_is_no_grid_is_refused(network, shape, dimensions, one_sentence):

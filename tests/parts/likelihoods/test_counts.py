@@ -146,6 +146,7 @@ def test_extreme_outputs_are_finite(part):
         ([0.0, 2.5], "use --likelihood gaussian"),
         ([0.0, -1.0], "use --likelihood gaussian"),
         ([0.0, 0.5], "use --likelihood continuous-bernoulli"),
+        ([1 / 255, 2 / 255], "keep whole numbers as they are by --dataset.scale 1"),
     ],
 )
 def test_what_is_no_count_is_refused(part, values, told, one_sentence):

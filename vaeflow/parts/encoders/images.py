@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from torch import Tensor, nn
 
 from vaeflow.nn.convolutions import Dimensions, channels_and_size
 from vaeflow.parts.abstract import Encoder, Shape
+
+log = logging.getLogger("vaeflow")
+_FEW = 4  # channels of RGBA: what is as narrow, and has more channels, perhaps has them last
 
 
 class ImageEncoder(Encoder):
@@ -30,6 +35,11 @@ class ImageEncoder(Encoder):
         axes = len(self.data_shape)
         self.dimensions = dimensions or (min(2, axes) if axes < 4 else 3)
         self.channels, self.size = channels_and_size(self.data_shape, self.dimensions)
+        if axes > 2 and self.size[-1] <= _FEW < self.channels:
+            log.warning(
+                "data of shape %s is taken for %d channels of %s: put the channels first if they "
+                "are last", self.data_shape, self.channels, "×".join(map(str, self.size)),
+            )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.layers(x.reshape(len(x), self.channels, *self.size))

@@ -41,9 +41,11 @@ def read_arrays(path: Path, *, limit: int) -> dict[str, np.ndarray]:
     except DataError:
         raise
     except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file
+        cure = "write it with numpy.save or numpy.savez"
+        if "Object arrays" in str(error):
+            cure = "convert objects first, texts by astype(str) and numbers by astype('float32')"
         raise DataError(
-            f"{path} is not a readable .npy or .npz file of numbers ({reason(error)}): write it "
-            "with numpy.save or numpy.savez"
+            f"{path} is not a readable .npy or .npz file of numbers ({reason(error)}): {cure}"
         ) from None
 
 
