@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from vaeflow.config.settings import Settings
+from vaeflow.data.columns import Column, Columns
+from vaeflow.data.examples import Examples
 from vaeflow.errors import CheckpointError
-from vaeflow.model import VAE
+from vaeflow.model import VAE, seen_shape
 from vaeflow.parts.decoders.mlp import MLP as Decoder
 from vaeflow.parts.encoders.mlp import MLP as Encoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
@@ -32,6 +34,7 @@ POSTERIORS = {
     "identity": Identity,
     "planar": lambda latent, features: Planar(latent, features, steps=3),
     "iaf": lambda latent, features: IAF(latent, features, steps=2, width=8),
+    "beside": Identity,
 }
 SETTINGS = Settings(
     epochs=4, batch_size=8, schedule="cosine", clip=5.0, checkpoint_seconds=0, device="cpu"
@@ -39,16 +42,27 @@ SETTINGS = Settings(
 STEPS = 4 * 4  # 30 images make three batches of 8 and one of 6
 
 
+SITES = Columns((Column("site", "category", levels=("n", "s")),))
+
+
 def trainer(posterior="planar", settings=SETTINGS):
+    """Return a small trainer; "beside" is of data with gaps, a covariate and weights."""
     torch.manual_seed(3)
+    beside, more = posterior == "beside", 2 * (posterior == "beside")
+    seen = seen_shape(SHAPE, missing=beside)
     model = VAE(
-        Encoder(SHAPE, hidden=(8,)),
-        POSTERIORS[posterior](2, 8),
-        Normal(2, SHAPE),
-        Decoder(2, SHAPE, hidden=(8,)),
+        Encoder(seen, hidden=(8,)),
+        POSTERIORS[posterior](2, 8 + more),
+        Normal(2, seen),
+        Decoder(2 + more, SHAPE, hidden=(8,)),
         Bernoulli(SHAPE),
+        missing=beside,
+        covariates=SITES if beside else None,
     )
     data = torch.rand(40, *SHAPE)
+    if beside:
+        gaps = torch.where(torch.rand_like(data) < 0.2, torch.nan, data)
+        data = Examples(gaps, (torch.arange(40) % 2)[:, None].float(), torch.rand(40))
     return prepare_trainer(
         model,
         data[:30],
