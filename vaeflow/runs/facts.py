@@ -6,10 +6,10 @@ Everything is counted over all values, chunk by chunk.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import torch
@@ -57,27 +57,38 @@ class Facts:
 
 def facts_of(splits: Splits) -> Facts:
     """Count what there is to know of the values of all splits."""
-    parts = [(name, part) for name in NAMES for _, part in chunks(splits.kept(name))]
-    seen = [part[~part.isnan()] for _, part in parts]
-    seen = [values for values in seen if values.numel()] or [torch.zeros(1)]
-    known = reduce(_united, seen, torch.zeros(0))
-    train = [part.flatten(1) for name, part in parts if name == "train" and len(part)]
-    center, deviation, peaked = _moments(train)
-    low, high = min(v.min().item() for v in seen), max(v.max().item() for v in seen)
+    known, low, high, whole, missing = torch.zeros(0), math.inf, -math.inf, True, 0
+    for part in _parts(splits, *NAMES):
+        values = part[~part.isnan()]
+        missing += part.numel() - values.numel()
+        if values.numel():
+            known = _united(known, values)
+            low, high = min(low, values.min().item()), max(high, values.max().item())
+            whole = whole and bool((values == values.round()).all())
+    if missing and not len(known):
+        known, low, high = torch.zeros(1), 0.0, 0.0
+    center, deviation, peaked = _moments(splits)
+    dispersion, constant = _by_position(splits)
     return Facts(
         low=low,
         high=high,
         mean=center,
         deviation=deviation,
         peaked=peaked,
-        dispersion=_dispersion(train),
-        whole=all(bool((values == values.round()).all()) for values in seen),
+        dispersion=dispersion,
+        whole=whole,
         levels=_levels(known) if low >= 0 and high <= 1 else None,
         different=len(known),
-        missing=sum(int(part.isnan().sum()) for _, part in parts),
-        constant=_constant(train),
+        missing=missing,
+        constant=constant,
         **_copies(splits),
     )
+
+
+def _parts(splits: Splits, *names: str) -> Iterator[Tensor]:
+    """Yield the values of splits, (B, D) at a time."""
+    for name in names:
+        yield from (part.flatten(1) for _, part in chunks(splits.kept(name)) if len(part))
 
 
 def _united(known: Tensor, values: Tensor) -> Tensor:
@@ -100,26 +111,35 @@ def _levels(known: Tensor) -> int | None:
     return None
 
 
-def _moments(train: list[Tensor]) -> tuple[float, float, float]:
-    values = [part[~part.isnan()].double() for part in train]
-    count = max(1, sum(v.numel() for v in values))
-    center = sum(v.sum().item() for v in values) / count
-    second = sum((v - center).square().sum().item() for v in values) / count
-    fourth = sum((v - center).pow(4).sum().item() for v in values) / count
+def _moments(splits: Splits) -> tuple[float, float, float]:
+    """Return mean, deviation and kurtosis of the training values."""
+    count, total, second, fourth = 0, 0.0, 0.0, 0.0
+    for part in _parts(splits, "train"):
+        values = part[~part.isnan()].double()
+        count, total = count + values.numel(), total + values.sum().item()
+    center = total / max(1, count)
+    for part in _parts(splits, "train"):
+        squares = (part[~part.isnan()].double() - center).square()
+        second, fourth = second + squares.sum().item(), fourth + squares.square().sum().item()
+    second, fourth = second / max(1, count), fourth / max(1, count)
     return center, second**0.5, fourth / second**2 if second else 3.0
 
 
-def _dispersion(train: list[Tensor]) -> float:
-    rows = torch.cat(train).double()
-    mean = rows.nanmean(0)
-    ratio = (rows.square().nanmean(0) - mean.square()) / mean
-    return ratio[mean > 0].nanmean().item() if (mean > 0).any() else 1.0
-
-
-def _constant(train: list[Tensor]) -> int:
-    low = torch.stack([part.nan_to_num(torch.inf).amin(0) for part in train]).amin(0)
-    high = torch.stack([part.nan_to_num(-torch.inf).amax(0) for part in train]).amax(0)
-    return int((low >= high).sum())
+def _by_position(splits: Splits) -> tuple[float, int]:
+    """Return the dispersion, averaged over the values of an example, and how many are constant."""
+    size = splits.kept("train")[:1].shape.numel()
+    count, total, squares = torch.zeros(3, size, dtype=torch.float64)
+    low, high = torch.full((size,), torch.inf), torch.full((size,), -torch.inf)
+    for part in _parts(splits, "train"):
+        count += (~part.isnan()).sum(0)
+        total += part.double().nansum(0)
+        squares += part.double().square().nansum(0)
+        low = torch.minimum(low, part.nan_to_num(torch.inf).amin(0))
+        high = torch.maximum(high, part.nan_to_num(-torch.inf).amax(0))
+    mean = total / count
+    ratio = (squares / count - mean.square()) / mean
+    dispersion = ratio[mean > 0].nanmean().item() if (mean > 0).any() else 1.0
+    return dispersion, int((low >= high).sum())
 
 
 def _copies(splits: Splits) -> dict[str, Any]:
