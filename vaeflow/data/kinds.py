@@ -30,6 +30,7 @@ _INDEX = r"Unnamed: \d+|__index_level_\d+__"  # as pandas and pyarrow call it
 _PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 _DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?|\d\d:\d\d(:\d\d.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*"
 _GROUPED = r"[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d+)?|[+-]?\d+,\d+"
+_UNIT = r"[$€£] ?[+-]?\d[\d.,]*|[+-]?\d[\d.,]* ?[%$€£]"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -125,21 +126,24 @@ def _pair(different: set[str]) -> tuple[str, str] | None:
 def _check_not_mixed(table: Table, name: str, known: list[str]) -> None:
     """Refuse numbers with texts among them."""
     texts = [text for text in known if not is_number(text)]
-    grouped = [text for text in texts if re.fullmatch(_GROUPED, text)]
-    numbers = len(known) - len(texts)
-    if not texts or 2 * (numbers + len(grouped)) < len(known):
+    near = [text for text in texts if re.fullmatch(f"{_GROUPED}|{_UNIT}", text)]
+    numbers = len(known) - len(texts) + len(near)
+    if not texts or 2 * numbers < len(known):
         return
-    wrong = next((text for text in texts if not re.fullmatch(_GROUPED, text)), texts[0])
+    wrong = next((text for text in texts if text not in {*near}), near[0] if near else "")
     place = table.place(table[name].tolist().index(wrong), name)
+    drop = f"write plain numbers, or leave the column out by --dataset.drop {quoted(name)}"
+    if re.fullmatch(_UNIT, wrong):
+        raise DataError(f"{place} holds {wrong!r}, a number with a unit: {drop}")
     if re.fullmatch(_GROUPED, wrong):
         raise DataError(
             f"{place} holds {wrong!r}, whose mark may stand before decimals or between thousands: "
-            f"write plain numbers, or leave the column out by --dataset.drop {quoted(name)}"
+            f"{drop}"
         )
     raise DataError(
-        f"{place} holds {wrong[:40]!r} among {numbers + len(grouped):,} numbers: correct it, take "
-        f"it for a missing value by --dataset.missing {quoted(wrong[:40])}, or take the column for "
-        f"texts by --dataset.kinds {quoted(name + '=category')}"
+        f"{place} holds {wrong[:40]!r} among {numbers:,} numbers: correct it, take it for a "
+        f"missing value by --dataset.missing {quoted(wrong[:40])}, or take the column for texts by "
+        f"--dataset.kinds {quoted(name + '=category')}"
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.data.columns import Column
 from vaeflow.data.splits import Splits
+from vaeflow.data.units import readable
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.written import TABLES
 from vaeflow.plugins.loading import Plugins
@@ -149,9 +150,9 @@ def _values(column: Column, x: np.ndarray) -> str:
     if column.kind == "boolean":
         true = float(np.nanmean(x))
         return f"{column.levels[0]} {1 - true:.1%}, {column.levels[1]} {true:.1%}"
-    low, high = np.nanmin(x, initial=np.inf), np.nanmax(x, initial=-np.inf)
-    low, high = (v * column.spread + column.center for v in (float(low), float(high)))
-    return f"{low:.6g} … {high:.6g}"
+    ends = np.array([[np.nanmin(x, initial=np.inf)], [np.nanmax(x, initial=-np.inf)]])
+    low, high = readable(column, column.decode(ends)).tolist()
+    return f"{low:.10g} … {high:.10g}"
 
 
 def _missing(x: np.ndarray) -> str:

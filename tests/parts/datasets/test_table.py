@@ -271,6 +271,11 @@ def test_weights_go_with_their_rows(tmp_path):
             {},
             "row 2, column 'age' holds '1,234', whose mark may stand before decimals or between",
         ),
+        (
+            {"age": [f"{age}%" for age in PEOPLE["age"]]},
+            {},
+            f"row 2, column 'age' holds '{PEOPLE['age'][0]}%', a number with a unit: write plain",
+        ),
         ({"age": ["inf", *PEOPLE["age"][1:]]}, {}, "row 2, column 'age' holds inf, but a number"),
         ({}, {"kinds": {"site": "number"}}, "row 2, column 'site' holds "),
         ({}, {"kinds": {"height": "count"}}, "but a whole number from 0 on is needed"),
@@ -286,7 +291,7 @@ def test_weights_go_with_their_rows(tmp_path):
         ({}, {"split": "site"}, "but train, validation or test is expected"),
         ({"site": ["train"] * N}, {"split": "site"}, "no row is of the split test"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_cannot_be_meant_is_refused(tmp_path, changes, options, told, one_sentence):
     path = csv(tmp_path / "x.csv", {**PEOPLE, **changes})

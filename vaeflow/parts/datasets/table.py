@@ -44,7 +44,8 @@ class Table(Dataset):
         split: a column that holds train, validation or test; without validation, that is taken off
             the training data. Without a column, the rows are shuffled with a fixed seed and split
             by the fractions below.
-        separator: between the cells of a text file: comma, semicolon, tab or bar; auto finds it.
+        separator: between the cells of a text file: comma, semicolon, tab, bar or space; auto
+            finds it.
         header: whether the first row of a text file holds names; none finds out.
         missing: more spellings of a missing value, such as unknown,-999.
         validation: fraction of the rows for validation.

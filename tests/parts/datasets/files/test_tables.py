@@ -240,6 +240,9 @@ class TestSeparators:
             ("x.csv", "a,b\n1,2\n", []),
             ("x.TSV", "a\tb\n1\t2\n", []),
             ("x.csv", "a\n1\n2\n", []),
+            ("x.txt", "a   b\n 1 2\n3    4 \n", ["cells separated by spaces"]),
+            ("x.data", "1.5 2\n3  4\n", ["cells separated by spaces"]),
+            ("x.csv", "name\nAda King\nBo Li\n", []),
         ],
     )
     def test_it_is_told_where_it_is_not_the_suffix_s(self, tmp_path, caplog, name, text, how):

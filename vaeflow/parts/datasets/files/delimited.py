@@ -1,4 +1,4 @@
-"""Tables in texts: cells separated by commas, semicolons, tabs or bars.
+"""Tables in texts: cells separated by commas, semicolons, tabs, bars or, of numbers, spaces.
 
 pyarrow parses the cells. Python's csv module reads the first rows, by which the separator and the
 names are found, and counts the rows where a message tells one.
@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from vaeflow.data.table import Table
+from vaeflow.data.table import Table, is_number
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.cells import COMMA, Cells
 from vaeflow.parts.datasets.files.header import has_names
 from vaeflow.parts.datasets.files.unpacking import reason
 
-SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
-_WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " "}
+_WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _OF_SUFFIX = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 # Beginnings of files that hold no table of cells, what they are, and what to do.
 _OTHERS = (
@@ -67,6 +67,8 @@ def read_text(
         found = separator or _separator(path, text)
         if separator is None and found != _OF_SUFFIX.get(_suffix(path)) and found in text:
             told.append(f"cells separated by {_WORDS[found]}")
+        if found == " ":  # any number of them, and tabs
+            text = "\n".join(" ".join(line.split()) for line in text.split("\n"))
         return _Text(path, text, found, missing).table(header, numbered, told), told
     except csv.Error as error:
         raise DataError(
@@ -237,7 +239,7 @@ def _separator(path: Path, text: str) -> str:
     head = "\n".join(text.split("\n", _LOOKED_AT)[:_LOOKED_AT])
     first = next((line for line in head.split("\n") if line.strip()), "")
     bare = re.sub(r'"[^"]*"', "", first)
-    found = [s for s in _WORDS if s in bare]
+    found = [s for s in _WORDS if s != " " and s in bare]
     if len(found) > 1:
         found = [
             s for s in found if len({len(cells) for _, cells in _quiet(head, s)}) == 1
@@ -249,7 +251,16 @@ def _separator(path: Path, text: str) -> str:
             f"{path} may have cells between {words}: say which, by --dataset table with "
             f"--dataset.separator {names[0]} or {names[1]}"
         )
+    if not found and _spaced(head.split("\n")):
+        return " "
     return found[0] if found else _OF_SUFFIX.get(_suffix(path), ",")
+
+
+def _spaced(lines: Sequence[str]) -> bool:
+    """Tell whether rows are numbers between spaces, below names perhaps."""
+    rows = [cells for line in lines if (cells := line.split())]
+    numbers = all(is_number(cell) for cells in rows[1:] for cell in cells)
+    return len(rows) > 1 and numbers and {len(cells) for cells in rows} == {max(2, len(rows[0]))}
 
 
 def _quiet(text: str, separator: str) -> list[tuple[int, list[str]]]:
