@@ -1,11 +1,12 @@
 """Bounds and their companions on a linear-Gaussian model, for any chunk and seed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from vaeflow.evaluation import Bounds, ImageBounds, evaluate, evaluate_images
+from vaeflow.evaluation import Bounds, Estimate, ImageBounds, evaluate, evaluate_images
 from vaeflow.evaluation.proposals.choice import Choice
 from vaeflow.model import VAE
 from vaeflow.parts.decoders.mlp import MLP as MLPDecoder
@@ -171,3 +172,11 @@ def test_a_likelihood_without_a_mean_has_no_squared_error(monkeypatch):
     bounds = evaluate(model, x, samples=3)
     assert bounds.squared_error is None
     assert bounds.nll.mean > 0
+
+
+@pytest.mark.parametrize(("kl", "collapsed"), [(0.0, 1), (-0.01, 1), (0.09, 1), (0.11, 0), (5, 0)])
+def test_a_kl_near_0_is_a_collapsed_posterior(kl, collapsed):
+    model, x = planar()
+    bounds = Bounds.of(images_of(model, x, samples=5), model, **{**HOW, "samples": 5})
+    found = replace(bounds, kl=Estimate(kl, 0.01)).findings
+    assert [f.kind for f in found].count("collapsed-posterior") == collapsed

@@ -162,7 +162,7 @@ _EVALUATION: Sentences = {
     "collapsed-posterior": (
         "KL(q‖p) is {value:.2f} nats, so z tells next to nothing of x (a collapsed posterior): "
         "more epochs, a warm-up of the KL term (--objective.warmup 10), its free bits "
-        "(--objective.free-bits 2) or a weaker decoder may help."
+        "(--objective elbo --objective.free-bits 2) or a weaker decoder may help."
     ),
     "proposal-fell-back": "the proposal of the NLL is {subject}, as {reason}",
     "pareto-k": _pareto_k,

@@ -528,6 +528,18 @@ def test_an_idx_file_is_examples(tmp_path, caplog):
         assert sorted(rows(together)) == sorted(rows(torch.from_numpy(x.astype(np.float32) / 255)))
 
 
+def test_labels_beside_an_idx_file_of_images_are_its_labels(tmp_path):
+    x = np.random.RandomState(0).randint(0, 256, (20, 5, 4)).astype(np.uint8)
+    header = b"\x00\x00\x08\x03" + struct.pack(">3I", *x.shape)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header + x.tobytes())
+    numbers = b"\x00\x00\x08\x01" + struct.pack(">I", 20) + bytes(range(20))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(numbers)
+    splits = File(path=tmp_path / "train-images-idx3-ubyte").load()
+    for name, part in splits:
+        number = splits.labels[name]["label"].astype(int)
+        assert np.array_equal(part.numpy(), x[number].astype(np.float32) / 255)
+
+
 class TestMatlab:
     def test_examples_at_the_last_axis_go_by_their_labels(self, tmp_path, caplog):
         x = np.random.RandomState(0).randint(0, 256, (6, 7, 3, 20)).astype(np.uint8)

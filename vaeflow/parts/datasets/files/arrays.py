@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.idx import read_idx
 from vaeflow.parts.datasets.files.matlab import read_all
 from vaeflow.parts.datasets.files.unpacking import reason
+
+log = logging.getLogger("vaeflow")
 
 _ZIP = (b"PK\3\4", b"PK\5\6")  # an archive, and an empty one
 
@@ -34,7 +37,7 @@ def read_arrays(path: Path, *, limit: int) -> dict[str, np.ndarray]:
         if magic[:4] in _ZIP:
             return _npz(path, limit)
         if magic[:2] == b"\0\0" and magic[2:3] != b"\0":
-            return {path.stem: read_idx(path, limit=limit)}
+            return _idx(path, limit)
         if magic[126:128] in (b"IM", b"MI") or path.suffix == ".mat":
             return read_all(path, limit=limit)
         raise ValueError(f"it starts with {magic[:6]!r}" if magic else "it is empty")
@@ -57,6 +60,15 @@ def _start(path: Path) -> bytes:
         return start
     with gzip.open(path) as packed:
         return packed.read(128)
+
+
+def _idx(path: Path, limit: int) -> dict[str, np.ndarray]:
+    """Return the array of an IDX file, and the labels beside it that are called as MNIST's are."""
+    labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    if labels == path or not labels.is_file():
+        return {path.stem: read_idx(path, limit=limit)}
+    log.info("labels are taken from %s", labels)
+    return {"images": read_idx(path, limit=limit), "labels": read_idx(labels, limit=limit)}
 
 
 def _npz(path: Path, limit: int) -> dict[str, np.ndarray]:
