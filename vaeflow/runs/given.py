@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config, PartConfig
-from vaeflow.data.arrays import as_tensor
+from vaeflow.data.arrays import as_values
 from vaeflow.data.binarization import prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.covariates import given_covariates, values_of
 from vaeflow.data.examples import Examples
+from vaeflow.data.joined import joined
 from vaeflow.data.places import Index, Place, in_array, in_table
 from vaeflow.data.splits import Form, Splits
-from vaeflow.data.stored import Stored, floats
+from vaeflow.data.stored import Stored, Values
 from vaeflow.data.table import Table
 from vaeflow.errors import DataError
 from vaeflow.model import VAE
@@ -52,7 +52,7 @@ class Given:
     """
 
     examples: Examples
-    raw: Tensor
+    raw: Values
     place: Place
     table: Mapping[str, np.ndarray] = field(default_factory=dict)
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -116,8 +116,8 @@ def of_splits(splits: Splits, names: Sequence[str], config: Config) -> Given:
     if condition is not None:  # columns among them are no labels
         labels |= values_of(splits.covariates, condition)
     return Given(
-        Examples(torch.cat([examples.values for examples in each]), condition),
-        torch.cat([floats(splits.kept(name)) for name in names]),
+        Examples(joined([examples.x for examples in each]), condition),
+        joined([splits.kept(name) for name in names]),
         _behind([splits.place(name) for name in names], list(map(len, each))),
         beside=labels,
         splits=np.repeat(np.array(names, object), list(map(len, each))),
@@ -192,14 +192,14 @@ def _of_array(
     if isinstance(data, str | Path):
         found = _of_file(plan, Path(data))
     else:
-        raw = as_tensor("the data", data, torch.float32, model.data_shape)
+        raw = as_values("the data", data, torch.float32, model.data_shape)
         found = Given(Examples(raw), raw, in_array("x"), rows=np.arange(len(raw)))
-    raw = as_tensor("the data", found.raw, torch.float32, model.data_shape)
+    raw = as_values("the data", found.raw, torch.float32, model.data_shape)
     how = "auto" if plan is None else plan.config.binarization
     levels = None if plan is None else plan.config.dequantize
     if how == "auto":  # a run directory holds it resolved
         how = resolve_binarization("auto", raw, model.likelihood.support)
-    x = floats(prepare_split(raw, how, levels, found.place, gaps=model.missing))
+    x = prepare_split(raw, how, levels, found.place, gaps=model.missing)
     known = {name: found.beside[name] for name in model.covariates.names if name in found.beside}
     return replace(found, examples=model.examples(x, {**known, **condition}))
 
@@ -208,10 +208,10 @@ def _of_file(plan: Plan | None, path: Path) -> Given:
     """Return the arrays of a file as the data set `file` reads them, in the file's order."""
     dataset = own_file(plan, path)
     arrays, labels = (dataset if isinstance(dataset, File) else File(path=path)).read()
-    each = [Stored(array.values, array.scale).values() for array in arrays.values()]
+    each = [Stored(array.values, array.scale) for array in arrays.values()]
     if len({x.shape[1:] for x in each}) > 1:
         raise DataError(f"{path} holds examples of several shapes: give all of them the same")
-    sizes, whole = list(map(len, each)), torch.cat(each)
+    sizes, whole = list(map(len, each)), joined(each)
     names = np.repeat(np.array([*arrays], object), sizes)
     return Given(
         Examples(whole),

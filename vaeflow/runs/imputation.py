@@ -17,6 +17,7 @@ import torch
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.columns import Column, Columns, spelled
 from vaeflow.data.splits import NAMES
+from vaeflow.data.stored import floats
 from vaeflow.data.units import readable
 from vaeflow.errors import ConfigError, spoken
 from vaeflow.evaluation.imputation import Imputed, impute_examples
@@ -160,7 +161,7 @@ def _filled(imputed: Imputed, given: Given, columns: Columns, levels: int | None
         shrink = levels / (levels - 1)
         x = (imputed.x - 0.5 / levels) * shrink
         imputed = replace(imputed, x=x, spread=imputed.spread * shrink)
-    x = torch.where(imputed.missing, imputed.x, given.raw)
+    x = torch.where(imputed.missing, imputed.x, floats(given.raw))
     imputed = replace(imputed, x=x)
     table, spread = _table(imputed, given, columns) if columns else ({}, {})
     gaps = {}
