@@ -13,7 +13,7 @@ from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.imputation import impute_examples
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.runs.directory import Run
-from vaeflow.runs.imputation import _put, impute
+from vaeflow.runs.imputation import _listed, _put, impute
 
 MISSING = {"age": "", "visits": "", "smokes": "", "site": ""}
 
@@ -86,6 +86,18 @@ def test_it_says_what_it_did(filled):
 
 def read_rows(filled):
     return [int(name[1:]) + 2 for name in filled.columns["id"]]  # behind the header
+
+
+def test_gaps_in_other_columns_are_told(people_run):
+    row = {"age": [41.0, None], "visits": [0, 2], "smokes": ["yes", "no"], "site": ["west", "west"]}
+    told = str(impute(people_run, {**row, "group": ["a", "b"], "note": [None, "x"]}, samples=9))
+    assert told.startswith("left empty, in columns that the model does not know: note 1\nfilled 1 ")
+
+
+def test_many_columns_are_told_in_a_line():
+    assert _listed({"a": 1, "b": 2000}) == "a 1, b 2,000"
+    told = _listed({f"c{i}": i for i in range(30)})
+    assert told.endswith("c9 9, … (30 columns)")
 
 
 def test_rows_whose_weights_are_unreliable_are_told(filled):

@@ -215,8 +215,21 @@ def _spread(column: Column, x: np.ndarray, spread: np.ndarray) -> tuple[str, np.
     return f"{column.name}_sd", spread[:, 0] * column.spread
 
 
+def _count_gaps(values: np.ndarray) -> int:
+    return sum(spelled(value) is None for value in values.tolist())
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Return "age 12, site 3, …"."""
+    each = [f"{name} {count:,}" for name, count in counts.items()]
+    more = f", … ({len(each)} columns)" if len(each) > 10 else ""
+    return ", ".join(each[:10]) + more
+
+
 def _told(found: Filled) -> Iterator[str]:
     of = found.imputed
+    if left := {name: n for name, v in found.columns.items() if (n := _count_gaps(v))}:
+        yield f"left empty, in columns that the model does not know: {_listed(left)}"
     if not of.missing.any():
         yield "no value is missing: nothing is filled in"
         return
@@ -224,7 +237,7 @@ def _told(found: Filled) -> Iterator[str]:
     count, each = int(of.missing.sum()), ""
     if found.gaps:
         count = sum(found.gaps.values())
-        each = ": " + ", ".join(f"{name} {n:,}" for name, n in found.gaps.items())
+        each = f": {_listed(found.gaps)}"
     some = of.incomplete
     yield f"filled {count:,} values in {int(some.sum()):,} of {len(of):,} {what}s{each}"
     sizes = of.effective_sample_size
