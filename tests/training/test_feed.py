@@ -18,6 +18,7 @@ from vaeflow.parts.encoders.mlp import MLP as Encoder
 from vaeflow.parts.likelihoods.bernoulli import Bernoulli
 from vaeflow.parts.posteriors.identity import Identity
 from vaeflow.parts.priors.normal import Normal
+from vaeflow.runtime.ranks import Share
 from vaeflow.training import feed, prepare_trainer
 from vaeflow.training.acceleration.captured import Captured
 from vaeflow.training.checkpoints import CheckpointStore
@@ -182,3 +183,42 @@ def test_a_memmap_that_is_given_in_python_stays_in_its_file(tmp_path, monkeypatc
     )
     with pytest.raises(DataError, match=r"x has shape \(57, 16\), but the model takes"):
         fitted(mapped.reshape(57, 16))
+
+
+def test_a_pinned_buffer_is_filled_once_its_copy_to_the_device_is_done(mapped):
+    """A stand-in for CUDA, whose copies end when their event says so."""
+    told = []
+
+    class Event:
+        def __init__(self, number):
+            self.number = number
+
+        def record(self):
+            told.append(f"copied from {self.number}")
+
+        def synchronize(self):
+            told.append(f"waited for {self.number}")
+
+    fed = Fed(mapped, CPU, 10)
+    fed._copied = [Event(0), Event(1)]
+    batches = torch.arange(50).split(10)
+    with fed.following(batches) as advance:
+        for batch in batches:
+            advance()
+            assert torch.equal(fed.index_select(0, batch), FLOATS[batch])
+    for number in (0, 1):  # each buffer: filled after a wait, then copied, in turns
+        mine = [line.partition(" ")[0] for line in told if line.endswith(str(number))]
+        assert mine == ["waited", "copied"] * (len(mine) // 2)
+
+
+def test_each_rank_reads_its_share_alone(mapped, monkeypatch):
+    read = []
+    whole = trainer(mapped)
+    monkeypatch.setattr(feed, "fits", lambda nbytes, device: False)
+    made = trainer(mapped)
+    monkeypatch.setattr(type(made.world), "share", lambda self, index: Share(index[1::2]))
+    order = made.noise.order(0, 57)
+    for share, batch in zip(made._shares(order, 2), order.split(10)[2:], strict=True):
+        read.append(torch.equal(share, batch[1::2]))
+    assert read == [True] * 4
+    assert not isinstance(whole.data.train.x, Fed)

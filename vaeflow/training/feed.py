@@ -70,7 +70,7 @@ class Fed(Stored):
     @property
     def device(self) -> torch.device:
         """Return where batches are brought to."""
-        return self._target if hasattr(self, "_target") else super().device
+        return self._target
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """Return the values of the examples `index` (B,) on the device, those of the next step."""
