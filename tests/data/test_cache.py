@@ -31,6 +31,7 @@ def kept(cache):
 
 
 def test_is_made_once_and_mapped_from_then_on(cache, caplog):
+    caplog.set_level("INFO", "vaeflow")
     assert cache.find() is None
     made = make(cache)
     assert in_file(made)
@@ -137,6 +138,7 @@ def test_what_a_killed_maker_left_is_removed_once_nobody_writes_it(cache):
 
 
 def test_progress_is_told(cache, monkeypatch, caplog):
+    caplog.set_level("INFO", "vaeflow")
     monkeypatch.setattr(module, "_TELL", -1.0)
     make(cache)
     assert "the images of photos: 4 of 6 are read" in caplog.text

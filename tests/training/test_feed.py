@@ -140,7 +140,7 @@ def test_the_size_and_the_free_memory_decide(mapped, monkeypatch, caplog):
     monkeypatch.setattr(memory, "free_memory", lambda device: 2 * LEVELS.nbytes)
     assert placed(mapped, CPU, "training").resident
     monkeypatch.setattr(memory, "free_memory", lambda device: 2 * LEVELS.nbytes - 1)
-    with caplog.at_level("WARNING", "vaeflow"):
+    with caplog.at_level("INFO", "vaeflow"):
         assert placed(mapped, CPU, "training") is mapped
     assert "the free memory of this machine: they stay in their file" in caplog.text
     assert placed(FLOATS, CPU, "training") is FLOATS  # in memory already

@@ -81,7 +81,7 @@ class Cache:
             if (free := free_bytes(self.folder)) < needed:
                 room = f"{self.folder} has {free:,} free"
                 raise StorageError(f"{self.what} take {needed:,} bytes, but {room}: {cure}")
-            log.warning(
+            log.info(
                 "%s are kept in %s, %s bytes, and read from there from now on",
                 self.what, path, f"{needed:,}",
             )  # fmt: skip
@@ -113,7 +113,7 @@ class Cache:
             done += len(part)
             if (now := time.monotonic()) - last > _TELL:
                 last = now
-                log.warning("%s: %s of %s are read", self.what, f"{done:,}", f"{count:,}")
+                log.info("%s: %s of %s are read", self.what, f"{done:,}", f"{count:,}")
 
     def _path_and_seal(self) -> tuple[Path, int]:
         """Return the file of the array, and its time of change in nanoseconds."""

@@ -32,7 +32,7 @@ def placed(x: Values, device: torch.device, name: str) -> Values:
     if here or fits(kept.nbytes, device):
         return x.to(device)
     where = "memory" if kept.resident else "their file"
-    log.warning(
+    log.info(
         "the %s data take %s, more than half of the free memory of %s: they stay in %s, and each "
         "batch is read before its step",
         name, _size(kept.nbytes), "this machine" if device.type == "cpu" else device, where,
