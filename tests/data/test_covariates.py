@@ -6,7 +6,7 @@ import torch
 
 from vaeflow.data.columns import Column, Columns
 from vaeflow.data.conditioning import condition_on
-from vaeflow.data.covariates import describe, given_covariates, numbers_of
+from vaeflow.data.covariates import describe, given_covariates, numbers_of, told
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.weights import checked_weights
 from vaeflow.errors import DataError
@@ -137,3 +137,11 @@ def test_a_missing_covariate_is_refused_by_its_example():
 def test_weights_are_numbers_from_0_on(weights, told):
     with pytest.raises(DataError, match=told):
         checked_weights("weight", weights, 3)
+
+
+def test_covariates_are_told_in_the_units_of_the_data():
+    columns = Columns((describe("digit", np.arange(3)), Column("age", "number", 40, 10)))
+    assert told(columns, torch.tensor([[2.0, -1.5], [0.0, 0.0]])) == [
+        "digit=2, age=25",
+        "digit=0, age=40",
+    ]

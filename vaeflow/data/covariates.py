@@ -157,6 +157,19 @@ def _known(values: np.ndarray) -> np.ndarray:
     return np.asarray(values[~_absent(values)])
 
 
+def told(columns: Columns, condition: Tensor) -> list[str]:
+    """Return the covariates (N, C) of each example in words, such as "digit=3, age=40"."""
+    found = []
+    for row in condition.tolist():
+        each = (
+            c.levels[int(v)] if c.named else f"{v * c.spread + c.center:.3g}"
+            for c, v in zip(columns, row, strict=True)
+        )
+        names = (f"{c.name}={v}" for c, v in zip(columns, each, strict=True))
+        found.append(", ".join(names))
+    return found
+
+
 def check_names(names: Sequence[str], known: Sequence[str]) -> None:
     """Check that the covariates that are asked for are there.
 

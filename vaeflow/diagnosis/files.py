@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -38,13 +38,22 @@ def check_new(out: Path) -> None:
         raise ConfigError(f"--out {out}: the directory {out.parent} does not exist; make it first")
 
 
-def write(diagnosis: Diagnosis, model: VAE, x: Data, out: Path, *, seed: int = 0) -> Iterator[Path]:
+def write(
+    diagnosis: Diagnosis,
+    model: VAE,
+    x: Data,
+    out: Path,
+    *,
+    names: Sequence[str] = (),
+    seed: int = 0,
+) -> Iterator[Path]:
     """Write the numbers and, of latent size 2 and with matplotlib, the picture; yield their paths.
 
     Arguments:
         diagnosis: of the model on the images x.
         model, x: the first images' posteriors are drawn.
         out: the directory; it is made.
+        names: of the images, such as their labels.
         seed: of the draws in the picture.
 
     Raises:
@@ -56,7 +65,7 @@ def write(diagnosis: Diagnosis, model: VAE, x: Data, out: Path, *, seed: int = 0
     write_file(out / FIGURES, json.dumps(diagnosis.as_dict(), indent=2) + "\n")
     yield out / FIGURES
     if seen is not None:
-        draw_portraits(seen, as_examples(some).values, out / PICTURE)
+        draw_portraits(seen, as_examples(some).values, out / PICTURE, names)
         yield out / PICTURE
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaeflow.data.stored import ends
 from vaeflow.diagnosis.plane import Window
 from vaeflow.pictures import is_image, span_of
 from vaeflow.storage import writing
@@ -18,34 +19,45 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SHARES = (0.99, 0.9, 0.5)
+_BOX = {"color": "white", "alpha": 0.7, "pad": 1}
 _GREYS = ("#ececec", "#d0d0d0", "#a8a8a8")
 _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#a6761d")
 
 
-def draw_portraits(windows: Sequence[Window], images: Tensor, path: Path) -> None:
+def draw_portraits(
+    windows: Sequence[Window], images: Tensor, path: Path, names: Sequence[str] = ()
+) -> None:
     """Write a row for each image, a column for each q over p(z|x).
 
     Contours enclose 50, 90 and 99% of each density; a q that scores only its own draws is shown
     by its draws. KL(q ‖ p(z|x)) in nats stands in the corner.
+
+    Arguments:
+        windows: of each image.
+        images: (B, *data_shape).
+        path: of the picture.
+        names: of the images, such as their labels, which head their rows.
 
     Raises:
         StorageError: if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    names = [*windows[0].draws]
+    qs = [*windows[0].draws]
     shown = int(is_image(tuple(images.shape[1:])))  # a column of its own
-    columns, rows = len(names) + shown, len(windows)
-    span = span_of(images.min().item(), images.max().item())
+    columns, rows = len(qs) + shown, len(windows)
+    span = span_of(*ends(images))
     figure = Figure(figsize=(2.1 * columns + 0.3, 2.1 * rows + 0.75), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False)
     for row, window, image in zip(cells, windows, images, strict=True):
         if shown:
             _show(row[0], image, span)
-        for axes, name, colour in zip(row[shown:], names, _COLOURS * columns, strict=False):
+        for axes, name, colour in zip(row[shown:], qs, _COLOURS * columns, strict=False):
             _panel(axes, window, name, colour)
-    for axes, name in zip(cells[0, shown:], names, strict=True):
+    for axes, name in zip(cells[0, shown:], qs, strict=True):
         axes.set_title(name, fontsize=9)
+    for axes, name in zip(cells[:, 0], names, strict=False):
+        axes.text(0.04, 0.95, name, va="top", fontsize=8, transform=axes.transAxes, bbox=_BOX)
     for axes in cells[-1, shown:]:
         axes.set_xlabel("$z_1$", fontsize=8, labelpad=1)
     for axes in cells[:, shown]:
@@ -79,7 +91,7 @@ def _panel(axes: Axes, window: Window, name: str, colour: str) -> None:
         axes.plot(*window.draws[name].T.numpy(), ".", color=colour, markersize=1, alpha=0.5)
     axes.text(
         0.96, 0.95, f"{window.divergence[name]:.2f}", ha="right", va="top", fontsize=8,
-        transform=axes.transAxes, bbox={"color": "white", "alpha": 0.7, "pad": 1},
+        transform=axes.transAxes, bbox=_BOX,
     )  # fmt: skip
     axes.tick_params(labelsize=6, length=2, pad=1)
     axes.locator_params(nbins=4)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vaeflow.config.layers import Plan
+from vaeflow.data.covariates import told
 from vaeflow.data.examples import Data
+from vaeflow.data.splits import Splits
 from vaeflow.diagnosis.diagnose import diagnose
 from vaeflow.diagnosis.diagnosis import Diagnosis
 from vaeflow.diagnosis.files import check_new, write
@@ -65,6 +67,7 @@ class RunDiagnosis:
     families: Mapping[str, Family]
     model: VAE
     images: Data
+    names: Sequence[str]  # of the images, where they have labels
     options: RunDiagnosisOptions
     stages: StageFiles
 
@@ -86,11 +89,13 @@ class RunDiagnosis:
             plan = plan.but(data_root=options.data_root.absolute())
         chosen = families(plan, options.richer)
         model = load(run.path, device=options.device, weights=options.weights, plugins=plugins)
-        x = images_of(run.data(plan), options.split, plan.config)[: options.images].read()
+        splits = run.data(plan)
+        x = images_of(splits, options.split, plan.config)[: options.images].read()
         stages = StageFiles(
             run.path / "diagnoses", {**_whose(run), **_parts(plan)}, again=options.again
         )
-        return cls(run, plan, chosen, model, x, options, stages)
+        names = _names(splits, options.split)
+        return cls(run, plan, chosen, model, x, names, options, stages)
 
     def measure(self, progress: OpenBar = no_bar) -> Diagnosis:
         """Measure the stages that are left, and write the files that are asked for.
@@ -107,7 +112,8 @@ class RunDiagnosis:
         found = replace(found, about=_about(self.run, self.plan, options))
         if options.out is None:
             return found
-        return replace(found, written=tuple(write(found, model, x, options.out, seed=options.seed)))
+        files = write(found, model, x, options.out, names=self.names, seed=options.seed)
+        return replace(found, written=tuple(files))
 
 
 def diagnose_run(
@@ -122,6 +128,15 @@ def diagnose_run(
 
 
 _MODEL = ("encoder", "posterior", "prior", "decoder", "likelihood", "latent", "scaling")
+
+
+def _names(splits: Splits, split: str, count: int = 10) -> list[str]:
+    """Return the covariates of the first examples in words, else their class labels."""
+    if splits.covariates:
+        return told(splits.covariates, splits.condition[split][:count])
+    labels = splits.labels.get(split, {})
+    names = [name for name in ("digit", "label") if name in labels]
+    return [f"{name} {label}" for name in names[:1] for label in labels[name][:count]]
 
 
 def _whose(run: Run) -> dict[str, str]:
