@@ -19,12 +19,15 @@ from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import chunks
 
 _MANY = 1 << 17  # different values that are kept at most
+_ALL = 1 << 26  # training values from where on some chunks of them, evenly spaced, tell the moments
 _HASHED = 16  # bytes
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known of all values of a data set.
+
+    Of large data, the levels and the moments are those of some chunks, evenly spaced.
 
     Attributes:
         low, high: the smallest and the largest value that is not missing.
@@ -57,38 +60,31 @@ class Facts:
 
 def facts_of(splits: Splits) -> Facts:
     """Count what there is to know of the values of all splits."""
-    known, low, high, whole, missing = torch.zeros(0), math.inf, -math.inf, True, 0
-    for part in _parts(splits, *NAMES):
-        values = part[~part.isnan()]
-        missing += part.numel() - values.numel()
-        if values.numel():
-            known = _united(known, values)
-            low, high = min(low, values.min().item()), max(high, values.max().item())
-            whole = whole and bool((values == values.round()).all())
-    if missing and not len(known):
-        known, low, high = torch.zeros(1), 0.0, 0.0
-    center, deviation, peaked = _moments(splits)
-    dispersion, constant = _by_position(splits)
+    known, train = torch.zeros(0), _Moments()
+    step = splits.kept("train").shape.numel() // _ALL + 1
+    low, high, whole, missing = math.inf, -math.inf, True, 0
+    for name in NAMES:
+        for i, (_, part) in enumerate(chunks(splits.kept(name))):
+            values = part[~part.isnan()]
+            missing += part.numel() - values.numel()
+            if values.numel():
+                low, high = min(low, values.min().item()), max(high, values.max().item())
+                whole = whole and bool((values == values.round()).all())
+                known = _united(known, values) if i % step == 0 else known
+            if name == "train":
+                train.see(part.flatten(1))
+                if i % step == 0:
+                    train.add(part.flatten(1).double())
     return Facts(
         low=low,
         high=high,
-        mean=center,
-        deviation=deviation,
-        peaked=peaked,
-        dispersion=dispersion,
+        **train.told(),
         whole=whole,
         levels=_levels(known) if low >= 0 and high <= 1 else None,
         different=len(known),
         missing=missing,
-        constant=constant,
         **_copies(splits),
     )
-
-
-def _parts(splits: Splits, *names: str) -> Iterator[Tensor]:
-    """Yield the values of splits, (B, D) at a time."""
-    for name in names:
-        yield from (part.flatten(1) for _, part in chunks(splits.kept(name)) if len(part))
 
 
 def _united(known: Tensor, values: Tensor) -> Tensor:
@@ -103,43 +99,60 @@ def _levels(known: Tensor) -> int | None:
         return 2 if known.item() in (0, 1) else None
     known = known.double()
     n = round(1 / known.diff().min().item())
-    # The levels of 8 bits, also where few of them occur.
-    for top in (*range(1, 17), 255, n):
+    # Those of pictures first, also where few of them occur.
+    for top in (*range(1, 17), 255, 1023, 4095, 65535, n):
         k = known * top
-        if top <= 65535 and bool(((k - k.round()).abs() < max(1e-6, 1e-4 * (top <= 255))).all()):
+        if top <= 65535 and bool(((k - k.round()).abs() <= 2e-7 * top).all()):
             return int(top) + 1
     return None
 
 
-def _moments(splits: Splits) -> tuple[float, float, float]:
-    """Return mean, deviation and kurtosis of the training values."""
-    count, total, second, fourth = 0, 0.0, 0.0, 0.0
-    for part in _parts(splits, "train"):
-        values = part[~part.isnan()].double()
-        count, total = count + values.numel(), total + values.sum().item()
-    center = total / max(1, count)
-    for part in _parts(splits, "train"):
-        squares = (part[~part.isnan()].double() - center).square()
-        second, fourth = second + squares.sum().item(), fourth + squares.square().sum().item()
-    second, fourth = second / max(1, count), fourth / max(1, count)
-    return center, second**0.5, fourth / second**2 if second else 3.0
+class _Moments:
+    """Sums of powers of training values (N, D) that come part by part, about the first mean."""
 
+    def __init__(self) -> None:
+        self.powers = torch.zeros(5, dtype=torch.float64)
+        self.shift = 0.0
+        self.sums: list[Tensor] = []  # of each of the D values: how many, Σx, Σx²
+        self.ends: list[Tensor] = []  # the least and the largest
 
-def _by_position(splits: Splits) -> tuple[float, int]:
-    """Return the dispersion, averaged over the values of an example, and how many are constant."""
-    size = splits.kept("train")[:1].shape.numel()
-    count, total, squares = torch.zeros(3, size, dtype=torch.float64)
-    low, high = torch.full((size,), torch.inf), torch.full((size,), -torch.inf)
-    for part in _parts(splits, "train"):
-        count += (~part.isnan()).sum(0)
-        total += part.double().nansum(0)
-        squares += part.double().square().nansum(0)
-        low = torch.minimum(low, part.nan_to_num(torch.inf).amin(0))
-        high = torch.maximum(high, part.nan_to_num(-torch.inf).amax(0))
-    mean = total / count
-    ratio = (squares / count - mean.square()) / mean
-    dispersion = ratio[mean > 0].nanmean().item() if (mean > 0).any() else 1.0
-    return dispersion, int((low >= high).sum())
+    def add(self, x: Tensor) -> None:
+        """Add to the sums."""
+        values = x[~x.isnan()]
+        if not self.powers[0] and len(values):
+            self.shift = values.mean().item()
+        self.powers += torch.stack([(values - self.shift).pow(k).sum() for k in range(5)])
+        each = [(~x.isnan()).sum(0).double(), x.nansum(0), x.square().nansum(0)]
+        old = self.sums or [torch.zeros_like(total) for total in each]
+        self.sums = [a + b for a, b in zip(old, each, strict=True)]
+
+    def see(self, x: Tensor) -> None:
+        """Widen the ends."""
+        least, largest = x.nan_to_num(math.inf).amin(0), x.nan_to_num(-math.inf).amax(0)
+        if self.ends:
+            least, largest = (
+                torch.minimum(self.ends[0], least),
+                torch.maximum(self.ends[1], largest),
+            )
+        self.ends = [least, largest]
+
+    def told(self) -> dict[str, Any]:
+        """Return the facts of the training values."""
+        count, *sums = self.powers.tolist()
+        m1, m2, m3, m4 = (total / max(count, 1) for total in sums)
+        variance = max(m2 - m1**2, 0.0)
+        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+        n, total, squares = self.sums
+        least, largest = self.ends
+        mean = total / n
+        ratio = ((squares / n - mean.square()) / mean)[mean > 0]
+        return {
+            "mean": self.shift + m1,
+            "deviation": variance**0.5,
+            "peaked": fourth / variance**2 if variance else 3.0,
+            "dispersion": ratio.mean().item() if len(ratio) else 1.0,
+            "constant": int((least >= largest).sum()),
+        }
 
 
 def _copies(splits: Splits) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from vaeflow.plugins.registry import BUILTIN, Part
 from vaeflow.runs.facts import Facts
 
 _SOME = 2000  # examples by which other likelihoods are tried
+_ROOM = 1 << 24  # values of them
 _FEW = 16  # levels, each of which may have a probability of its own
 _TAILS = 10  # the kurtosis from where on a Student's t suits better than a Gaussian
 
@@ -100,7 +101,8 @@ def _of_numbers(facts: Facts) -> Suggestion:
 
 def meetings(splits: Splits, facts: Facts, parts: list[Part]) -> dict[str, str]:
     """Return how each likelihood meets the data: name -> "as it is", or what it needs."""
-    x = splits.kept("train")[:_SOME]
+    some = max(1, min(_SOME, _ROOM // splits.kept("train")[:1].shape.numel()))
+    x = splits.kept("train")[:some]
     values = x if isinstance(x, Tensor) else x.values()
     return {
         part.name if part.distribution == BUILTIN else part.qualified: _meeting(
