@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.distributions import constraints
@@ -135,3 +137,16 @@ def test_training_draws_anew_and_evaluation_draws_once():
     assert redraw("none", None) is None
     assert redraw("dynamic", None)(x).mean().item() == pytest.approx(100 / 255, abs=0.08)
     assert ((redraw("none", 256)(x) * 256).floor() == 100).all()
+
+
+def test_grey_data_with_gaps_is_binarized_around_them():
+    x = torch.tensor([[0.2, math.nan], [1.0, 0.7]])
+    assert resolve_binarization("auto", x, constraints.boolean, gaps=True) == "dynamic"
+    assert resolve_binarization("dynamic", x, constraints.boolean, gaps=True) == "dynamic"
+    with pytest.raises(DataError, match="is nan"):
+        resolve_binarization("dynamic", x, constraints.boolean)
+    spoiled = torch.tensor([[0.2, 1.5], [math.nan, 0.7]])
+    with pytest.raises(DataError, match=r"\(1\) is 1.5"):
+        resolve_binarization("threshold", spoiled, constraints.boolean, gaps=True)
+    whole = torch.tensor([[0.0, math.nan], [1.0, 1.0]])
+    assert resolve_binarization("auto", whole, constraints.boolean, gaps=True) == "none"

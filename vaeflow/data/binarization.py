@@ -41,29 +41,33 @@ def resolve_binarization(
     x: Values,
     support: constraints.Constraint,
     place: Place = _ANY,
+    *,
+    gaps: bool = False,
 ) -> Binarization:
     """Choose "dynamic" for grey data under a likelihood of binary data, "none" otherwise.
+
+    Where `gaps` is set, NaN stands for a missing value.
 
     Raises:
         DataError: if a binarization is asked for and the data is not within [0, 1].
     """
     if wanted == "auto":
-        if not (support is constraints.boolean and _is_grey(x)):
+        if not (support is constraints.boolean and _is_grey(x, gaps)):
             return "none"
         if len(x.shape) == 4 and x.shape[1] == 3:
             log.warning("pixels are in colour, and binarized: %s", DRAWN)
         return "dynamic"
     if wanted != "none":
-        _check_grey(x, wanted, place)
+        _check_grey(x, wanted, place, gaps=gaps)
     return wanted
 
 
-def _is_grey(x: Values) -> bool:
-    """Tell whether all values are within [0, 1], and some are between."""
-    low, high, gaps = extent(x)
-    if gaps or not 0 <= low <= high <= 1:
+def _is_grey(x: Values, gaps: bool) -> bool:
+    """Tell whether all values are within [0, 1], or NaN if there may be gaps; some are between."""
+    low, high, missing = extent(x)
+    if (missing and not gaps) or not 0 <= low <= high <= 1:
         return False
-    return any(not bool(((part == 0) | (part == 1)).all()) for _, part in chunks(x))
+    return any(bool(((part > 0) & (part < 1)).any()) for _, part in chunks(x))
 
 
 def binarize(x: Values, how: Binarization, place: Place = _ANY) -> Values:
@@ -103,9 +107,9 @@ def _drawn_once(x: Stored, draw: Draw, seed: int, dtype: type[np.generic]) -> St
     return drawn.to(x.device) if x.resident else drawn
 
 
-def _check_grey(x: Values, how: str, place: Place) -> None:
-    check_finite(x, place)
-    if told := first_without(lambda part: (part >= 0) & (part <= 1), x, place):
+def _check_grey(x: Values, how: str, place: Place, *, gaps: bool = False) -> None:
+    check_finite(x, place, gaps=gaps)
+    if told := first_without(lambda part: ((part >= 0) & (part <= 1)) | part.isnan(), x, place):
         low, high = ends(x)
         raise DataError(
             f"binarization {how!r} needs grey values in [0, 1], but {told}, and the data lies in "

@@ -158,7 +158,7 @@ def held_out_split(
     data, support, gaps = as_examples(data), model.likelihood.support, model.missing
     x = data.x
     if binarization == "auto":
-        binarization = "none" if levels else resolve_binarization("auto", x, support)
+        binarization = "none" if levels else resolve_binarization("auto", x, support, gaps=gaps)
     place = place or by_index(name)
     x = prepare_split(x, binarization, levels, place, gaps=gaps)
     check_values(name, x, model.data_shape, support, place, gaps=gaps)

@@ -198,7 +198,7 @@ def _of_array(
     how = "auto" if plan is None else plan.config.binarization
     levels = None if plan is None else plan.config.dequantize
     if how == "auto":  # a run directory holds it resolved
-        how = resolve_binarization("auto", raw, model.likelihood.support)
+        how = resolve_binarization("auto", raw, model.likelihood.support, gaps=model.missing)
     x = prepare_split(raw, how, levels, found.place, gaps=model.missing)
     known = {name: found.beside[name] for name in model.covariates.names if name in found.beside}
     return replace(found, examples=model.examples(x, {**known, **condition}))

@@ -54,7 +54,11 @@ def prepare(plan: Plan) -> Experiment:
         wanted = "none"
     plan = plan.but(
         binarization=resolve_binarization(
-            wanted, splits.kept("train"), model.likelihood.support, splits.place("train")
+            wanted,
+            splits.kept("train"),
+            model.likelihood.support,
+            splits.place("train"),
+            gaps=model.missing,
         ),
         scaling=model.scaling.kind,
     )

@@ -115,7 +115,9 @@ def fit(
         raise ConfigError(f"fit: {kind} is a part of the model: choose it in vaeflow.build")
     if binarization == "auto":
         support = model.likelihood.support
-        binarization = "none" if dequantize else resolve_binarization("auto", train.x, support)
+        binarization = "none"
+        if not dequantize:
+            binarization = resolve_binarization("auto", train.x, support, gaps=model.missing)
     how = settings_from(Settings, settings)
     with cpu_threads(how.threads):
         trainer = prepare_trainer(
