@@ -55,6 +55,22 @@ class Form:
     columns: Columns = field(default_factory=Columns)
     covariates: Columns = field(default_factory=Columns)
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Form:
+        """Return the form that `facts` keeps; older facts tell the shape alone."""
+        columns, covariates = (facts.get(name, []) for name in ("columns", "covariates"))
+        shape = tuple(facts["data_shape"])
+        return cls(shape, Columns.from_list(columns), Columns.from_list(covariates))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {
+            "data_shape": self.shape,
+            "columns": self.columns.as_list(),
+            "covariates": self.covariates.as_list(),
+        }
+
 
 @dataclass(frozen=True, repr=False)
 class Splits:

@@ -24,9 +24,11 @@ log = logging.getLogger("vaeflow")
 _FREE = ("epochs", "checkpoint_seconds", "image_every", "tensorboard", "threads")
 # What a run cannot change as it goes on; its model and its data neither.
 _FIXED = (
-    *("batch_size", "binarization", "dequantize", "latent"),
-    *("optimizer", "scaling", "seed", "start_at_mean"),
+    *("batch_size", "binarization", "condition", "dequantize", "latent"),
+    *("missing", "optimizer", "scaling", "seed", "start_at_mean"),
 )
+# What the vaeflow of an older run always did, where its config.toml says nothing.
+OLDER = {"scaling": "raw", "on_nonfinite": "stop", "missing": "refuse", "condition": []}
 _SHOWN = 5  # names in a message
 
 
@@ -94,7 +96,8 @@ def changes(settings: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, st
 
 def _known(nested: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings by name; a file has no entry for none, nor for one newer than itself."""
-    return {**{k: field.default for k, field in setting_fields().items()}, **flatten(nested)}
+    defaults = {k: field.default for k, field in setting_fields().items()}
+    return {**defaults, **OLDER, **flatten(nested)}
 
 
 def _of_data(name: str) -> bool:

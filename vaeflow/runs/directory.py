@@ -23,20 +23,13 @@ from vaeflow.config.files import read_toml
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.config.way import Way
-from vaeflow.data.columns import Columns
 from vaeflow.data.splits import Form, Splits
-from vaeflow.errors import (
-    CheckpointError,
-    ConfigError,
-    VaeflowError,
-    is_utf8,
-    printable,
-)
+from vaeflow.errors import CheckpointError, ConfigError, VaeflowError, is_utf8, printable
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.reading import plain_json, read_text, sealed, unsealed
-from vaeflow.runs.bound import check_config, check_data, checksum
+from vaeflow.runs.bound import OLDER, check_config, check_data, checksum
 from vaeflow.runs.build import build_model, load_data
 from vaeflow.runs.lock import held, locked
 from vaeflow.runs.owners import check_owner, environment_of, is_complete
@@ -156,13 +149,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Read config.toml, and fill in what the vaeflow of an older run always did."""
-        before = {
-            "scaling": "raw",
-            "on_nonfinite": "stop",
-            "condition": [],
-            "missing": "refuse",
-        }
-        return {**before, **read_toml(self.path / "config.toml")}
+        return {**OLDER, **read_toml(self.path / "config.toml")}
 
     def plan(self, plugins: Plugins, changes: Mapping[str, Any] | None = None) -> Plan:
         """Read the configuration, and find the parts that it names; `changes` are laid over it.
@@ -200,11 +187,7 @@ class Run:
     @property
     def form(self) -> Form:
         """Return what environment.json tells of the data: its shape, columns and covariates."""
-        facts = self.environment
-        columns, covariates = (
-            Columns.from_list(facts.get(name, [])) for name in ("columns", "covariates")
-        )
-        return Form(tuple(facts["data_shape"]), columns, covariates)
+        return Form.of(self.environment)
 
     @property
     def environment(self) -> dict[str, Any]:
