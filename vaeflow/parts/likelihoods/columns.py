@@ -71,7 +71,7 @@ class PerColumn(Likelihood):
 
     takes_columns: ClassVar[bool] = True
     location_in_units = True
-    example = "--dataset file --dataset.path PATH"
+    example = "--dataset table --dataset.path PATH"
     from_example: Tensor  # (D,), which value of an example each value of the groups is
     to_example: Tensor  # its inverse
 
