@@ -34,7 +34,7 @@ def test_json_lists_the_options(cli):
     found = json.loads(cli("info", "dataset", "file", "--json").out)
     assert (found["kind"], found["name"]) == ("dataset", "vaeflow/file")
     options = {o["name"]: o for o in found["options"]}
-    assert list(options) == ["path", "layout", "scale", "validation", "test"]
+    assert list(options) == ["path", "layout", "scale", "validation", "test", "cache"]
     assert options["path"]["default"] == ""  # required
     assert options["scale"] == {
         "name": "scale",
@@ -83,9 +83,13 @@ def test_the_data_of_an_example_can_be_scored(cli, here, kind, name, monkeypatch
 
     monkeypatch.setattr(Trainer, "run", run)
     generator = np.random.default_rng(0)
-    np.save("counts.npy", generator.poisson(5.0, (50, 6)))
+    counts = generator.poisson(5.0, (50, 6))
+    np.save("counts.npy", counts)
+    np.savetxt("counts.csv", counts, "%d", ",", header="a,b,c,d,e,f", comments="")
     np.save("grey.npy", generator.integers(0, 256, (50, 6)) / 255)
-    words = [word.replace("PATH", "counts.npy") for word in example(cli, kind, name)]
+    words = example(cli, kind, name)
+    data = "counts.csv" if "table" in words else "counts.npy"
+    words = [word.replace("PATH", data) for word in words]
     line = " ".join(words).replace("--dataset mnist", "--dataset file --dataset.path grey.npy")
     done = cli(*line.split(), "--run-dir", "run")
     assert done.code == Ready.exit_code, done.err
