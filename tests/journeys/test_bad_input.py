@@ -113,7 +113,7 @@ FILE = TRAIN + "--dataset file --dataset.path "
 
 # Command line, exit code, and parts of the message.
 USAGE: list[tuple[str, int, list[str]]] = [
-    ("trian", 2, ["trian: unknown command", "'train'", "there are train, resume"]),
+    ("trian", 2, ["trian: unknown command", "'train'", "there are train, data, resume"]),
     ("--frobnicate", 2, ["--frobnicate"]),
     ("list posteriors", 2, ["posteriors", "'posterior'"]),
     ("info posterior", 2, ["NAME"]),
