@@ -20,7 +20,8 @@ def has_names(
     """Tell whether the cells of the first row are names, by the columns below them.
 
     Texts are names, unless they come again below. Numbers are names if they count the columns from
-    0 on. Of texts and numbers, a text above numbers is a name.
+    0 or 1 on, unless they might go on counting below. Of texts and numbers, a text above numbers is
+    a name.
 
     Arguments:
         path: the file, for messages.
@@ -52,15 +53,17 @@ def has_names(
 def _numbers_are_names(
     path: Path, row: int, first: Sequence[str], columns: Sequence[Cells]
 ) -> bool:
-    values = np.array(first, float)
+    values, n = np.array(first, float), len(first)
     inside = [_within(x, cells) for x, cells in zip(values, columns, strict=True)]
     whole = all(map(_whole, columns))
-    if np.array_equal(values, np.arange(len(first))):
-        # An example 0, 1 is common, a longer one is not.
-        few = len(columns[0]) < _MANY
-        either = (any(inside) or whole) if len(first) <= 2 else whole and (few or all(inside))
+    from_0, from_1 = (np.array_equal(values, np.arange(n) + start) for start in (0, 1))
+    if from_0 and n <= 2:  # an example 0, 1 is common, a longer one is not
+        either = any(inside) or whole
+    elif from_0 or (from_1 and n > 4):
+        above = [_above(x, cells) for x, cells in zip(values, columns, strict=True)]
+        either = whole and (len(columns[0]) < _MANY or not any(above))
     else:
-        either = len(first) > 2 and _counts(values) and not any(inside) and len(columns[0]) >= _MANY
+        either = n > 2 and _counts(values) and not any(inside) and len(columns[0]) >= _MANY
         if not either:
             return False
     if either:
@@ -113,6 +116,11 @@ def _within(value: float, cells: Cells) -> bool:
     if cells.type == "text" or np.isnan(cells.numbers).all():
         return False
     return bool(np.nanmin(cells.numbers) <= value <= np.nanmax(cells.numbers))
+
+
+def _above(value: float, cells: Cells) -> bool:
+    """Tell whether a number is larger than all of a column of numbers."""
+    return cells.type == "text" or not np.nanmax(cells.numbers, initial=-np.inf) >= value
 
 
 def _whole(cells: Cells) -> bool:
