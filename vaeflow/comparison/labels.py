@@ -28,7 +28,7 @@ def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> st
         kind, _, option = key.partition(".")
         if kind not in KINDS:
             if key != "images_sha256" and _differs(key, all_of):
-                words.append(f"{key.replace('_', ' ')} {show(config[key])}")
+                words.append(_setting(key.replace("_", " "), config[key]))
         elif option == "name":
             if kind != "posterior" and _differs(key, all_of):
                 words.append(f"{kind} {short(config[key])}")
@@ -39,6 +39,10 @@ def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> st
                 words.append(f"{where}{option.replace('_', ' ')} {show(config[key])}")
     name = short(str(config["posterior.name"]))
     return printable(f"{name} ({', '.join(words)})" if words else name)
+
+
+def _setting(name: str, value: object) -> str:
+    return f"no {name}" if value in ([], ()) else f"{name} {show(value)}"
 
 
 def _differs(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:

@@ -132,7 +132,7 @@ def _nll_draws(v: Values) -> str:
         return told
     return (
         f"{told}; {v['unsettled']:,} of {v['images']:,} images are not settled to twice "
-        f"{v['tolerance']:g} nats: `vaeflow evaluate --referee N` anneals N of a run's"
+        f"{v['tolerance']:g} nats: `vaeflow evaluate RUN --referee N` anneals N of them"
     )
 
 
