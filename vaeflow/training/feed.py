@@ -6,7 +6,7 @@ Shapes: N examples, B of a batch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaeflow.data.memory import fits
 from vaeflow.data.stored import Stored, Values
+from vaeflow.runtime.ranks import World
 
 log = logging.getLogger("vaeflow")
 
@@ -113,6 +114,13 @@ class Fed(Stored):
             self._copied[at].synchronize()  # its last batch is on the device
         self._buffers[at][: len(index)].copy_(self.kept(index))
         return at, len(index)
+
+
+def shares(batches: Sequence[Tensor], world: World) -> Iterator[Tensor]:
+    """Yield the images of a rank in each batch, on the host."""
+    if batches:
+        sizes, whole = [len(batch) for batch in batches], torch.cat([*batches]).cpu()
+        yield from (world.share(batch).images for batch in whole.split(sizes))
 
 
 def following(x: Values, batches: Iterable[Tensor]) -> AbstractContextManager[Callable[[], None]]:

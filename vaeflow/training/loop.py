@@ -7,7 +7,7 @@ have generators of their own, so that watching a run does not change it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from vaeflow.runtime.ranks import World
 from vaeflow.runtime.validation import no_validation
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore
 from vaeflow.training.fault import naming_faults
-from vaeflow.training.feed import following
+from vaeflow.training.feed import following, shares
 from vaeflow.training.finite import Finite
 from vaeflow.training.observers import Crew, Observer, Record
 from vaeflow.training.optimizers import load_optimizer_tensors, make_schedule, optimizer_tensors
@@ -191,10 +191,9 @@ class Trainer:
         """Take the epoch's remaining steps; return False if stopped before its end."""
         done, data = self.progress, self.data.train
         self.model.train()
-        order = self.noise.order(done.epoch, len(data))
-        batches = order.split(self.settings.batch_size)
+        batches = self.noise.order(done.epoch, len(data)).split(self.settings.batch_size)
         beta = torch.zeros((), device=data.device)
-        with following(data.x, self._shares(order, done.batch)) as advance:
+        with following(data.x, shares(batches[done.batch :], self.world)) as advance:
             for i in range(done.batch, len(batches)):
                 # One vote for both, as it costs a round trip between the ranks.
                 vote = self.world.most(_STOP if stop() else _SAVE if saver.due_within else _GO_ON)
@@ -212,11 +211,6 @@ class Trainer:
                 pace.images += len(batches[i])
                 crew.step(done.step)
         return True
-
-    def _shares(self, order: Tensor, start: int) -> Iterator[Tensor]:
-        """Yield the images of this rank in each batch from one on, on the host."""
-        for batch in order.cpu().split(self.settings.batch_size)[start:]:
-            yield self.world.share(batch).images
 
     def _close_epoch(self, rate: float, pace: Pace, clock: Stopwatch) -> Record:
         """Turn the accumulated sums into a record, validate, and remember the best weights."""
