@@ -23,6 +23,8 @@ def words_of_the_shell():
     [
         ("lower --lr (it is 0.1), set --clip, or", "lower lr (it is 0.1), set clip, or"),
         ("--lr 0.1: too large", "lr=0.1: too large"),
+        ("by --condition age=3", 'by condition={"age": 3}'),
+        ("by --condition 'city=New York'", 'by condition={"city": "New York"}'),
         ("use --binarization none", 'use binarization="none"'),
         ("use --binarization dynamic, or stop", 'use binarization="dynamic", or stop'),
         ("give --posterior.steps 8", "give the posterior's option steps=8"),
@@ -62,7 +64,19 @@ def test_words_after_a_flag_are_values_or_known_words():
     for field in fields:
         for choice in re.findall(r"'([\w-]+)'", str(field.annotation)):
             values.add(choice)
-    values |= {"auto", "cpu", "cuda", "mps", "none", "posterior", "ray", "seed", "skip", "vaeflow"}
+    values |= {
+        "auto",
+        "cpu",
+        "cuda",
+        "label",
+        "mps",
+        "none",
+        "posterior",
+        "ray",
+        "seed",
+        "skip",
+        "vaeflow",
+    }
     found = {}
     for path in Path(vaeflow.__file__).parent.rglob("*.py"):
         if "cli" in path.parts or "template" in path.parts:  # read only in the shell

@@ -163,8 +163,8 @@ _FLAG = re.compile(
 )
 # Words that follow a flag in a sentence and are no value of it.
 WORDS_AFTER_FLAGS = frozenset(
-    """alone and as at chooses for help if in is it may must names need needs of or says shows stay
-    tell that the to was with""".split()  # noqa: SIM905
+    """alone and as at chooses for help if in is it may must names need needs of or out says shows
+    stay tell that the to was with""".split()  # noqa: SIM905
 )
 
 
@@ -176,9 +176,13 @@ def _argument(match: re.Match[str]) -> str:
         return told
     if value in WORDS_AFTER_FLAGS or value[0] == "(":
         return f"{told} {value}"
+    if option is None and name in _MAPPINGS and "=" in value:
+        key, _, level = value.strip("'").partition("=")
+        return f'{told}={{"{key}": {_literal(level)}}}'
     return f"{told}={_literal(value)}"
 
 
+_MAPPINGS = ("condition",)  # in Python from names to values
 _PLACEHOLDERS = ("DIR", "FILE", "K", "NAME", "PATH", "RUN", "VALUE")
 
 

@@ -1,5 +1,7 @@
 """Covariates: what they are taken for, and their numbers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from vaeflow.data.columns import Column, Columns
 from vaeflow.data.conditioning import condition_on
 from vaeflow.data.covariates import describe, given_covariates, numbers_of, told
+from vaeflow.data.places import in_table
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.weights import checked_weights
 from vaeflow.errors import DataError
@@ -57,8 +60,12 @@ def test_an_unknown_level_is_refused_with_the_known_ones():
     columns = Columns((describe("site", np.array(["north", "south"])),))
     with pytest.raises(DataError) as error:
         given_covariates(columns, {"site": "nort"})
-    assert "column 'site' holds 'nort'" in str(error.value)
-    assert "it held north, south (did you mean 'north'?)" in str(error.value)
+    assert str(error.value) == (
+        "site=nort: the training data held no such level (did you mean 'north'?); give one of "
+        "north, south"
+    )
+    with pytest.raises(DataError, match=r"^example 1, 'site', holds 'nort', .* for all rows by"):
+        given_covariates(columns, {"site": ["north", "nort"]})
 
 
 # Covariates of a data set
@@ -120,8 +127,22 @@ def test_a_covariate_that_cannot_be_is_refused(names, told):
 
 def test_a_missing_covariate_is_refused_by_its_example():
     labels = {name: {"id": np.array(["a", "b", None, "a", "b", "b"], object)} for name in NAMES}
-    with pytest.raises(DataError, match="training example 2 has no 'id'"):
+    told = r"training example 2 has no 'id' \(3 of 15 rows have none\)"
+    with pytest.raises(DataError, match=told):
         condition_on(table(labels=labels), ["id"])
+    places = dict.fromkeys(NAMES, in_table(Path("people.csv"), [9, 12, 7, 5, 3, 8], []))
+    with pytest.raises(DataError, match=r"^people.csv: row 7 has no 'id'"):
+        condition_on(table(labels=labels, places=places), ["id"])
+
+
+def test_a_missing_covariate_of_a_trained_model_is_cured_by_one_for_all_rows():
+    columns = Columns((describe("site", np.array(["north", "south"])),))
+    place = in_table(Path("people.csv"), [2, 3, 5], [])
+    told = r"^people.csv: row 5 has no 'site' \(1 of 3 .* for all rows by --condition site=north$"
+    with pytest.raises(DataError, match=told):
+        given_covariates(columns, {"site": np.array(["north", "south", None], object)}, place)
+    with pytest.raises(DataError, match=r"^'site' is missing, .* such as site=north"):
+        given_covariates(columns, {"site": None})
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ def test_each_kind_of_place_names_a_value_and_a_column(tmp_path):
     assert by_index("test")((3, 0, 2)) == "test example 3 at (0, 2)"
     assert by_index()((3, 1)) == "example 3 at (1)"
     assert in_files(["a.png", "b.png"])((1, 0, 4, 5)) == "b.png at (0, 4, 5)"
+    assert table((2,)) == f"{tmp_path}/people.csv: row 7"
+    assert in_array("x")((3,)) == "x[3]"
+    assert by_index("test")((3,)) == "test example 3"
+    assert in_files(["a.png", "b.png"])((1,)) == "b.png"
 
 
 def test_a_place_moves_with_its_example():

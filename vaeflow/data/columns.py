@@ -93,8 +93,22 @@ class Column:
                 )
         return numbers
 
-    def codes(self, values: np.ndarray, call: Call | None = None) -> np.ndarray:
+    def told_levels(self) -> str:
+        """Return the levels in words, of many the first ones."""
+        return ", ".join(self.levels[:10]) + (", …" if len(self.levels) > 10 else "")
+
+    def codes(
+        self,
+        values: np.ndarray,
+        call: Call | None = None,
+        cure: str = "correct it, or leave the cell empty",
+    ) -> np.ndarray:
         """Return the number of each value's level (N,), NaN where it is missing.
+
+        Arguments:
+            values: levels (N,).
+            call: how messages call the value of a row.
+            cure: of a value that is no level.
 
         Raises:
             DataError: naming the first value that is none of the levels.
@@ -109,10 +123,9 @@ class Column:
                 continue
             code = known.get(text, known.get(text.lower()) if self.kind == "boolean" else None)
             if code is None:
-                shown = ", ".join(self.levels[:10]) + (", …" if len(self.levels) > 10 else "")
                 raise DataError(
                     f"{call(row)} holds {text!r}, which the training data did not: it held "
-                    f"{shown}{did_you_mean(text, self.levels)}; correct it, or leave the cell empty"
+                    f"{self.told_levels()}{did_you_mean(text, self.levels)}; {cure}"
                 )
             codes[row] = code
         return codes

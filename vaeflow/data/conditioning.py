@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from vaeflow.data.columns import Column, Columns
-from vaeflow.data.covariates import check_names, describe, numbers_of
+from vaeflow.data.covariates import absent, check_names, describe, numbers_of
 from vaeflow.data.places import Index, Place
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import floats
@@ -32,10 +33,9 @@ def condition_on(splits: Splits, names: Sequence[str]) -> Splits:
     like = dict(zip(splits.columns.names, splits.columns, strict=True))
     covariates = Columns(tuple(describe(n, values["train"][n], like.get(n)) for n in names))
     log.info("conditioned on %s", " and ".join(map(_told, covariates)))
+    _check_complete(splits, values)
     condition = {
-        split: numbers_of(
-            covariates, values[split], "training" if split == "train" else split
-        ).float()
+        split: numbers_of(covariates, values[split], splits.place(split), _cure).float()
         for split in NAMES
     }
     left = _without(splits, [name for name in names if name in like])
@@ -53,6 +53,30 @@ def _values(splits: Splits, split: str, names: Sequence[str]) -> dict[str, np.nd
         else:
             found[name] = np.asarray(labels[name])
     return found
+
+
+def _cure(column: Column) -> str:
+    return f"correct it, drop the row, or leave {column.name} out of --condition"
+
+
+def _check_complete(splits: Splits, values: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Refuse missing values, and name the first of them in the order of the file."""
+    sizes = splits.sizes()
+    what = "rows" if splits.columns else "examples"
+    for name in values["train"]:
+        gaps = [
+            splits.place(split)([int(row)])
+            for split in NAMES
+            if sizes[split]
+            for row in absent(values[split][name]).nonzero()[0]
+        ]
+        if gaps:
+            first = min(gaps, key=lambda place: int((re.findall(r"\d+", place) or [0])[-1]))
+            raise DataError(
+                f"{first} has no {name!r} ({len(gaps):,} of {sum(sizes.values()):,} {what} have "
+                f"none), but the model is conditioned on it: fill it in, drop these {what}, or "
+                f"leave {name} out of --condition"
+            )
 
 
 def _without(splits: Splits, names: Sequence[str]) -> Splits:
@@ -80,9 +104,8 @@ def _moved(place: Place, columns: Sequence[int]) -> Place:
     """Return the place of values that stand in other columns."""
 
     def at(index: Index) -> str:
-        row, column = index
-        assert column is not None
-        return place((row, columns[column]))
+        row, *column = index
+        return place([row, *(columns[i] for i in column if i is not None)])
 
     return at
 

@@ -6,14 +6,17 @@ value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaeflow.data.columns import Column, Columns
+from vaeflow.data.places import Place, by_index
 from vaeflow.errors import DataError, did_you_mean
 
 _FEW = 20  # whole numbers, up to which they are levels such as digits and months
@@ -43,28 +46,30 @@ def describe(name: str, values: np.ndarray, like: Column | None = None) -> Colum
     return Column(name, "category", levels=tuple(_text(v) for v in order))
 
 
-def numbers_of(columns: Columns, values: Mapping[str, np.ndarray], split: str = "") -> Tensor:
+def numbers_of(
+    columns: Columns,
+    values: Mapping[str, np.ndarray],
+    place: Place | None = None,
+    cure: Callable[[Column], str] = lambda column: "correct it",
+) -> Tensor:
     """Return covariates (N, C) as numbers, float64.
 
     Arguments:
         columns: the covariates, as `describe` found them.
-        values: name -> values (N,).
-        split: how messages call the examples.
+        values: name -> values (N,), none of which is missing.
+        place: how messages call an example.
+        cure: of a level that is not known, by its column.
 
     Raises:
-        DataError: if one is missing, or is a level that the training data did not hold.
+        DataError: if one is a level that the training data did not hold.
     """
+    place = place or by_index()
     found = []
     for column in columns:
         given = np.asarray(values[column.name])
-        absent = _absent(given)
-        if absent.any():
-            raise DataError(
-                f"{split} example {int(absent.argmax())} has no {column.name!r}, on which the "
-                "model is conditioned: fill it in, drop the row, or leave it out of --condition"
-            )
         if column.named:
-            found.append(column.codes(np.array([_text(v) for v in given], object)))
+            texts = np.array([_text(v) for v in given], object)
+            found.append(column.codes(texts, partial(_call, place, column.name), cure(column)))
         else:
             found.append((given.astype(np.float64) - column.center) / column.spread)
     return torch.from_numpy(np.stack(found, 1).astype(np.float64))
@@ -82,8 +87,19 @@ def values_of(columns: Columns, condition: Tensor) -> dict[str, np.ndarray]:
     return found
 
 
-def given_covariates(columns: Columns, values: Mapping[str, object]) -> Tensor:
+def _call(place: Place, name: str, row: int) -> str:
+    return f"{place([row])}, {name!r},"
+
+
+def given_covariates(
+    columns: Columns, values: Mapping[str, object], place: Place | None = None
+) -> Tensor:
     """Return covariates that a caller names, (N, C): N is 1 where each has a single value.
+
+    Arguments:
+        columns: the covariates of a model.
+        values: name -> one value, or values (N,).
+        place: how messages call one of N examples; by default by its number.
 
     Raises:
         DataError: if one is missing, unknown, or a level that the training data did not hold.
@@ -111,8 +127,36 @@ def given_covariates(columns: Columns, values: Mapping[str, object]) -> Tensor:
     for column in columns:
         if not column.named:
             arrays[column.name] = _numbers(column.name, arrays[column.name])
+    for column in columns:
+        _check_given(column, arrays[column.name], place or by_index())
     wide = {name: np.broadcast_to(array, (count,)) for name, array in arrays.items()}
-    return numbers_of(columns, wide, "the given")
+    return numbers_of(columns, wide, place, lambda column: f"correct it, or {_for_all(column)}")
+
+
+def _check_given(column: Column, values: np.ndarray, place: Place) -> None:
+    """Refuse missing values, and a single one that is no level."""
+    gaps = absent(values)
+    if gaps.any() and len(values) > 1:
+        raise DataError(
+            f"{place([int(gaps.argmax())])} has no {column.name!r} ({int(gaps.sum()):,} of "
+            f"{len(values):,} have none), but the model is conditioned on it: fill it in, or "
+            f"{_for_all(column)}"
+        )
+    if gaps.any():
+        raise DataError(
+            f"{column.name!r} is missing, but the model is conditioned on it: give a value, such "
+            f"as {column.name}={example_of(column)}"
+        )
+    if len(values) == 1 and column.named and (text := _text(values[0])) not in column.levels:
+        raise DataError(
+            f"{column.name}={text}: the training data held no such level"
+            f"{did_you_mean(text, column.levels)}; give one of {column.told_levels()}"
+        )
+
+
+def _for_all(column: Column) -> str:
+    value = shlex.quote(f"{column.name}={example_of(column)}")
+    return f"give it for all rows by --condition {value}"
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:
@@ -145,7 +189,8 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _absent(values: np.ndarray) -> np.ndarray:
+def absent(values: np.ndarray) -> np.ndarray:
+    """Tell which values (N,) are missing."""
     if values.dtype.kind == "f":
         return np.asarray(np.isnan(values))
     if values.dtype.kind == "O":
@@ -154,7 +199,7 @@ def _absent(values: np.ndarray) -> np.ndarray:
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values[~_absent(values)])
+    return np.asarray(values[~absent(values)])
 
 
 def told(columns: Columns, condition: Tensor) -> list[str]:

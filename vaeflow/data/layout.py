@@ -60,6 +60,8 @@ def place_before(place: Place, layout: Layout) -> Place:
         return place
 
     def at(index: Index) -> str:
+        if len(index) == 1:
+            return place(index)
         example, channel, *grid = index
         return place([example, *grid, *([channel] if layout == "last" else [])])
 

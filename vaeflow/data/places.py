@@ -1,7 +1,8 @@
 """How messages call a value of a split: by its row and column in a file, or by its index.
 
 A place is a function of the value's index in its split, the number of the example first. Where that
-is None, the index is of a whole column, the same value of all examples.
+is None, the index is of a whole column, the same value of all examples. An index of one number is
+of the whole example.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def by_index(split: str = "") -> Place:
     def place(index: Index) -> str:
         first, *rest = index
         example = "examples" if first is None else f"example {first}"
-        return f"{split} {example} at ({', '.join(map(str, rest))})".lstrip()
+        return f"{split} {example}{_at(rest)}".lstrip()
 
     return place
 
@@ -46,6 +47,9 @@ def in_table(path: Path, rows: Sequence[int] | np.ndarray, columns: Sequence[str
     """
 
     def place(index: Index) -> str:
+        if len(index) == 1:
+            assert index[0] is not None
+            return f"{path}: row {rows[index[0]]}"
         row, column = index
         assert column is not None
         told = f"column {columns[column]!r}" if columns else f"column {column + 1}"
@@ -60,9 +64,13 @@ def in_files(files: Sequence[str]) -> Place:
     def place(index: Index) -> str:
         first, *rest = index
         assert first is not None, "files have no columns"
-        return f"{files[first]} at ({', '.join(map(str, rest))})"
+        return f"{files[first]}{_at(rest)}"
 
     return place
+
+
+def _at(rest: Index) -> str:
+    return f" at ({', '.join(map(str, rest))})" if rest else ""
 
 
 def moved(place: Place, order: np.ndarray) -> Place:

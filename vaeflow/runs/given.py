@@ -160,13 +160,13 @@ def _of_table(table: Table, form: Form, condition: Mapping[str, object]) -> Give
     columns, covariates = form.columns, form.covariates.names
     x = torch.from_numpy(columns.encode(table))
     known = {name: table[name] for name in covariates if name in table}
-    beside = given_covariates(form.covariates, {**known, **condition})
-    names = columns.labels()
+    place = in_table(Path(table.origin), table.rows, columns.labels())
+    beside = given_covariates(form.covariates, {**known, **condition}, place)
     read = _as_read(table)
     return Given(
         Examples(x, beside.expand(len(x), -1) if covariates else None),
         x,
-        in_table(Path(table.origin), table.rows, names),
+        place,
         table=read,
         beside={name: values for name, values in read.items() if name not in columns.names},
         rows=table.rows,

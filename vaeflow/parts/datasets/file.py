@@ -200,7 +200,9 @@ class Array:
 
 def _over(place: Place, scale: float) -> Place:
     """Return how messages call a value that is divided; they tell the result."""
-    return place if scale == 1 else lambda index: f"{place(index)}, over {scale:g},"
+    if scale == 1:
+        return place
+    return lambda index: place(index) + (f", over {scale:g}," if len(index) > 1 else "")
 
 
 def _is_table(path: Path) -> bool:

@@ -200,7 +200,7 @@ def _place(table: RawTable, columns: Columns) -> Place:
     changed = [(c.center, c.spread) != (0, 1) for c in columns for _ in range(c.width)]
 
     def told(index: Index) -> str:
-        column = index[-1]
-        return place(index) + (", standardized," if column is not None and changed[column] else "")
+        standardized = any(changed[i] for i in index[1:] if i is not None)
+        return place(index) + (", standardized," if standardized else "")
 
     return told
