@@ -38,10 +38,10 @@ from vaeflow.cli.signals import interruptible
 from vaeflow.comparison.finished import Finished, look
 from vaeflow.comparison.places import find
 from vaeflow.config.layers import Layers
-from vaeflow.config.text import show
 from vaeflow.errors import VaeflowError
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.build import load_data
+from vaeflow.text import show
 
 Cells = Mapping[tuple[str, str], Mapping[str, Any]]  # (data set, posterior) -> the result of `read`
 HEADINGS = ("", "−ELBO", "published", "NLL", "runs", "epochs", "best epoch", "hours of training")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import vaeflow
-from vaeflow.config.options import describe
 from vaeflow.config.settings import Config
 from vaeflow.errors import WORDS_AFTER_FLAGS, ConfigError, in_shell, one_line, printable, spoken
+from vaeflow.options import describe
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS
 

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from vaeflow.cli.formulas import formula, plain
-from vaeflow.config.options import describe
+from vaeflow.options import describe
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS
 

@@ -9,11 +9,11 @@ from itertools import product
 import pytest
 import torch
 
-from vaeflow.config.options import options_model, validate
 from vaeflow.data.columns import Column, Columns
 from vaeflow.data.examples import Examples
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE, seen_shape
+from vaeflow.options import options_model, validate
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import BUILTIN
 

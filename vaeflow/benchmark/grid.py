@@ -15,14 +15,14 @@ import tomli_w
 from vaeflow.config.files import read_toml
 from vaeflow.config.flat import flatten, nest
 from vaeflow.config.layers import Layers
-from vaeflow.config.options import describe
 from vaeflow.config.settings import Config, setting_fields
-from vaeflow.config.text import show
 from vaeflow.config.way import PROPOSALS, Way
 from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.options import describe
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.storage import write_file
+from vaeflow.text import show
 
 FILE = "benchmark.toml"
 _DIRECTORY = re.compile(r"[\w+-][\w.+-]*")  # the names that `_name` makes

@@ -62,7 +62,7 @@ class PartsCommand(click.Command):
             )
 
     def _format_part(self, formatter: click.HelpFormatter, kind: str, name: str) -> None:
-        from vaeflow.config.options import describe
+        from vaeflow.options import describe
         from vaeflow.plugins.loading import load_plugins
 
         part = load_plugins(click.get_current_context().obj).require(kind, name)
@@ -161,7 +161,7 @@ def _setting_names() -> list[str]:
 
 def _setting_options() -> list[click.Option]:
     from vaeflow.config.settings import setting_fields
-    from vaeflow.config.text import show, type_name
+    from vaeflow.text import show, type_name
 
     options = []
     for name, field in setting_fields().items():

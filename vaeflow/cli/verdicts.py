@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from vaeflow.config.text import show
+from vaeflow.text import show
 
 if TYPE_CHECKING:
     from vaeflow.testing import Verdict

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from vaeflow.comparison.comparison import DATA, Comparison
 from vaeflow.comparison.finished import Finished
 from vaeflow.comparison.groups import BASELINE, Group, Versus, choose_baselines, group_runs
-from vaeflow.config.text import show
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.findings import Finding
+from vaeflow.text import show
 
 
 def compare(

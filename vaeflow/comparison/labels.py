@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vaeflow.config.text import show
 from vaeflow.errors import printable
 from vaeflow.plugins.registry import KINDS
+from vaeflow.text import show
 
 
 def labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:

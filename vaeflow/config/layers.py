@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vaeflow.config.options import validate
 from vaeflow.config.settings import Config, PartConfig, _plain, setting_fields, settings_from
 from vaeflow.errors import ConfigError, PluginError, did_you_mean
+from vaeflow.options import validate
 from vaeflow.plugins.loading import Plugins
 from vaeflow.plugins.registry import KINDS, Part
 

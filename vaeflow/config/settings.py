@@ -19,10 +19,10 @@ from pydantic import (
     field_validator,
 )
 
-from vaeflow.config.options import explain
-from vaeflow.config.text import read
 from vaeflow.errors import ConfigError
+from vaeflow.options import explain
 from vaeflow.plugins.registry import KINDS
+from vaeflow.text import read
 
 S = TypeVar("S", bound="Settings")
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from vaeflow.config.settings import PartConfig
-from vaeflow.config.text import show, type_name
 from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.text import show, type_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
-from vaeflow.config.text import show
 from vaeflow.errors import ConfigError
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch, resume, train
+from vaeflow.text import show
 
 # What a run resolves as it begins, where the command says "auto".
 _RESOLVED = ("binarization", "scaling")

@@ -12,11 +12,11 @@ from typing import Any
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import setting_fields
-from vaeflow.config.text import show
 from vaeflow.data.splits import Splits
 from vaeflow.errors import ConfigError, DataError, did_you_mean
 from vaeflow.plugins.registry import KINDS
 from vaeflow.reading import plain_toml
+from vaeflow.text import show
 from vaeflow.training.checkpoints import Checkpoint
 
 log = logging.getLogger("vaeflow")

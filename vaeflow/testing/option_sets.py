@@ -8,9 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import torch
 
-from vaeflow.config.options import options_model, validate
-from vaeflow.config.text import type_name
 from vaeflow.errors import ConfigError
+from vaeflow.options import options_model, validate
 from vaeflow.parts.abstract import (
     Dataset,
     Decoder,
@@ -20,6 +19,7 @@ from vaeflow.parts.abstract import (
     Posterior,
     Prior,
 )
+from vaeflow.text import type_name
 
 Options = dict[str, Any]
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from vaeflow.config.options import options_model, validate
-from vaeflow.config.text import show
 from vaeflow.errors import ConfigError
+from vaeflow.options import options_model, validate
 from vaeflow.testing.option_sets import combinations
 from vaeflow.testing.probes import options_of
 from vaeflow.testing.registered import MakePart, NotApplicable
+from vaeflow.text import show
 
 
 def for_all_pairs(kind: str, part: MakePart, law: Callable[[MakePart], None]) -> None:

@@ -9,11 +9,11 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from vaeflow.config.options import validate
-from vaeflow.config.text import show
 from vaeflow.errors import did_you_mean
+from vaeflow.options import validate
 from vaeflow.testing.option_sets import Options
 from vaeflow.testing.registered import REGISTER, Check, MakePart, NotApplicable, Unavailable
+from vaeflow.text import show
 
 CORE = "runs_a_core_check"
 UNAVAILABLE = "unavailable"  # a state of its own until the verdict, where it does not apply

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from vaeflow.config.options import describe, options_model, validate
 from vaeflow.errors import ConfigError, PluginError, VaeflowError, did_you_mean
+from vaeflow.options import describe, options_model, validate
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.plugins.registry import BUILTIN, KINDS, Part
 from vaeflow.testing.kinds import (  # noqa: F401  (importing the checks registers them)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 
 from vaeflow.config.layers import part_table
-from vaeflow.config.options import validate
 from vaeflow.config.settings import PartConfig, Settings, settings_from
 from vaeflow.config.signature import documented
 from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
@@ -22,6 +21,7 @@ from vaeflow.data.stored import chunks
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.arrays import given
 from vaeflow.model import VAE
+from vaeflow.options import validate
 from vaeflow.parts.abstract import Objective
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS

@@ -6,7 +6,7 @@ import re
 
 import vaeflow
 from vaeflow.cli.formulas import plain
-from vaeflow.config.options import summary
+from vaeflow.options import summary
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS
 

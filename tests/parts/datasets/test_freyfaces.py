@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 from scipy.io import savemat
 
-from vaeflow.config.options import options_model
 from vaeflow.errors import DataError
+from vaeflow.options import options_model
 from vaeflow.parts.datasets.freyfaces import FreyFaces
 from vaeflow.testing import check
 

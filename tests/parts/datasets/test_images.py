@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from vaeflow.config.options import validate
 from vaeflow.errors import ConfigError, DataError
+from vaeflow.options import validate
 from vaeflow.parts.datasets.images import Images
 from vaeflow.testing import check
 

@@ -11,6 +11,7 @@ import torch
 from pyarrow import feather, parquet
 
 from vaeflow.errors import ConfigError, DataError, in_shell
+from vaeflow.options import validate
 from vaeflow.parts.datasets.table import Table
 
 N = 60
@@ -377,6 +378,50 @@ class Frame:
 def test_a_data_frame_is_a_table(people, wrap):
     splits = Table.of(wrap(pa.table(PEOPLE)), drop=["visits"])
     assert splits.fingerprint() == load(people, drop=("visits",)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kinds": "visits=number", "drop": "site"},
+        {"kinds": {"visits": "number"}, "drop": ["site"]},
+        {"kinds": "visits=number", "columns": "age,visits"},
+        {"missing": -1, "test": "0.2", "standardize": "false"},
+    ],
+)
+def test_a_data_frame_takes_options_as_text_and_as_python_has_them(options):
+    told = {k: str(v) if k == "missing" else v for k, v in options.items()}
+    splits = Table.of(pa.table(PEOPLE), **told)
+    kinds = {column.name: column.kind for column in splits.columns}
+    assert kinds["visits"] == ("number" if "kinds" in options else "count")
+    assert ("site" in kinds) == ("missing" in options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kinds": "visits=numbr"}, "option kinds: got numbr, expected"),
+        ({"kinds": 3}, "option kinds: got 3, expected name=one of number"),
+        ({"kind": "visits=number"}, r"option kind: unknown option \(did you mean 'kinds'\?\)"),
+        ({"drop": 3}, "option drop: got 3, expected text, …"),
+        ({"path": "x.csv"}, "path is an option of files"),
+        ({"test": 1.5}, "option test: got 1.5, expected number"),
+    ],
+)
+def test_a_wrong_option_of_a_data_frame_takes_one_sentence(options, told, one_sentence):
+    with pytest.raises(
+        ConfigError, match=told.replace("option ", "(option |--dataset.)")
+    ) as caught:
+        Table.of(pa.table(PEOPLE), **options)
+    one_sentence(str(caught.value))
+
+
+def test_a_data_frame_is_no_path():
+    with pytest.raises(
+        ConfigError, match=r"got a Table, expected path: .*Table.of\(frame\)"
+    ) as caught:
+        validate(Table, {"path": pa.table(PEOPLE)}, "dataset")
+    assert len(str(caught.value)) < 200
 
 
 def test_what_is_no_data_frame_is_refused(one_sentence):

@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 import torch
 
-from vaeflow.config.options import validate
 from vaeflow.errors import ConfigError
+from vaeflow.options import validate
 from vaeflow.parts.likelihoods.categorical import Categorical
 
 SHAPE = (1, 2, 2)

@@ -9,12 +9,12 @@ import scipy.stats
 import torch
 
 import vaeflow.testing
-from vaeflow.config.options import describe, validate
 from vaeflow.data.checks import check_values
 from vaeflow.data.columns import Column, Columns
 from vaeflow.distributions import log_prob_of_observed
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.model.sizes import scaling_of
+from vaeflow.options import describe, validate
 from vaeflow.parts.likelihoods import PerColumn
 
 TABLE = Columns(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from vaeflow.config.options import validate
 from vaeflow.errors import ConfigError
+from vaeflow.options import validate
 from vaeflow.parts.likelihoods.laplace import Laplace
 from vaeflow.parts.likelihoods.student_t import StudentT
 

@@ -15,7 +15,7 @@ from vaeflow.plugins.discovery import Selection
 from vaeflow.plugins.registry import KINDS
 
 if TYPE_CHECKING:
-    from vaeflow.config.options import Option
+    from vaeflow.options import Option
 
 
 @click.command("info")
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(selection: Selection | None, kind: str, name: str, as_json: bool) -> None:
     """Explain the part NAME of a KIND: its formula, its options, its package."""
-    from vaeflow.config.options import describe
+    from vaeflow.options import describe
     from vaeflow.plugins.loading import load_plugins
 
     plugins = load_plugins(selection)

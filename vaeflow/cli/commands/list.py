@@ -48,8 +48,8 @@ def _from(part: Part) -> str:
 
 def _sentence(part: Part) -> str:
     """Return the first sentence of a part's docstring; it is imported if its source has none."""
-    from vaeflow.config.options import first_sentence
     from vaeflow.errors import PluginError
+    from vaeflow.options import first_sentence
     from vaeflow.plugins.docstrings import docstring
 
     try:

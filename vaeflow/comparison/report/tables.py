@@ -10,10 +10,10 @@ from vaeflow.comparison.differences import Difference
 from vaeflow.comparison.groups import Group
 from vaeflow.comparison.labels import short
 from vaeflow.config.settings import setting_fields
-from vaeflow.config.text import show
 from vaeflow.errors import printable
 from vaeflow.evaluation import Estimate
 from vaeflow.plugins.registry import KINDS
+from vaeflow.text import show
 
 
 @dataclass(frozen=True)

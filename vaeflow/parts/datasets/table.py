@@ -15,12 +15,15 @@ from vaeflow.data.places import Index, Place, in_table, moved
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.table import Table as RawTable
 from vaeflow.errors import ConfigError, DataError
+from vaeflow.options import validate
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.chosen import Chosen, choose
 from vaeflow.parts.datasets.files.delimited import SEPARATORS
 from vaeflow.parts.datasets.files.tables import read_table, table_from
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 from vaeflow.parts.datasets.roles import SPLIT_WORDS
+
+_OF_FILES = {"path", "separator", "header"}
 
 
 class Table(Dataset):
@@ -86,9 +89,16 @@ class Table(Dataset):
 
         Arguments:
             frame: the data frame.
-            options: as of a file.
+            options: as of a file, in Python's types or in text, as the command line has them:
+                kinds={"age": "number"} or kinds="age=number".
+
+        Raises:
+            ConfigError: if an option is unknown, or of another type.
+            DataError: if it is no data frame, or its columns cannot be read so.
         """
-        dataset = cls(path=Path("the data frame"), **options)
+        for name in options.keys() & _OF_FILES:
+            raise ConfigError(f"Table.of: {name} is an option of files: leave it out")
+        dataset = cls(**validate(cls, {"path": "the data frame", **options}, "dataset"))
         return dataset.splits(table_from(frame, missing=dataset.missing))
 
     def load(self) -> Splits:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaeflow.config.options import options_model, validate
-from vaeflow.config.text import show
+from vaeflow.options import options_model, validate
 from vaeflow.terms import Terms
 from vaeflow.testing.kinds.objective_bounds import below_the_log_mean, bounded
 from vaeflow.testing.kinds.objective_terms import (
@@ -33,6 +32,7 @@ from vaeflow.testing.kinds.objectives import (
 from vaeflow.testing.option_sets import combinations
 from vaeflow.testing.probes import close, finite, normal, options_of
 from vaeflow.testing.registered import MakePart, NotApplicable, register
+from vaeflow.text import show
 
 # A linear Gaussian model far from its optimum: in each row, two parameters of two dimensions.
 _GROUPS = ("q(z|x)", "p(z)", "p(x|z)")

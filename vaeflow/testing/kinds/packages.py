@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from vaeflow.config.options import options_model
+from vaeflow.options import options_model
 from vaeflow.plugins.discovery import GROUP
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS, Part

@@ -7,8 +7,8 @@ import math
 from functools import partial
 from typing import Any
 
-from vaeflow.config.options import validate
 from vaeflow.errors import ConfigError
+from vaeflow.options import validate
 from vaeflow.testing.kinds.posteriors import complain, features, holds, posterior, tolerance
 from vaeflow.testing.noise import given, log_normal, noise_law
 from vaeflow.testing.pairs import for_all_pairs

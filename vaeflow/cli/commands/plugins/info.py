@@ -72,8 +72,8 @@ def _about(plugin: Plugin, spelling: Any) -> dict[str, Any]:
 def _loaded(part: Any) -> dict[str, str]:
     """Import a part, as its use would, and return its summary or its error."""
     from vaeflow.cli.formulas import plain
-    from vaeflow.config.options import summary
     from vaeflow.errors import PluginError
+    from vaeflow.options import summary
 
     try:
         return {"summary": plain(summary(part.load())), "error": "", "traceback": ""}

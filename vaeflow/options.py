@@ -19,8 +19,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticUndefined
 
-from vaeflow.config.text import from_text, show, type_name
 from vaeflow.errors import ConfigError, PluginError, did_you_mean
+from vaeflow.text import from_text, show, type_name
 
 _ABBREVIATION = re.compile(r"\b(al|cf|e\.g|eqs?|figs?|i\.e|pp?|sec|vs)\.$", re.IGNORECASE)
 
@@ -137,8 +137,20 @@ def explain(error: ValidationError, prefix: str, model: type[BaseModel]) -> str:
     if field and first["type"] == "string_pattern_mismatch":  # users read no regular expressions
         return f"{flag}: got {show(first['input'])}, expected {field.description}"
     expected = type_name(field.annotation, field.metadata) if field else "another value"
+    given = first["input"]
+    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "to_numpy"):
+        return (
+            f"{flag}: got a {type(given).__name__}, expected {expected}: a data frame becomes "
+            "splits by vaeflow.datasets.Table.of(frame), which vaeflow.build and vaeflow.fit take"
+        )
     reason = first["msg"][0].lower() + first["msg"][1:]
-    return f"{flag}: got {show(first['input'])}, expected {expected} ({reason})"
+    return f"{flag}: got {_short(show(given))}, expected {expected} ({reason})"
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a long text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else f"{line[:99]}…"
 
 
 def summary(part: type) -> str:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeflow.config.options import validate
-from vaeflow.config.text import show
+from vaeflow.options import validate
+from vaeflow.text import show
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from vaeflow.config.options import (
+from vaeflow.errors import ConfigError, PluginError
+from vaeflow.options import (
     Option,
     describe,
     first_sentence,
@@ -17,7 +18,6 @@ from vaeflow.config.options import (
     summary,
     validate,
 )
-from vaeflow.errors import ConfigError, PluginError
 
 
 class Flow:
