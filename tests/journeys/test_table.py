@@ -24,7 +24,7 @@ SMALL = {
 
 
 def test_the_commands_of_the_page_lead_from_a_file_to_samples(cli, here):
-    python, _ = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+    python, *_ = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
     exec(python.replace("load_digits()", "load_digits(n_class=2)"), {})  # our own page
     commands = re.findall(r"^vaeflow .*", PAGE, re.M)
     assert [c.split()[1] for c in commands] == ["data", "train", "impute", "sample", "encode"]

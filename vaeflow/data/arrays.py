@@ -79,6 +79,10 @@ _SOME = 10_000  # examples of a file, evenly spaced, that tell what all are like
 _WIDE = (torch.int32, torch.int64, torch.uint32, torch.uint64, torch.float64)
 
 
+_FRAME = (
+    "build a model for the splits of the frame, by vaeflow.datasets.Table.of(frame), which then "
+    "takes frames as well"
+)
 _SINGLE = (
     ": write x[None] if x is a single example, or build the model with x.shape[1:] if it was built "
     "with x.shape"
@@ -94,13 +98,13 @@ def _cure(x: object) -> str:
     if isinstance(x, DataLoader | Dataset):
         return "stack its examples, as in torch.stack([example for example, *_ in dataset])"
     if hasattr(x, "to_numpy") and hasattr(x, "columns"):
-        return "make splits of the data frame, by vaeflow.datasets.Table.of(frame)"
+        return _FRAME
     if hasattr(x, "to_numpy"):
         return "give its numbers, as in x.to_numpy('float32')"
     if hasattr(x, "__arrow_c_stream__"):
-        return "make splits of the table, by vaeflow.datasets.Table.of(table)"
+        return _FRAME
     if hasattr(x, "train") and hasattr(x, "validation"):
-        return "give one of its splits, as in data.train"
+        return "give one of its splits, as in model.examples(splits, split='test')"
     if isinstance(x, Mapping):
         return "give one of its values"
     if isinstance(x, list | tuple):

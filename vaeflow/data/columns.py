@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from vaeflow.data.table import Table, is_number
 from vaeflow.errors import DataError, did_you_mean
@@ -209,8 +210,18 @@ class Columns(Sequence[Column]):
             [c.encode(table[c.name], partial(_place, table, c.name)) for c in self.each], 1
         )
 
-    def decode(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the values of x (N, D) by column, in the data's own units."""
+    def decode(self, x: np.ndarray | Tensor) -> dict[str, np.ndarray]:
+        """Return the values of x (N, D) by column, in the data's own units.
+
+        Raises:
+            DataError: if x is of another shape.
+        """
+        x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+        if x.shape != (len(x), self.width):
+            raise DataError(
+                f"x has shape {x.shape}, but (N, {self.width}) is decoded: give examples or draws "
+                "of a model of these columns"
+            )
         where = self.slices()
         return {c.name: c.decode(x[:, where[c.name]]) for c in self.each}
 

@@ -10,7 +10,6 @@ import torch
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.config.way import ProposalKind
-from vaeflow.data.arrays import as_values
 from vaeflow.data.binarization import Binarization, prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.examples import Data, Examples, as_examples
@@ -21,6 +20,7 @@ from vaeflow.evaluation.measure import evaluate as evaluate_tensor
 from vaeflow.evaluation.options import Count, Levels, Seed, Tolerance
 from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.model import VAE
+from vaeflow.model.frames import is_frame, of_frame, values_of
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.progress import no_bar, terminal_bar
 from vaeflow.runtime.validation import no_validation
@@ -67,8 +67,8 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
 
     Arguments:
         model: the model, on the device where it is to be evaluated.
-        x: data (N, *data_shape), a NumPy array or a tensor, or `model.examples(…)` with its
-            covariates and weights.
+        x: data (N, *data_shape), a NumPy array or a tensor; of a model of a table also a data
+            frame; or `model.examples(…)` with its covariates and weights.
         progress: show progress: by default on a terminal.
 
     Returns:
@@ -81,10 +81,12 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
         PluginError: naming the part that fails.
     """
     chosen = options_from(ArrayOptions, options, "evaluate")
-    levels = chosen.dequantize
-    data = held_out_split(
-        "x", given(model, "x", x), model, chosen.binarization, levels, in_array("x")
-    )
+    levels, place = chosen.dequantize, in_array("x")
+    check_model(model)
+    if model.columns and is_frame(x):
+        x, place = of_frame(x, model.form)
+    data = given(model, "x", x)
+    data = held_out_split("x", data, model, chosen.binarization, levels, place)
     bar = no_bar if progress is False else terminal_bar
     with (
         Blame(model, None).at(lambda: "in evaluation", "lower chunk, as in chunk=1000"),
@@ -110,12 +112,11 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
     return bounds
 
 
-def given(model: VAE, name: str, x: object) -> Examples:
-    """Return data that a caller gives as examples, their values of the model's type.
+def check_model(model: object) -> None:
+    """Check that data can be scored by a model.
 
     Raises:
-        ConfigError: if `model` is no VAE, or its weights are of half precision.
-        DataError: if x is no array of examples, or lacks the model's covariates.
+        ConfigError: if it is no VAE, or its weights are of half precision.
     """
     if not isinstance(model, VAE):
         raise ConfigError(
@@ -128,11 +129,19 @@ def given(model: VAE, name: str, x: object) -> Examples:
             f"the model's weights are {half.pop()}, but float32 or float64 is expected: call "
             "model.float()"
         )
-    dtype = next(iter(dtypes), torch.float32)
-    if isinstance(x, Examples):
-        data = replace(x, x=as_values(name, x.x, dtype, model.data_shape))
-    else:
-        data = Examples(as_values(name, x, dtype, model.data_shape))
+
+
+def given(model: VAE, name: str, x: object) -> Examples:
+    """Return data that a caller gives as examples, their values of the model's type.
+
+    Raises:
+        ConfigError: if `model` is no VAE, or its weights are of half precision.
+        DataError: if x is no array of examples, or lacks the model's covariates.
+    """
+    check_model(model)
+    data = x if isinstance(x, Examples) else None
+    values = values_of(name, x if data is None else data.x, model.dtype, model.form)
+    data = Examples(values) if data is None else replace(data, x=values)
     if model.covariates and data.condition is None:
         names = ", ".join(model.covariates.names)
         raise DataError(

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaeflow.data.arrays import as_values
 from vaeflow.data.covariates import given_covariates
 from vaeflow.data.examples import Examples
+from vaeflow.data.splits import Splits
 from vaeflow.data.weights import checked_weights
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.model.composed import Composed
+from vaeflow.model.frames import is_frame, of_frame, of_split, values_of
 from vaeflow.nn.modes import evaluating
 
 _ROWS = 1000  # that pass through the networks at a time
@@ -45,20 +46,34 @@ class VAE(Composed):
         x: object,
         condition: Mapping[str, object] | None = None,
         weight: object = None,
+        *,
+        split: str | None = None,
     ) -> Examples:
         """Return data as examples of this model, with their covariates and weights.
 
+        A model of a table takes a data frame: its rows in their order, by the columns of the
+        model's names. They are standardized by the training data, and have its levels.
+
         Arguments:
-            x: data (N, *data_shape), a NumPy array or a tensor; NaN where a value is missing.
-            condition: name -> values (N,), or one value for all, of each covariate.
+            x: data (N, *data_shape), a NumPy array or a tensor; NaN where a value is missing. Or a
+                data frame of pandas, polars or pyarrow, or the splits of a data set.
+            condition: name -> values (N,), or one value for all, of each covariate; of a data
+                frame, of those that are to be others than its columns.
             weight: of each example (N,), at least 0.
+            split: of splits, the one that is taken.
 
         Raises:
             DataError: if x, a covariate or a weight is not as the model takes it.
         """
         if isinstance(x, Examples):
             return x
-        values = as_values("x", x, self.dtype, self.data_shape)
+        if isinstance(x, Splits):
+            return of_split(x, self.form, split)
+        if self.columns and is_frame(x):
+            rows, _ = of_frame(x, self.form, condition)
+            weight = checked_weights("weight", weight, len(rows))
+            return Examples(rows.values.to(self.dtype), rows.condition, weight)
+        values = values_of("x", x, self.dtype, self.form)
         covariates = given_covariates(self.covariates, condition or {})
         if not self.covariates:
             return Examples(values, None, checked_weights("weight", weight, len(values)))
@@ -122,7 +137,8 @@ class VAE(Composed):
         """Draw z from q(z|x), through all its maps, and return E[x|z]: (N, *data_shape).
 
         Arguments:
-            x: data (N, *data_shape), a NumPy array or a tensor, or `model.examples(…)`.
+            x: data (N, *data_shape), a NumPy array or a tensor; of a model of a table also a data
+                frame; or `model.examples(…)`.
             condition: name -> N values, or one value for all, of each covariate of the model.
 
         Raises:
@@ -144,7 +160,8 @@ class VAE(Composed):
         The mean of a flow has no formula: it is the average of so many draws.
 
         Arguments:
-            x: data (N, *data_shape), a NumPy array or a tensor, or `model.examples(…)`.
+            x: data (N, *data_shape), a NumPy array or a tensor; of a model of a table also a data
+                frame; or `model.examples(…)`.
             draws: of each example, where the mean is estimated.
             condition: name -> N values, or one value for all, of each covariate of the model.
 

@@ -18,15 +18,16 @@ from vaeflow.config.settings import Config, PartConfig
 from vaeflow.data.arrays import as_values
 from vaeflow.data.binarization import prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
-from vaeflow.data.covariates import given_covariates, values_of
+from vaeflow.data.covariates import values_of
 from vaeflow.data.examples import Examples
 from vaeflow.data.joined import joined
-from vaeflow.data.places import Index, Place, in_array, in_table
+from vaeflow.data.places import Index, Place, in_array
 from vaeflow.data.splits import Form, Splits
 from vaeflow.data.stored import Stored, Values
 from vaeflow.data.table import Table
 from vaeflow.errors import DataError
 from vaeflow.model import VAE
+from vaeflow.model.frames import of_table
 from vaeflow.parts.datasets.file import File
 from vaeflow.parts.datasets.files.tables import read_table, table_from
 from vaeflow.parts.datasets.roles import WHOLE
@@ -149,26 +150,18 @@ def _table(plan: Plan | None, data: object) -> Table:
     if isinstance(data, str | Path):
         dataset = own_file(plan, data)
         return dataset.read() if isinstance(dataset, TableSet) else read_table(Path(data))
-    if isinstance(data, Mapping):
-        import pyarrow as pa
-
-        data = pa.table({name: np.asarray(values).tolist() for name, values in data.items()})
     return table_from(data)
 
 
 def _of_table(table: Table, form: Form, condition: Mapping[str, object]) -> Given:
-    columns, covariates = form.columns, form.covariates.names
-    x = torch.from_numpy(columns.encode(table))
-    known = {name: table[name] for name in covariates if name in table}
-    place = in_table(Path(table.origin), table.rows, columns.labels())
-    beside = given_covariates(form.covariates, {**known, **condition}, place)
+    examples, place = of_table(table, form, condition)
     read = _as_read(table)
     return Given(
-        Examples(x, beside.expand(len(x), -1) if covariates else None),
-        x,
+        examples,
+        examples.x,
         place,
         table=read,
-        beside={name: values for name, values in read.items() if name not in columns.names},
+        beside={name: values for name, values in read.items() if name not in form.columns.names},
         rows=table.rows,
     )
 

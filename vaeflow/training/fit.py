@@ -13,14 +13,14 @@ from vaeflow.config.layers import part_table
 from vaeflow.config.settings import PartConfig, Settings, settings_from
 from vaeflow.config.signature import documented
 from vaeflow.data.binarization import Binarization, checked_levels, resolve_binarization
-from vaeflow.data.conditioning import condition_on
 from vaeflow.data.examples import Examples
 from vaeflow.data.places import Place, in_array
 from vaeflow.data.splits import Splits
 from vaeflow.data.stored import chunks
-from vaeflow.errors import ConfigError
-from vaeflow.evaluation.arrays import given
+from vaeflow.errors import ConfigError, DataError
+from vaeflow.evaluation.arrays import check_model, given
 from vaeflow.model import VAE
+from vaeflow.model.frames import is_frame, like_model
 from vaeflow.options import validate
 from vaeflow.parts.abstract import Objective
 from vaeflow.plugins.loading import load_plugins
@@ -98,11 +98,11 @@ def fit(
     """
     places: Mapping[str, Place] = {"train": in_array("x"), "validation": in_array("validation")}
     if isinstance(x, Splits):
-        x = condition_on(x, model.covariates.names)
+        x = like_model(x, model.form)
         validation = x.examples("validation") if validation is None else validation
         places, x = x.places or places, x.examples("train")
-    train = given(model, "x", x)
-    held_out = None if validation is None else given(model, "validation", validation)
+    train = _given(model, "x", x)
+    held_out = None if validation is None else _given(model, "validation", validation)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(
             "no parameter of the model is trained: model.requires_grad_(True) lets a loaded model "
@@ -147,6 +147,18 @@ def fit(
         data_sha256=_fingerprint(train, held_out),
         selected_by=made.selects_by,
     )
+
+
+def _given(model: VAE, name: str, x: object) -> Examples:
+    """Return data as examples; a data frame does not tell which of its rows are for training."""
+    check_model(model)
+    if model.columns and is_frame(x):
+        raise DataError(
+            f"{name} is a data frame, but fit takes splits or examples: give model.examples(frame) "
+            "to take all of its rows, or build a model for the splits "
+            "vaeflow.datasets.Table.of(frame) and give those"
+        )
+    return given(model, name, x)
 
 
 def _objective(

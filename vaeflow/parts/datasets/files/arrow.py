@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from vaeflow.data.table import Table
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.unpacking import reason
 
+_INDEX = "__index_level_"  # the index of pandas, where it has no name
 _EXACT = 2**53  # from where on float64 leaves out whole numbers
 
 
@@ -82,9 +84,14 @@ def from_frame(frame: Any, name: str) -> Any:
     if isinstance(frame, pa.Table):
         return frame
     try:
+        if isinstance(frame, Mapping):
+            return pa.table({column: np.asarray(each).tolist() for column, each in frame.items()})
         if hasattr(frame, "__arrow_c_stream__"):  # pandas from 2.2 on, polars
-            return pa.table(frame)
-        return pa.Table.from_pandas(frame)
+            table = pa.table(frame)
+        else:
+            table = pa.Table.from_pandas(frame)
+        kept = [i for i, n in enumerate(table.column_names) if not n.startswith(_INDEX)]
+        return table.select(kept)
     except Exception as error:
         raise DataError(
             f"{name} is a {type(frame).__name__} that pyarrow does not take as a table "

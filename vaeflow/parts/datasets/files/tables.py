@@ -62,10 +62,10 @@ def read_table(
 def table_from(
     frame: object, name: str = "the data frame", *, missing: Sequence[str] = ()
 ) -> Table:
-    """Take a data frame of pandas, polars or pyarrow.
+    """Take a data frame of pandas, polars or pyarrow, or columns by name; an index is left out.
 
     Arguments:
-        frame: the data frame.
+        frame: the data frame, or a mapping from names to columns.
         name: what messages call it.
         missing: values that stand for a missing one, as text.
 
