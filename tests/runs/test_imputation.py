@@ -66,7 +66,7 @@ def test_the_values_are_those_of_the_model_in_units_of_the_data(filled, people_r
 
 def test_the_spread_is_told_of_what_was_missing_alone(filled, people):
     table = read_table(people)
-    names = ["age_sd", "visits_sd", "smokes_probability", "site_probability"]
+    names = ["age_sd", "visits_mean", "visits_sd", "smokes_probability", "site_probability"]
     assert list(filled.spread) == [*names, "effective_sample_size", "pareto_k"]
     for name in names:
         assert np.array_equal(np.isnan(filled.spread[name]), ~gaps(table[name.split("_")[0]]))
@@ -104,7 +104,24 @@ def test_rows_whose_weights_are_unreliable_are_told(filled):
     k_hat = torch.full((80,), 0.9).where(torch.arange(80) < 7, 0.1)
     told = str(replace(filled, imputed=replace(filled.imputed, pareto_k=k_hat)))
     assert "(Pareto-k̂ above 0.7) of 7 rows: row 2, row 3, row 4, row 5, row 6, …;" in told
-    assert "--samples 2000" in told
+    assert "more draws do not mend" in told
+
+
+def test_a_count_is_filled_in_by_a_whole_number(filled, people):
+    missing = gaps(read_table(people)["visits"])
+    values, mean = filled.columns["visits"], filled.spread["visits_mean"]
+    assert values.dtype.kind == "i"
+    assert (values >= 0).all()
+    assert np.abs(values[missing] - mean[missing]).max() <= 0.5
+    assert (mean[missing] % 1 > 0).any()
+
+
+def test_rows_are_told_apart_by_their_ids_or_numbers(filled, people_run):
+    assert list(filled.key) == ["id"]
+    assert filled.key["id"].tolist() == filled.columns["id"].tolist()
+    rows = {"age": [30.0, None], "visits": [1, 2], "smokes": ["no", "no"], "site": ["west", "west"]}
+    key = impute(people_run, {**rows, "group": ["a", "a"]}, samples=9).key
+    assert {name: values.tolist() for name, values in key.items()} == {"row": [1, 2]}
 
 
 @pytest.mark.parametrize("form", ["dict", "frame", "file"])
@@ -227,6 +244,7 @@ def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path
         (["yes", None], ["no"], ["yes", "no"]),
         (["1", None], [2.5], ["1", "2.5"]),  # numbers that were read as texts
         ([1.0, np.nan], [2.5], [1.0, 2.5]),
+        ([1.0, np.nan], [np.int64(2)], [1, 2]),  # a count
         ([1.0, np.nan], [np.float32(0.1)], [1.0, 0.1]),
         ([np.nan, np.nan], ["west"], [np.nan, "west"]),  # an empty column
     ],

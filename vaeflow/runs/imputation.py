@@ -62,7 +62,8 @@ class Filled:
         columns: of a table, name -> values (N,): its own, and in its gaps the mean given what was
             observed of the row, or the most probable level.
         spread: of each column with a gap, what is known of the filled values, NaN of observed ones:
-            age_sd, the standard deviation of a number, and site_probability, of the level.
+            age_sd, the standard deviation of a number, site_probability, of the level, and
+            visits_mean, the mean that is rounded for a count.
         x: of arrays (N, *data_shape); of a table, its values as the model takes them.
         given: the data as it came.
         gaps: of a table, column -> how many of its values were filled in.
@@ -79,6 +80,16 @@ class Filled:
         """Return how messages call an example."""
         split = "" if self.given.splits is None else f"{self.given.splits[index]} "
         return f"{split}{'row' if self.columns else 'example'} {self.given.rows[index]}"
+
+    @property
+    def key(self) -> dict[str, np.ndarray]:
+        """Return what tells the rows apart: ids, which are all different, or else their numbers."""
+        ids = {
+            name: values
+            for name, values in self.given.beside.items()
+            if _whole(values) and len({*values.tolist()}) == len(values)
+        }
+        return ids or {"row": np.asarray(self.given.rows)}
 
     def __str__(self) -> str:
         """Return in sentences what was filled in, and how far it is to be trusted."""
@@ -181,11 +192,12 @@ def _table(
         x = imputed.x[:, where].numpy()
         if not gaps.any():
             continue
-        filled[column.name] = _put(
-            filled[column.name], gaps, readable(column, column.decode(x))[gaps]
-        )
-        name, known = _spread(column, x, imputed.spread[:, where].numpy())
-        spread[name] = np.where(gaps, known, np.nan).astype(np.float32)
+        values = readable(column, column.decode(x))
+        if column.kind == "count":
+            values = np.maximum(np.rint(values), 0).astype(np.int64)
+        filled[column.name] = _put(filled[column.name], gaps, values[gaps])
+        for name, known in _spread(column, x, imputed.spread[:, where].numpy()).items():
+            spread[name] = np.where(gaps, known, np.nan).astype(np.float32)
     weights = {
         "effective_sample_size": imputed.effective_sample_size,
         "pareto_k": imputed.pareto_k,
@@ -201,18 +213,26 @@ def _put(values: np.ndarray, gaps: np.ndarray, found: np.ndarray) -> np.ndarray:
         values, found = values.astype(object), np.array([*map(spelled, found)], object)
     elif found.dtype == np.float32:
         found = found.astype(str).astype(np.float64)  # with the digits that float32 tells
-    values = values.copy()
+    values = values.copy() if found.dtype.kind != "i" else np.where(gaps, 0, values).astype(int)
     values[gaps] = found
     return values
 
 
-def _spread(column: Column, x: np.ndarray, spread: np.ndarray) -> tuple[str, np.ndarray]:
-    """Return the name and the values (N,) of what tells how certain a column's values are."""
+def _spread(column: Column, x: np.ndarray, spread: np.ndarray) -> dict[str, np.ndarray]:
+    """Return by name the values (N,) that tell how certain a column's values are."""
     if column.kind == "category":
-        return f"{column.name}_probability", x.max(1)
+        return {f"{column.name}_probability": x.max(1)}
     if column.kind == "boolean":
-        return f"{column.name}_probability", np.maximum(x[:, 0], 1 - x[:, 0])
-    return f"{column.name}_sd", spread[:, 0] * column.spread
+        return {f"{column.name}_probability": np.maximum(x[:, 0], 1 - x[:, 0])}
+    rounded = {f"{column.name}_mean": x[:, 0]} if column.kind == "count" else {}
+    return {**rounded, f"{column.name}_sd": spread[:, 0] * column.spread}
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Tell whether values are texts or whole numbers, and none is missing."""
+    if values.dtype == object:
+        return not _count_gaps(values)
+    return bool((values == np.floor(values)).all())
 
 
 def _count_gaps(values: np.ndarray) -> int:
@@ -252,5 +272,6 @@ def _told(found: Filled) -> Iterator[str]:
         what += "s" * (len(bad) > 1)
         yield (
             f"weights unreliable (Pareto-k̂ above {UNRELIABLE}) of {len(bad):,} {what}: {shown}; "
-            f"raise --samples {of.draws * 10}, or train with a more flexible --posterior"
+            "more draws do not mend a proposal that fits badly: train for more --epochs, with "
+            "--objective iwae, or with a flow such as --posterior planar"
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pyarrow import parquet as pq
 
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.runs.imputation import impute
@@ -19,6 +20,9 @@ def test_it_writes_the_table_and_the_spread_beside_it(ending, cli, people_run, h
     assert list(table) == ["id", "age", "visits", "smokes", "site", "group"]
     for name, values in found.columns.items():
         assert np.array_equal(table[name], values), name
+    assert list(spread) == ["id", *found.spread]
+    if ending == "parquet":
+        assert pq.read_schema(here / "filled.parquet").field("visits").type == "int64"
     for name, values in found.spread.items():
         np.testing.assert_allclose(spread[name], values, rtol=1e-6, err_msg=name)
 

@@ -59,12 +59,13 @@ def command(
     """Fill in missing values by their mean given what was observed, under the model in RUN.
 
     The mean is taken by self-normalized importance sampling with q(z|x) as the proposal (Mattei &
-    Frellsen 2019). Of a category, the most probable level is filled in. All other values, and the
-    columns that RUN does not know, stay as they are.
+    Frellsen 2019), and rounded for a count. Of a category, the most probable level is filled in.
+    All other values, and the columns that RUN does not know, stay as they are.
 
-    Beside people.csv, people.spread.csv tells of each filled value how certain it is: age_sd, its
-    standard deviation, or site_probability, the probability of the level; and of each row the
-    effective sample size and Pareto-k̂ of its weights. An .npz file holds x and spread side by side.
+    Beside people.csv, people.spread.csv holds the ids of the rows, or their numbers. It tells of
+    each filled value how certain it is: age_sd, its standard deviation, visits_mean, the mean of a
+    count, or site_probability, the probability of the level; and of each row the effective sample
+    size and Pareto-k̂ of its weights. An .npz file holds x and spread side by side.
     """
     from vaeflow.cli.output import TABLES, check_new, write_columns
     from vaeflow.plugins.loading import load_plugins
@@ -93,7 +94,7 @@ def command(
         click.echo(f"wrote {out}")
     else:
         write_columns(out, found.columns, like=found.given.path)
-        write_columns(beside, found.spread)
+        write_columns(beside, {**found.key, **found.spread})
         click.echo(f"wrote {out} and {beside}")
 
 
