@@ -130,7 +130,7 @@ def part_table(kind: str, given: object, source: str) -> dict[str, Any]:
     told = repr(given) if isinstance(given, int | float | tuple | None) else type(given).__name__
     cure = "vaeflow.VAE composes objects of parts"
     if kind == "dataset":
-        cure = "arrays go to vaeflow.fit"
+        cure = "arrays go to vaeflow.fit, a data frame by vaeflow.datasets.Table.of(frame)"
     raise ConfigError(
         f"{source}: {kind} is {told:.80}, but a name, or a name with its options such as "
         f'("{Config.model_fields[kind].default.name}", {{…}}), is expected; {cure}'

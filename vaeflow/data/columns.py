@@ -7,7 +7,7 @@ one for each of its levels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -96,7 +96,7 @@ class Column:
 
     def told_levels(self) -> str:
         """Return the levels in words, of many the first ones."""
-        return ", ".join(self.levels[:10]) + (", …" if len(self.levels) > 10 else "")
+        return _some(self.levels)
 
     def codes(
         self,
@@ -158,6 +158,12 @@ def spelled(value: object) -> str | None:
     return str(value)
 
 
+def _some(names: Iterable[str]) -> str:
+    """Return names in words, of many the first ones."""
+    each = list(names)
+    return ", ".join(each[:10]) + (", …" if len(each) > 10 else "")
+
+
 def _place(table: Mapping[str, np.ndarray], name: str, row: int) -> str:
     """Return how messages call a value."""
     return table.place(row, name) if isinstance(table, Table) else f"column {name!r}"
@@ -202,9 +208,11 @@ class Columns(Sequence[Column]):
         """
         for name in self.names:
             if name not in table:
+                origin = table.origin if isinstance(table, Table) else "the data"
+                free = [other for other in table if other not in self.names]
                 raise DataError(
-                    f"there is no column {name!r}{did_you_mean(name, table)}: the model was "
-                    f"trained on the columns {', '.join(self.names)}"
+                    f"{origin} has no column {name!r}{did_you_mean(name, free, 0.7)}: the model "
+                    f"was trained on it, and the data has {_some(table)}"
                 )
         return np.concatenate(
             [c.encode(table[c.name], partial(_place, table, c.name)) for c in self.each], 1

@@ -189,7 +189,7 @@ TERABYTES = npy(X[:2], "(1000000, 1000, 1000)")
     [
         (b"", "it is empty"),
         (b"x,y\n1,2\n", "it starts with b'x,y"),
-        (b"\x80\x04\x95", "it starts with b'\\x80"),  # a pickle
+        (b"\x81\x04\x95", "it starts with b'\\x81"),
         (npy(X, "(40, 3, 2)")[:-1], "mmap length is greater"),
         (npy(X, "(40, 3, 2)")[:40], ""),
         (TERABYTES, "mmap length is greater"),

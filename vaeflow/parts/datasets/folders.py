@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vaeflow.errors import DataError
+from vaeflow.parts.datasets.files.others import READ
 from vaeflow.parts.datasets.roles import SPLIT_WORDS, WHOLE
 
 log = logging.getLogger("vaeflow")
@@ -123,8 +124,14 @@ def _check_depth(folder: Path, files: Iterable[Path], depth: int) -> None:
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     files = [path for path in _below(folder) if path.suffix.lower() in suffixes and path.is_file()]
     if not files:
+        if (folder / "config.toml").is_file():
+            raise DataError(
+                f"{folder} is the directory of a run, and holds no data: give the data itself, "
+                f"which its config.toml names; {READ}"
+            )
         raise DataError(
-            f"{folder} holds no image: files {', '.join(sorted(suffixes))} are looked for"
+            f"{folder} holds no image: files {', '.join(sorted(suffixes))} are looked for; "
+            "a table or an array is given by the path of its file"
         )
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 

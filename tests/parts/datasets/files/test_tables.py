@@ -404,8 +404,9 @@ class TestCells:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (b"PK\x03\x04...", "an Excel workbook or an archive"),
-        (b"\x93NUMPY...", "an array"),
+        (b"PK\x03\x04...", "a file of arrays"),
+        (b"\x80\x04\x95", "a pickle"),
+        (b"\x93NUMPY...", "a file of arrays"),
         (b'{"a": 1}\n{"a": 2}\n', "JSON"),
         (b'[{"a": 1}]', "JSON"),
         (b"<!DOCTYPE html>", "HTML or XML"),

@@ -12,6 +12,7 @@ import numpy as np
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.idx import read_idx
 from vaeflow.parts.datasets.files.matlab import read_all
+from vaeflow.parts.datasets.files.others import READ, other_format
 from vaeflow.parts.datasets.files.unpacking import reason
 
 log = logging.getLogger("vaeflow")
@@ -31,6 +32,8 @@ def read_arrays(path: Path, *, limit: int) -> dict[str, np.ndarray]:
     """
     try:
         magic = _start(path)
+        if other := other_format(path, magic):
+            raise DataError(f"{path} is {other[0]}, which is not read: {other[1]}; {READ}")
         if magic[:6] == b"\x93NUMPY":
             # Mapped, so that a header that promises more than the file holds fails at once.
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -40,7 +43,11 @@ def read_arrays(path: Path, *, limit: int) -> dict[str, np.ndarray]:
             return _idx(path, limit)
         if magic[126:128] in (b"IM", b"MI") or path.suffix == ".mat":
             return read_all(path, limit=limit)
-        raise ValueError(f"it starts with {magic[:6]!r}" if magic else "it is empty")
+        told = f"it starts with {magic[:6]!r}" if magic else "it is empty"
+        raise DataError(
+            f"{path} is not a readable .npy or .npz file of numbers ({told}): write it with "
+            f"numpy.save or numpy.savez; {READ}"
+        )
     except DataError:
         raise
     except Exception as error:  # numpy and zipfile raise a dozen kinds on a damaged file

@@ -20,19 +20,13 @@ from vaeflow.data.table import Table, is_number
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.cells import COMMA, Cells
 from vaeflow.parts.datasets.files.header import has_names
+from vaeflow.parts.datasets.files.others import is_array, other_format
 from vaeflow.parts.datasets.files.unpacking import reason
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " "}
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _OF_SUFFIX = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-# Beginnings of files that hold no table of cells, what they are, and what to do.
-_OTHERS = (
-    (rb"PK\x03\x04|\xd0\xcf\x11\xe0", "an Excel workbook or an archive", "save its sheet as CSV"),
-    (rb"\x93NUMPY", "an array", "use --dataset file"),
-    (rb"SQLite format 3", "a database", "write a table of it as CSV"),
-    (rb'\s*\{\s*"|\s*\[\s*[\[{]', "JSON", "write it as CSV or Parquet"),
-    (rb"\s*<(!|\?|html|table)", "HTML or XML", "write it as CSV or Parquet"),
-)
+_START = 128  # bytes that tell what else a file may be
 _LOOKED_AT = 50  # rows, where the first one has several kinds of separators
 _BLOCK = 1 << 24  # bytes that pyarrow parses at a time; a row must fit
 
@@ -59,9 +53,13 @@ def read_text(
     Raises:
         DataError: if it is no table, or can be read in more than one way.
     """
-    for start, kind, cure in _OTHERS:
-        if re.match(start, content):
-            raise DataError(f"{path} is {kind}, and no table of cells: {cure}")
+    if other := other_format(path, content[:_START]):
+        raise DataError(f"{path} is {other[0]}, and no table of cells: {other[1]}")
+    if is_array(content):
+        raise DataError(
+            f"{path} is a file of arrays, and no table of cells: give a .csv, .tsv, .parquet or "
+            ".arrow file, or train on the arrays by --dataset file"
+        )
     text, told = _without_comments(_decoded(path, content))
     try:
         found = separator or _separator(path, text)
