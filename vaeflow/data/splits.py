@@ -87,6 +87,8 @@ class Splits:
         labels: split -> name -> values (N,) that are no part of x: numbers with NaN, or texts with
             None, where one is missing. `--condition` chooses covariates among labels and columns.
         weights: split -> the weight of each example (N,), at least 0.
+        rows: split -> what each example is called in its source (N,): the number of its row, or the
+            name of its file.
         gaps: whether NaN stands for a missing value; otherwise it is refused.
         covariates: values beside x on which the model is conditioned, where `condition_on` chose
             some.
@@ -100,6 +102,7 @@ class Splits:
     columns: Columns = field(default_factory=Columns, kw_only=True)
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, kw_only=True)
     weights: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
+    rows: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     gaps: bool = field(default=False, kw_only=True)
     covariates: Columns = field(default_factory=Columns, kw_only=True)
     condition: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)

@@ -50,7 +50,7 @@ class Codes:
 
     Attributes:
         z: (N, L).
-        beside: name -> values (N,): the split, the row in it, labels and ids.
+        beside: name -> values (N,): the split, the row or the file, labels and ids.
     """
 
     z: np.ndarray
@@ -76,7 +76,7 @@ def _joined(
 
 
 def encode_run(run: Run, plugins: Plugins, options: EncodingOptions, data: object = None) -> Codes:
-    """Return the latent codes of data, or of a run's own.
+    """Return the latent codes of data, or of a run's own, in the order of the file.
 
     Arguments:
         run: the run.
@@ -105,5 +105,10 @@ def encode_run(run: Run, plugins: Plugins, options: EncodingOptions, data: objec
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(options.seed)
         z = model.encode(given.examples).cpu().numpy()
+    rows = np.asarray(given.rows)
     beside = {} if given.splits is None else {"split": given.splits}
-    return Codes(z, {**beside, "row": np.asarray(given.rows), **given.beside})
+    beside |= {"file" if rows.dtype == object else "row": rows, **given.beside}
+    if len({*rows.tolist()}) < len(rows):  # those of several arrays
+        return Codes(z, beside)
+    order = np.argsort(rows, kind="stable")
+    return Codes(z[order], {name: values[order] for name, values in beside.items()})

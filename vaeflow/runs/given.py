@@ -49,7 +49,8 @@ class Given:
         beside: name -> values (N,) that are no part of x: ids and labels.
         splits: the split of each example (N,), where they are a run's own.
         path: of the file that the data was read from.
-        rows: how messages number the examples (N,): as the rows of their file, or from 0 on.
+        rows: how messages call the examples (N,): by the number of the row in their file, by the
+            name of their file, or by a number from 0 on.
     """
 
     examples: Examples
@@ -122,7 +123,15 @@ def of_splits(splits: Splits, names: Sequence[str], config: Config) -> Given:
         _behind([splits.place(name) for name in names], list(map(len, each))),
         beside=labels,
         splits=np.repeat(np.array(names, object), list(map(len, each))),
-        rows=np.concatenate([np.arange(len(examples)) for examples in each]),
+        rows=_called(splits, dict(zip(names, map(len, each), strict=True))),
+    )
+
+
+def _called(splits: Splits, sizes: Mapping[str, int]) -> np.ndarray:
+    """Return what the examples of some splits are called, one split behind the other."""
+    known = all(name in splits.rows for name, size in sizes.items() if size)
+    return np.concatenate(
+        [splits.rows[n] if known and size else np.arange(size) for n, size in sizes.items()]
     )
 
 
@@ -212,5 +221,10 @@ def _of_file(plan: Plan | None, path: Path) -> Given:
         _behind([array.place for array in arrays.values()], sizes),
         beside=_labels([labels.get(split, {}) for split in arrays]),
         splits=None if WHOLE in arrays else names,
-        rows=np.concatenate([np.arange(size) for size in sizes]),
+        rows=np.concatenate(
+            [
+                range(n) if a.rows is None else a.rows
+                for n, a in zip(sizes, arrays.values(), strict=True)
+            ]
+        ),
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from PIL import Image
 
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.runs.directory import Run
@@ -17,7 +18,8 @@ def test_the_codes_are_the_means_of_q_with_ids_and_labels_beside(cli, people_run
     }  # fmt: skip
     row = {name: i for i, name in enumerate(table["id"])}
     order = [row[name] for name in codes["id"]]
-    assert sorted(order) == list(range(80))
+    assert order == list(range(80))
+    assert codes["row"].tolist() == list(range(2, 82))  # as the file counts them
     assert np.array_equal(codes["group"], table["group"][order])
     run = Run.open(people_run)
     z = run.model.encode(run.form.columns.encode(table), condition={"group": table["group"]})
@@ -55,3 +57,33 @@ def test_a_split_of_other_data_is_refused(cli, people_run, people, here):
     assert not list(here.iterdir())
     done = cli("encode", people_run, "--out", "codes.png")
     assert "the name must end in .npz, .csv, .tsv, .parquet or .arrow" in done.err
+
+
+def test_the_codes_of_images_tell_their_files(cli, tiny, tmp_path, here):
+    rng = np.random.RandomState(0)
+    for i in range(12):
+        folder = tmp_path / "photos" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.randint(0, 256, (4, 4), np.uint8)).save(folder / f"{i:02}.png")
+    words = ("--dataset", "images", "--dataset.path", tmp_path / "photos", "--no-tensorboard")
+    done = cli("train", *tiny, *words, "--run-dir", "run")
+    assert done.code == 0, done.err
+    assert cli("encode", "run", "--out", "codes.csv").code == 0
+    codes = read_table(here / "codes.csv")
+    assert list(codes)[:3] == ["split", "file", "label"]
+    files = sorted(p.relative_to(tmp_path / "photos") for p in tmp_path.glob("photos/*/*.png"))
+    assert codes["file"].tolist() == [p.as_posix() for p in files]
+    assert codes["label"].tolist() == [p.parent.name for p in files]
+
+
+def test_the_codes_of_a_file_are_in_its_order(cli, tiny, tmp_path, here):
+    x = np.random.RandomState(0).rand(30, 3)
+    np.savetxt(here / "x.csv", x, delimiter=",", header="a,b,c", comments="")
+    words = ("--dataset", "file", "--dataset.path", "x.csv", "--likelihood", "gaussian")
+    assert cli("train", *tiny, *words, "--no-tensorboard", "--run-dir", "run").code == 0
+    assert cli("encode", "run", "--out", "own.npz").code == 0
+    assert cli("encode", "run", "--data", "x.csv", "--out", "same.npz").code == 0
+    own, same = np.load("own.npz"), np.load("same.npz")
+    assert own["row"].tolist() == same["row"].tolist() == list(range(2, 32))
+    np.testing.assert_allclose(own["codes"], same["codes"], rtol=1e-5, atol=1e-6)
+    assert sorted({*own["split"]}) == ["test", "train", "validation"]

@@ -55,9 +55,10 @@ def command(
 ) -> None:
     """Write the mean of q(z|x) of each example, its latent code, with its labels beside it.
 
-    A table has the columns split (of RUN's own data), row, the labels and ids that are no part of
-    x, and z0, z1, …; an .npz file has the codes as one array (N, L) beside them. The mean of a flow
-    has no formula: it is the average of a hundred draws, which --seed repeats.
+    A table has the columns split (of RUN's own data), row as the file counts it, or file (of
+    images), the labels and ids that are no part of x, and z0, z1, …; an .npz file has the codes as
+    one array (N, L) beside them. The examples of a file stay in its order. The mean of a flow has
+    no formula: it is the average of a hundred draws, which --seed repeats.
     """
     from vaeflow.cli.output import TABLES, new_file, write_columns
     from vaeflow.plugins.loading import load_plugins

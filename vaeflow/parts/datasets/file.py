@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -97,8 +97,9 @@ class File(Dataset):
         scale = self.scale or 1.0
         if large := large_parquet(self.path, self.cache or default_folder()):
             mapped, columns = large
-            place = in_table(self.path, range(1, len(mapped) + 1), columns)
-            return Array(mapped, _over(place, scale), scale)
+            rows = range(1, len(mapped) + 1)
+            place = in_table(self.path, rows, columns)
+            return Array(mapped, _over(place, scale), scale, rows=rows)
         table = read_table(self.path, numbered=True, limit=_LIMIT)
         values, names = table.numbers(), list(table.types)
         for name in filter(is_index, names):
@@ -109,7 +110,7 @@ class File(Dataset):
         self._check(self.path.stem, values)
         place = in_table(self.path, table.rows, names if table.named else ())
         exact = {names.index(name): x for name, x in table.exact.items()}
-        return Array(values, _over(place, scale), scale, exact)
+        return Array(values, _over(place, scale), scale, exact, table.rows)
 
     def _split(
         self, arrays: Mapping[str, Array], labels: Mapping[str, Mapping[str, np.ndarray]]
@@ -124,8 +125,8 @@ class File(Dataset):
             warn_of_merged(some, array.place, np.dtype(np.float32), array.exact)
             each[split] = Stored(values, array.scale)
         if WHOLE in each:
-            place = arrays[WHOLE].place
-            return self.fractions.split(each[WHOLE], self.path, place, labels.get(WHOLE))
+            whole, beside = arrays[WHOLE], labels.get(WHOLE)
+            return self.fractions.split(each[WHOLE], self.path, whole.place, beside, whole.rows)
         shape = tuple(each["train"].shape[1:])
         for split, x in each.items():
             if x.shape[1:] != shape:
@@ -196,6 +197,7 @@ class Array:
     place: Place
     scale: float = 1.0
     exact: Mapping[int, np.ndarray] = field(default_factory=dict)  # of columns that it rounds
+    rows: Sequence[int] | np.ndarray | None = None  # of a table, their numbers in the file
 
 
 def _over(place: Place, scale: float) -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -38,7 +38,14 @@ class Fractions:
                 "no training data: their sum must be below 1"
             )
 
-    def split(self, x: Values, path: Path, place: Place, labels: Labels | None = None) -> Splits:
+    def split(
+        self,
+        x: Values,
+        path: Path,
+        place: Place,
+        labels: Labels | None = None,
+        rows: Sequence[int] | np.ndarray | None = None,
+    ) -> Splits:
         """Shuffle the examples with a fixed seed and split them; each split gets one at least.
 
         Examples in a file stay where they are: their order says where each is.
@@ -48,15 +55,18 @@ class Fractions:
             path: where they come from.
             place: how messages call a value of x.
             labels: name -> values (N,), which go where their examples go.
+            rows: what each example is called in the source; by default its number, from 0 on.
 
         Raises:
             DataError: naming `path`, if too few are left for training.
         """
         orders = self.orders(len(x), path)
+        called = np.arange(len(x)) if rows is None else np.asarray(rows)
         return Splits(
             *(_shuffled(x, torch.from_numpy(order)) for order in orders.values()),
             places={name: moved(place, order) for name, order in orders.items()},
             labels=_labels(labels or {}, orders),
+            rows={name: called[order] for name, order in orders.items()},
         )
 
     def orders(self, count: int, origin: object) -> dict[str, np.ndarray]:
@@ -109,10 +119,12 @@ class Fractions:
         x = whole.kept("train")
         orders = self.held_out(len(x), path)
         place, labels = whole.place("train"), whole.labels
+        called = whole.rows.get("train", np.arange(len(x)))
         return whole.but(
             **{name: _shuffled(x, torch.from_numpy(part)) for name, part in orders.items()},
             places={**whole.places, **{name: moved(place, part) for name, part in orders.items()}},
             labels={**labels, **_labels(labels.get("train", {}), orders)},
+            rows={**whole.rows, **{name: called[part] for name, part in orders.items()}},
         )
 
 

@@ -92,8 +92,10 @@ class Images(Dataset):
             x = self._read([file for group in groups.values() for file in group], pool)
         places = {split: in_files([*map(str, group)]) for split, group in groups.items()}
         labels = _labels(self.path, groups)
+        rows = {split: self._names(group) for split, group in groups.items()}
         if WHOLE in groups:
-            return self.fractions.split(x, self.path, places[WHOLE], labels.get(WHOLE))
+            whole = (places[WHOLE], labels.get(WHOLE), rows[WHOLE])
+            return self.fractions.split(x, self.path, *whole)
         ends = [*itertools.accumulate(map(len, groups.values()))]
         parts = {
             split: x[end - len(group) : end]
@@ -101,8 +103,12 @@ class Images(Dataset):
         }
         held_out = "validation" in parts
         parts.setdefault("validation", x[:0])
-        splits = Splits(*(parts[name] for name in NAMES), places=places, labels=labels)
+        splits = Splits(*(parts[name] for name in NAMES), places=places, labels=labels, rows=rows)
         return splits if held_out else self.fractions.hold_out(splits, self.path)
+
+    def _names(self, files: list[Path]) -> np.ndarray:
+        """Return the paths of files below the folder, as texts."""
+        return np.array([file.relative_to(self.path).as_posix() for file in files], object)
 
     def _read(self, files: list[Path], pool: ThreadPoolExecutor) -> Stored:
         cache = Cache(

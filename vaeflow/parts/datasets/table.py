@@ -129,6 +129,7 @@ class Table(Dataset):
             columns=columns,
             labels={k: {n: v[order] for n, v in labels.items()} for k, order in orders.items()},
             weights={} if weights is None else {k: weights[order] for k, order in orders.items()},
+            rows={k: np.asarray(table.rows)[order] for k, order in orders.items()},
             gaps=bool(x.isnan().any()),
         )
 
