@@ -29,6 +29,14 @@ hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, m
 hypothesis.settings.load_profile("fixed")
 
 
+_FLUSH = os.fsync
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Wait for the disk in the tests of faults alone: no other loses power."""
+    os.fsync = _FLUSH if "faults" in item.path.parts else lambda descriptor: None
+
+
 @pytest.fixture(autouse=True)
 def words_of_the_shell() -> Iterator[None]:
     """Read messages as they are written, with flags; tests/test_face.py reads them in Python."""
