@@ -40,11 +40,13 @@ class LeftOut:
 
     Attributes:
         why: in brackets behind its name.
-        cure: the kind by which it can be taken in, "" if there is none.
+        cure: the kind by which it can be taken in, None if there is none.
+        names_rows: whether its values tell the rows apart, as ids and names do.
     """
 
     why: str
     cure: ColumnKind | None = None
+    names_rows: bool = False
 
 
 def kind_of(
@@ -69,19 +71,18 @@ def kind_of(
     if not different:
         return LeftOut("without a value")
     if not asked:
-        number: ColumnKind = "number" if table.types[name] == "number" else "category"
         if is_index(name):
-            return LeftOut("an index", number)
+            return LeftOut("an index", names_rows=True)
         if len(different) == 1 and name not in table.exact:
-            return LeftOut("with a single value", number)
+            return LeftOut("with a single value")
         if _counts_rows(values):
-            return LeftOut("which counts the rows", "number")
+            return LeftOut("which counts the rows", names_rows=True)
     if given or table.types[name] == "boolean":
         return given or "boolean"
     if table.types[name] == "number":
         return _kind_of_numbers(different)
     _check_not_mixed(table, name, known)
-    return _kind_of_texts(different, len(known))
+    return kind_of_texts(different, len(known))
 
 
 def is_index(name: str) -> bool:
@@ -104,14 +105,16 @@ def _kind_of_numbers(different: set[float]) -> ColumnKind:
     return "count" if whole and min(different) == 0 and max(different) <= _COUNTS_TO else "number"
 
 
-def _kind_of_texts(different: set[str], rows: int) -> ColumnKind | LeftOut:
+def kind_of_texts(different: set[str], rows: int) -> ColumnKind | LeftOut:
+    """Return the kind of so many rows of texts, or why they are left out."""
     if _pair(different):
         return "boolean"
     if all(re.fullmatch(_DATE, text) for text in different):
         return LeftOut("dates or times")
     if len(different) <= _LEVELS and 2 * len(different) <= rows:
         return "category"
-    return LeftOut(f"{len(different):,} different texts", "category")
+    names_rows = 2 * len(different) > rows
+    return LeftOut(f"{len(different):,} different texts", "category", names_rows)
 
 
 def _pair(different: set[str]) -> tuple[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 
 from vaeflow.config.layers import Layers, Plan
 from vaeflow.data.columns import Column
+from vaeflow.data.covariates import absent
+from vaeflow.data.kinds import LeftOut, kind_of_texts
 from vaeflow.data.splits import Splits
 from vaeflow.data.units import readable
 from vaeflow.errors import DataError
@@ -56,24 +58,41 @@ class Inspection:
     def findings(self) -> list[str]:
         """Return in words what is to be known of the data beside its shape."""
         facts, found = self.facts, []
-        total = sum(self.splits.sizes().values()) * self.splits.kept("train")[:1].shape.numel()
+        missing, total = self.missing()
         if not self.splits.columns:
             levels = f", {facts.levels:,} levels" if facts.levels else ""
             levels = ", all 0 or 1" if facts.levels == 2 else levels
             found.append(f"values in [{facts.low:g}, {facts.high:g}]{levels}")
-        if facts.missing:
-            found.append(f"{facts.missing:,} of {total:,} values are missing")
+        if missing:
+            found.append(f"{missing:,} of {total:,} values are missing")
         if facts.constant:
-            found.append(f"{facts.constant:,} values are the same in all training examples")
-        if facts.repeated:
+            which = "value is" if facts.constant == 1 else "values are"
+            found.append(f"{facts.constant:,} {which} the same in all training examples")
+        if facts.repeated == 1:
+            found.append("1 training example is a copy of another")
+        elif facts.repeated:
             found.append(f"{facts.repeated:,} training examples are copies of others")
         for pair, count in facts.shared.items():
             one, other = pair.replace("train", "training").split(" in ")
-            found.append(f"{count:,} {one} examples are {other} examples as well")
-        if names := sorted(self.splits.labels.get("train", ())):
-            shown = ", ".join(names[:_LEVELS]) + (", …" if len(names) > _LEVELS else "")
-            found.append(f"beside the data, for --condition: {shown}")
+            told = f"examples are {other} examples" if count > 1 else f"example is a {other} one"
+            found.append(f"{count:,} {one} {told} as well")
+        labels = self.splits.labels.get("train", {})
+        suited = sorted(name for name, values in labels.items() if _suits_condition(values))
+        if names := sorted(labels.keys() - suited):
+            found.append(f"beside the data: {_some(names)}")
+        if suited:
+            found.append(f"beside the data, for --condition: {_some(suited)}")
         return found
+
+    def missing(self) -> tuple[int, int]:
+        """Return how many values are missing, and how many there are; of a table, of its cells."""
+        examples = sum(self.splits.sizes().values())
+        if not self.splits.columns:
+            shape = self.splits.kept("train")[:1].shape
+            return self.facts.missing, examples * shape.numel()
+        first = [where.start for where in self.splits.columns.slices().values()]
+        gaps = sum(int(part[:, first].isnan().sum()) for _, part in self.splits)
+        return gaps, examples * len(first)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -83,6 +102,7 @@ class Inspection:
             "sizes": self.splits.sizes(),
             "shape": list(self.splits.data_shape),
             **asdict(self.facts),
+            "missing": self.missing()[0],
             "columns": [dict(zip(keys, row, strict=True)) for row in self.columns()],
             "labels": sorted(self.splits.labels.get("train", ())),
             "likelihood": self.suggestion.likelihood,
@@ -141,6 +161,19 @@ def dataset_of(path: Path) -> str:
     if path.name.lower().removesuffix(".gz").endswith(endings):
         return "table"
     return "table" if magic[:4] == b"PAR1" or magic == b"ARROW1" else "file"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LEVELS]) + (", …" if len(names) > _LEVELS else "")
+
+
+def _suits_condition(values: np.ndarray) -> bool:
+    """Tell whether values beside the data are more than ids, names and dates."""
+    known = values[~absent(values)]
+    if values.dtype.kind in "OU":
+        return not isinstance(kind_of_texts({*map(str, known)}, len(known)), LeftOut)
+    whole = values.dtype.kind in "iu" or bool((known == np.floor(known)).all())
+    return not whole or len(np.unique(known)) < len(known)
 
 
 def _values(column: Column, x: np.ndarray) -> str:

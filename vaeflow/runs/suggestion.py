@@ -104,18 +104,22 @@ def meetings(splits: Splits, facts: Facts, parts: list[Part]) -> dict[str, str]:
     some = max(1, min(_SOME, _ROOM // splits.kept("train")[:1].shape.numel()))
     x = splits.kept("train")[:some]
     values = x if isinstance(x, Tensor) else x.values()
-    return {
+    each = {
         part.name if part.distribution == BUILTIN else part.qualified: _meeting(
             part, splits, facts, values
         )
         for part in parts
     }
+    return {name: how for name, how in each.items() if how}
 
 
 def _meeting(part: Part, splits: Splits, facts: Facts, x: Tensor) -> str:
+    """Return how a likelihood meets the data, "" if it is of tables, and the data is none."""
     try:
         loaded: Any = part.load()
         takes = (splits.columns,) if getattr(loaded, "takes_columns", False) else ()
+        if takes and not splits.columns:
+            return ""
         options = _options(loaded, facts)
         support = loaded(splits.data_shape, *takes, **options).support
         good = bool((support.check(x) | x.isnan()).all())

@@ -69,7 +69,7 @@ def test_each_column_is_read_by_its_kind(people, caplog):
     left, taken = messages(caplog)
     assert left == (
         f"{people}: left out id (60 different texts); country (with a single value): "
-        "--dataset.kinds id=category takes such a column in"
+        "id stays beside the data, and `vaeflow encode` writes it with the codes"
     )
     assert taken.startswith(
         f"{people}: numbers age, height, counts visits, true or false smokes, categories site;"
@@ -213,10 +213,19 @@ def test_an_index_without_a_name_is_left_out_and_told(tmp_path, caplog, first):
     assert messages(caplog)[0].startswith(f"{path}: left out Unnamed: 0 (an index)")
 
 
-def test_the_cure_of_what_is_left_out_takes_it_in(people, caplog):
-    load(people)
-    (name, kind) = messages(caplog)[0].split("--dataset.kinds ")[1].split()[0].split("=")
-    assert kinds(load(people, kinds={name: kind}))[name] == kind
+def test_the_cure_of_what_is_left_out_takes_it_in(tmp_path, caplog):
+    towns = [f"t{i % 55}" for i in range(165)]
+    path = csv(tmp_path / "x.csv", {"town": towns, "age": PEOPLE["age"] * 2 + PEOPLE["age"][:45]})
+    load(path)
+    told = f"{path}: left out town (55 different texts): --dataset.kinds town=category takes it in"
+    assert messages(caplog)[0] == told
+    assert kinds(load(path, kinds={"town": "category"}))["town"] == "category"
+
+
+def test_gaps_of_one_column_more_are_told_of_one(tmp_path, caplog):
+    gaps = {name: ["", *PEOPLE["height"][1:]] for name in "abcde"}
+    load(csv(tmp_path / "x.csv", gaps))
+    assert messages(caplog)[0].endswith("1 of a, 1 of b, 1 of c, 1 of d, 1 of 1 other column")
 
 
 def test_ids_beyond_float32_are_told(tmp_path, caplog):

@@ -49,11 +49,19 @@ class Chosen:
         for name, left_out in self.left_out.items():
             reasons.setdefault(left_out.why, []).append(name)
         told = "; ".join(f"{_some(names)} ({why})" for why, names in reasons.items())
-        cured = [(name, left.cure) for name, left in self.left_out.items() if left.cure]
-        if not cured:
-            return told
-        name, kind = min(cured, key=lambda pair: pair[1] != "category")  # a text, if there is one
-        return f"{told}: --dataset.kinds {quoted(f'{name}={kind}')} takes such a column in"
+        advice = []
+        if ids := [name for name, left in self.left_out.items() if left.names_rows]:
+            stay, them = ("stays", "it") if len(ids) == 1 else ("stay", "them")
+            advice.append(
+                f"{_some(ids)} {stay} beside the data, and `vaeflow encode` writes {them} with "
+                "the codes"
+            )
+        cured = [(n, v.cure) for n, v in self.left_out.items() if v.cure and not v.names_rows]
+        if cured:
+            name, kind = cured[0]
+            option = f"--dataset.kinds {quoted(f'{name}={kind}')}"
+            advice.append(f"{option} takes {'it' if len(cured) == 1 else 'such a column'} in")
+        return ": ".join(filter(None, (told, "; ".join(advice))))
 
     def _told_gaps(self) -> str:
         counts = {n: sum(g.values()) for n, g in self.table.gaps.items() if n in self.kinds}
@@ -66,7 +74,8 @@ class Chosen:
         most = sorted(counts, key=lambda name: -counts[name])
         named = ", ".join(f"{counts[n]:,} of {n}" for n in most[:_NAMED])
         rest = sum(counts[name] for name in most[_NAMED:])
-        more = f", {rest:,} of {len(most) - _NAMED:,} others" if rest else ""
+        others = len(most) - _NAMED
+        more = f", {rest:,} of {others:,} other column{'s' * (others > 1)}" if rest else ""
         total = self.table.size * len(self.kinds)
         return (
             f"{sum(counts.values()):,} of {total:,} values are missing, written as "
