@@ -216,7 +216,7 @@ def test_a_model_without_masks_says_what_to_do(trained):
         impute(trained)
 
 
-def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path):
+def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path, one_sentence):
     frame = pa.table(dict(read_table(people)))
     data = vaeflow.datasets.Table.of(frame, drop=["group"])
     model = vaeflow.build(
@@ -233,6 +233,9 @@ def test_a_table_in_python_from_the_frame_to_its_filled_columns(people, tmp_path
     same = vaeflow.impute(run, frame, samples=20, progress=False)
     assert list(same.columns["site"]) == list(found.columns["site"])
     assert np.array_equal(same.spread["age_sd"], found.spread["age_sd"], equal_nan=True)
+    with pytest.raises(DataError, match=r"as in vaeflow\.impute\(RUN, frame\)") as caught:
+        vaeflow.impute(run)
+    one_sentence(str(caught.value))
     with pytest.raises(ConfigError, match="a model has no data of its own"):
         vaeflow.impute(model)
 

@@ -18,7 +18,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.evaluation.options import Seed, Weights
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
-from vaeflow.runs.given import given_data, of_splits
+from vaeflow.runs.given import given_data, own_data
 
 Choice = Literal["all", "train", "validation", "test"]
 
@@ -94,7 +94,7 @@ def encode_run(run: Run, plugins: Plugins, options: EncodingOptions, data: objec
     model = run.load(device=options.device, weights=options.weights, plugins=plugins)
     if data is None:
         names = NAMES if options.split == "all" else (options.split,)
-        given = of_splits(run.data(plan), names, plan.config)
+        given = own_data(run, plan, names, "vaeflow.load(RUN).encode(frame)")
     else:
         if options.split != "all":
             raise ConfigError(

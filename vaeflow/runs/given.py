@@ -30,9 +30,11 @@ from vaeflow.model import VAE
 from vaeflow.model.frames import of_table
 from vaeflow.parts.datasets.file import File
 from vaeflow.parts.datasets.files.tables import read_table, table_from
+from vaeflow.parts.datasets.given import Given as NotKept
 from vaeflow.parts.datasets.roles import WHOLE
 from vaeflow.parts.datasets.table import Table as TableSet
 from vaeflow.runs.build import images_of, make
+from vaeflow.runs.directory import Run
 
 log = logging.getLogger("vaeflow")
 
@@ -107,6 +109,26 @@ def given_data(
     support, x = model.likelihood.support, found.examples.x
     check_values("data", x, model.data_shape, support, found.place, gaps=model.missing)
     return found
+
+
+def own_data(run: Run, plan: Plan, names: Sequence[str], example: str) -> Given:
+    """Return some splits of a run's own data, one behind the other.
+
+    Arguments:
+        run: the run.
+        plan: its configuration, with the place of its data.
+        names: of the splits.
+        example: how other data is given in Python.
+
+    Raises:
+        DataError: if the run holds no data, or it cannot be had.
+    """
+    if plan.parts["dataset"].load() is NotKept:
+        raise DataError(
+            f"{run.path} was fitted in Python, and does not hold its data: give the data, as in "
+            f"{example}, or in the shell as a file by `--data FILE`"
+        )
+    return of_splits(run.data(plan), names, plan.config)
 
 
 def of_splits(splits: Splits, names: Sequence[str], config: Config) -> Given:

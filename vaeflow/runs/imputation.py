@@ -26,7 +26,7 @@ from vaeflow.evaluation.pareto import UNRELIABLE
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.directory import Run
-from vaeflow.runs.given import Given, given_data, of_splits, own_file
+from vaeflow.runs.given import Given, given_data, own_data, own_file
 from vaeflow.runs.paths import path_of
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.progress import OpenBar, no_bar, terminal_bar
@@ -150,7 +150,7 @@ def impute_run(
     if data is None and (own := own_file(plan)) is not None:
         data = own.path
     if data is None:
-        given = of_splits(run.data(plan), NAMES, plan.config)
+        given = own_data(run, plan, NAMES, "vaeflow.impute(RUN, frame)")
     else:
         given = given_data(plan, model, data, options.condition)
     return _impute(model, given, options, plan.config.dequantize, bar)

@@ -21,5 +21,5 @@ class Given(Dataset):
         raise DataError(
             "the run was fitted in Python to arrays that it does not hold: evaluate it there, with "
             "vaeflow.evaluate(vaeflow.load(RUN), x); to resume, compare or diagnose a run, write "
-            "the arrays to a file and train with --dataset file --dataset.path FILE"
+            "the arrays to a file and train with `--dataset file --dataset.path FILE`"
         )
