@@ -16,6 +16,7 @@ import torch
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.columns import Column, Columns, spelled
+from vaeflow.data.kinds import is_index
 from vaeflow.data.splits import NAMES
 from vaeflow.data.stored import floats
 from vaeflow.data.units import readable
@@ -87,7 +88,7 @@ class Filled:
         ids = {
             name: values
             for name, values in self.given.beside.items()
-            if _whole(values) and len({*values.tolist()}) == len(values)
+            if not is_index(name) and _whole(values) and len({*values.tolist()}) == len(values)
         }
         return ids or {"row": np.asarray(self.given.rows)}
 
