@@ -6,6 +6,8 @@ The rules, of which the first that fits decides:
   count the rows are left out.
 - Numbers are true or false if they are 0 and 1, a count if they are whole, from 0 on to at most
   1,000, and otherwise a number.
+- Of 16 counts or more, half of which end at the same largest value that none exceeds, the values
+  are levels of one scale, as grey levels of pixels are: numbers.
 - Texts are true or false if they are such a pair of words, and a category if they have at most 50
   levels, each in two rows on average. Dates and times, and other texts, are left out.
 - Where half of the texts or more are numbers, the column is refused: the others may be mistakes.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,7 @@ from vaeflow.errors import DataError
 
 _COUNTS_TO = 1000
 _LEVELS = 50
+_MANY = 16  # counts, from where on one scale of all is no chance
 _INDEX = r"Unnamed: \d+|__index_level_\d+__"  # as pandas and pyarrow call it
 _PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
 _DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?|\d\d:\d\d(:\d\d.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*"
@@ -103,6 +106,17 @@ def _kind_of_numbers(different: set[float]) -> ColumnKind:
         return "boolean"
     whole = all(value == np.floor(value) for value in different)
     return "count" if whole and min(different) == 0 and max(different) <= _COUNTS_TO else "number"
+
+
+def top_level(table: Table, names: Sequence[str]) -> int | None:
+    """Return the largest level if counts are levels of one scale, else None.
+
+    The largest of many counts differs from column to column, and is the largest of all in few.
+    """
+    if len(names) < _MANY:
+        return None
+    tops = np.array([np.nanmax(table[name]) for name in names])
+    return int(tops.max()) if 2 * (tops == tops.max()).sum() >= len(tops) else None
 
 
 def kind_of_texts(different: set[str], rows: int) -> ColumnKind | LeftOut:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import feather, parquet
+from sklearn.datasets import load_digits
 
 from vaeflow.errors import ConfigError, DataError, in_shell
 from vaeflow.options import validate
@@ -179,6 +180,26 @@ def test_a_category_that_is_missing_is_missing_in_all_its_values(tmp_path):
 def test_the_values_tell_the_kind(tmp_path, values, kind):
     path = csv(tmp_path / "x.csv", {"x": values, "other": PEOPLE["height"]})
     assert kinds(load(path))["x"] == kind
+
+
+def test_levels_of_one_scale_are_numbers_and_told(tmp_path, caplog):
+    pixels = load_digits().data[:100].astype(int)
+    path = csv(tmp_path / "x.csv", {f"pixel{i}": pixels[:, i].tolist() for i in range(64)})
+    counts = [name for name, kind in kinds(load(path)).items() if kind == "count"]
+    assert not counts
+    assert "are taken for levels 0 … 16 of one scale, and so for numbers" in caplog.text
+    assert kinds(load(path, kinds={"pixel20": "count"}))["pixel20"] == "count"
+    few = csv(tmp_path / "few.csv", {f"pixel{i}": pixels[:, i].tolist() for i in range(18, 23)})
+    assert {*kinds(load(few)).values()} == {"count"}
+
+
+@pytest.mark.parametrize("rate", [0.5, 2, 20])
+@pytest.mark.parametrize("rows", [50, 1000])
+def test_many_counts_stay_counts(tmp_path, rate, rows):
+    values = np.random.RandomState(0).poisson(rate, (rows, 40))
+    values[0] = 0
+    path = csv(tmp_path / "x.csv", {f"word{i}": values[:, i].tolist() for i in range(40)})
+    assert {*kinds(load(path)).values()} <= {"count", "boolean"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from vaeflow.data.columns import ColumnKind
-from vaeflow.data.kinds import LeftOut, kind_of, quoted
+from vaeflow.data.kinds import LeftOut, kind_of, quoted, top_level
 from vaeflow.data.table import Table
 from vaeflow.errors import DataError
 
@@ -22,11 +22,15 @@ _NAMED = 4  # names that a message tells of many
 
 @dataclass(frozen=True)
 class Chosen:
-    """The kinds of the columns that are taken, and why others are left out."""
+    """The kinds of the columns that are taken, and why others are left out.
+
+    `levels` tells of columns that are levels of one scale, if there are some.
+    """
 
     table: Table
     kinds: Mapping[str, ColumnKind]
     left_out: Mapping[str, LeftOut]
+    levels: str = ""
 
     def tell(self) -> None:
         """Say what was left out, what is missing, and what kinds the columns were taken for."""
@@ -34,6 +38,8 @@ class Chosen:
             log.warning("%s: left out %s", self.table.origin, self._told_left_out())
         if told := self._told_gaps():
             log.warning("%s: %s", self.table.origin, told)
+        if self.levels:
+            log.warning("%s: %s", self.table.origin, self.levels)
         for name, kind in self.kinds.items():
             if kind == "number" and (told := _told_ids(self.table, name)):
                 log.warning("%s: %s", self.table.origin, told)
@@ -142,7 +148,15 @@ def choose(
     if not found:
         told = Chosen(table, found, left_out)._told_left_out() if left_out else "all"
         raise DataError(f"{table.origin}: no column is left as data, without {told}")
-    return Chosen(table, found, left_out)
+    counts = [n for n, kind in found.items() if kind == "count" and n not in given]
+    top = top_level(table, counts)
+    if top is None:
+        return Chosen(table, found, left_out)
+    levels = (
+        f"{_some(counts)} are taken for levels 0 … {top} of one scale, and so for numbers: "
+        f"--dataset.kinds {quoted(f'{counts[0]}=count')} takes such a column for counts"
+    )
+    return Chosen(table, found | dict.fromkeys(counts, "number"), left_out, levels)
 
 
 def matching(table: Table, patterns: Iterable[str], option: str) -> list[str]:
