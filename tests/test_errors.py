@@ -1,5 +1,6 @@
 """Messages in the words of their reader: flags in the shell, arguments in Python."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -104,3 +105,11 @@ def test_what_a_terminal_would_obey_is_spelled(text, told):
     assert printable(text) == told
     assert str(ConfigError(text)) == told
     assert "\x1b" not in one_line(ValueError(text))
+
+
+def test_the_log_speaks_to_its_reader(caplog):
+    logging.getLogger("vaeflow").warning("%s is too large: lower --lr", 3)
+    with in_shell():
+        logging.getLogger("vaeflow").warning("%s is too large: lower --lr", 3)
+    found = [record.getMessage() for record in caplog.records]
+    assert found == ["3 is too large: lower lr", "3 is too large: lower --lr"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import dis
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -155,6 +156,16 @@ def spoken(text: str) -> str:
     parts[::2] = [_FLAG.sub(_argument, part) for part in parts[::2]]
     return "`".join(parts)
 
+
+class _Spoken(logging.Filter):
+    """Lets the log speak to its reader as errors do."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = spoken(record.getMessage()), ()
+        return True
+
+
+logging.getLogger("vaeflow").addFilter(_Spoken())
 
 _DEBUG = "--debug says where"
 _FLAG = re.compile(

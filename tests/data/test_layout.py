@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vaeflow.data.layout import channels_first, dimensions_of, guessed, layout_of, place_before
+from vaeflow.data.layout import (
+    called,
+    channels_first,
+    dimensions_of,
+    guessed,
+    layout_of,
+    place_before,
+)
 from vaeflow.data.places import in_array
 from vaeflow.errors import DataError
 
@@ -62,3 +69,11 @@ def test_two_readings_are_refused(shape, one_sentence):
 )  # fmt: skip
 def test_the_axes_of_the_grid(shape, dimensions):
     assert dimensions_of(shape) == dimensions
+
+
+@pytest.mark.parametrize(
+    ("shape", "word"),
+    [((4,), "example"), ((2, 64), "example"), ((8, 8), "image"), ((1, 8, 8), "image")],
+)
+def test_an_example_is_called_an_image_where_it_has_a_grid(shape, word):
+    assert called(shape) == word

@@ -12,6 +12,7 @@ from vaeflow.cli.signals import Stop, interruptible, stopped_at_once
 from vaeflow.cli.tables import print_bounds
 from vaeflow.data.binarization import DRAWN
 from vaeflow.data.covariates import example_of
+from vaeflow.data.layout import called
 from vaeflow.pictures import is_drawable
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
@@ -75,7 +76,8 @@ def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
         click.echo(f"Interrupted {where}; go on with: vaeflow resume {words}", err=True)
         return stop() or ELSEWHERE
     title = f"test data, binarization {experiment.config.binarization}"
-    print_bounds(outcome.bounds, title, findings=outcome.bounds.collapsed)
+    each = called(experiment.trainer.model.data_shape)
+    print_bounds(outcome.bounds, title, findings=outcome.bounds.collapsed, each=each)
     by = experiment.trainer.objective.selects_by
     which = f"of epoch {done.best_epoch}, the best validation {by}"
     if not done.best_epoch:

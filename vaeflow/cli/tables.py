@@ -18,11 +18,19 @@ _COLUMNS = 30  # of a table that are shown
 
 
 def print_bounds(
-    bounds: Bounds, title: str, code: LatentCode | None = None, findings: Iterable[Finding] = ()
+    bounds: Bounds,
+    title: str,
+    code: LatentCode | None = None,
+    findings: Iterable[Finding] = (),
+    *,
+    each: str = "image",
 ) -> None:
-    """Print the estimates as a table, with a latent code in all details, then the findings."""
-    table = Table(title=f"{bounds.images:,} images of the {title}", title_justify="left")
-    table.add_column("nats per image" if code is None else "per image, densities in nats")
+    """Print the estimates as a table, with a latent code in all details, then the findings.
+
+    An example is called `each`.
+    """
+    table = Table(title=f"{bounds.images:,} {each}s of the {title}", title_justify="left")
+    table.add_column(f"nats per {each}" if code is None else f"per {each}, densities in nats")
     table.add_column("mean ± standard error", justify="right")
     rows: list[tuple[str, Estimate | None, str]] = [
         ("ELBO", bounds.elbo, ".2f"),

@@ -34,6 +34,11 @@ def dimensions_of(data_shape: tuple[int, ...]) -> int:
     return 1 if axes < 2 else min(axes - 1, 3)
 
 
+def called(data_shape: tuple[int, ...]) -> str:
+    """Return what messages call an example: "image" or, of a table or a signal, "example"."""
+    return "image" if dimensions_of(data_shape) > 1 else "example"
+
+
 def layout_of(shape: tuple[int, ...], name: str) -> Layout:
     """Read off a shape (N, …) where the channels are: "first", "last" or "none".
 

@@ -86,6 +86,7 @@ def command(
     on where it was, and one that is whole is shown at once.
     """
     from vaeflow.cli.tables import print_bounds
+    from vaeflow.data.layout import called
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
     from vaeflow.runs.evaluation import Evaluation
@@ -106,7 +107,8 @@ def command(
         chunk=chunk,
         again=again,
     )
-    evaluation = Evaluation.of(Run.open(run), load_plugins(selection), options)
+    opened = Run.open(run)
+    evaluation = Evaluation.of(opened, load_plugins(selection), options)
     total, kept = len(evaluation.images), evaluation.kept
     if not as_json and evaluation.stored:
         click.echo(f"as kept in {kept.path}; --again computes it anew")
@@ -122,5 +124,6 @@ def command(
         click.echo(json.dumps({"run": str(run), **report.as_dict()}, indent=2))
     else:
         of = f"{split} data, binarization {evaluation.config.binarization}"
-        print_bounds(report.bounds, of, report.code, report.findings)
+        each = called(opened.form.shape)
+        print_bounds(report.bounds, of, report.code, report.findings, each=each)
     return 0

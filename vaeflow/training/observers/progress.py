@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vaeflow.data.layout import called
 from vaeflow.model import VAE
 from vaeflow.runtime.progress import on_terminal
 from vaeflow.training.observers import Observer, Record
 
 
-def line(record: Record, epochs: int) -> str:
+def line(record: Record, epochs: int, model: VAE) -> str:
     """Return an epoch's record as one line of text."""
     words = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     words.append(f"loss {record['train/loss']:.2f}")
@@ -23,7 +24,7 @@ def line(record: Record, epochs: int) -> str:
         words.append(f"KL {record['validation/kl']:.2f}")
     if record["beta"] != 1:
         words.append(f"β {record['beta']:.2f}")
-    words.append(f"{record['images_per_second']:,.0f} images/s")
+    words.append(f"{record['images_per_second']:,.0f} {called(model.data_shape)}s/s")
     return "  ".join(words)
 
 
@@ -60,7 +61,7 @@ class Lines(Observer):
         self.epochs = epochs
 
     def epoch(self, record: Record, model: VAE) -> None:
-        self.write(line(record, self.epochs))
+        self.write(line(record, self.epochs, model))
 
 
 class Bar(Observer):
@@ -90,7 +91,7 @@ class Bar(Observer):
             self.bar.update(self.task, completed=step)
 
     def epoch(self, record: Record, model: VAE) -> None:
-        text = line(record, self.epochs)
+        text = line(record, self.epochs, model)
         self.bar.update(self.task, completed=record["step"], description=text)
 
     def end(self, status: str) -> None:
@@ -119,7 +120,7 @@ class NotebookBar(Observer):
             self._draw(step)
 
     def epoch(self, record: Record, model: VAE) -> None:
-        self.text = line(record, self.epochs)
+        self.text = line(record, self.epochs, model)
         self._draw(record["step"])
 
     def end(self, status: str) -> None:
