@@ -178,7 +178,7 @@ def picture(found: Mapping[str, Scored], path: Path) -> None:
 
     plugins = load_plugins()
     plan = found[CROSS_ENTROPY].runs[0].run.plan(plugins)
-    x = images_of(load_data(plan), "test", plan.config).x[:DIGITS]
+    x = images_of(load_data(plan), "test", plan.config)[:DIGITS].values
     rows: list[tuple[str, list[Tensor]]] = [("test images", [x])]
     for name, scored in found.items():
         model = load(scored.runs[0].run.path, plugins=plugins)

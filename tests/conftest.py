@@ -33,8 +33,9 @@ _FLUSH = os.fsync
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Wait for the disk in the tests of faults alone: no other loses power."""
+    """Wait for the disk in the tests of faults alone, as no other loses power; log as at first."""
     os.fsync = _FLUSH if "faults" in item.path.parts else lambda descriptor: None
+    logging.getLogger("vaeflow").setLevel(logging.NOTSET)  # which a command line has set
 
 
 @pytest.fixture(autouse=True)

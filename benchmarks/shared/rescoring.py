@@ -149,7 +149,9 @@ def measure(
     ]
     plan = runs[0].run.plan(plugins)
     splits = load_data(plan)
-    validation, test = (images_of(splits, name, plan.config).x for name in ("validation", "test"))
+    validation, test = (
+        images_of(splits, name, plan.config).values for name in ("validation", "test")
+    )
     found = {}
     for name, options in models.items():
         own = [run for run in runs if options.items() <= run.config.items()]

@@ -29,4 +29,4 @@ def trained(path: Path, *, settings: Mapping[str, Any], posterior: Any) -> Path:
 def test_images(path: Path, count: int) -> Tensor:
     """Return the first test images of a run's data, binarized as evaluation sees them."""
     plan = Run.open(path).plan(load_plugins())
-    return images_of(load_data(plan), "test", plan.config).x[:count]
+    return images_of(load_data(plan), "test", plan.config)[:count].values

@@ -11,11 +11,13 @@ import torch
 
 from vaeflow.data.columns import Column, Columns
 from vaeflow.data.examples import Examples
+from vaeflow.data.splits import Form
 from vaeflow.errors import ConfigError
 from vaeflow.model import VAE, seen_shape
 from vaeflow.options import options_model, validate
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import BUILTIN
+from vaeflow.runs.build import build_model
 
 # Two samples, two images of zeros and ones, which every likelihood can score.
 K, B, LATENT = 2, 2, 3
@@ -169,8 +171,11 @@ def test_every_part_works_beside_gaps_and_covariates(parts, kind):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES["encoder"] if n != "mlp"])
-def test_image_networks_refuse_tables_and_name_the_cure(name, one_sentence):
-    for kind, sizes in (("encoder", (TABLE,)), ("decoder", (LATENT, TABLE))):
-        with pytest.raises(ConfigError, match=rf"take --{kind} mlp") as caught:
-            make(kind, name, *sizes)
-        one_sentence(str(caught.value))
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_convolutions_refuse_the_columns_of_a_table_and_name_the_cure(kind, name, one_sentence):
+    layers = Layers()
+    layers.add({kind: name, "likelihood": "columns"}, "test")
+    form = Form(TABLE, Columns(tuple(Column(f"c{i}", "number") for i in range(5))))
+    with pytest.raises(ConfigError, match=rf"no neighbours: take --{kind} mlp") as caught:
+        build_model(layers.resolve(PLUGINS), form)
+    one_sentence(str(caught.value))

@@ -14,7 +14,7 @@ from vaeflow.runs.experiment import Outcome, Watch, resume, train
 from vaeflow.text import show
 
 # What a run resolves as it begins, where the command says "auto".
-_RESOLVED = ("binarization", "scaling")
+_RESOLVED = ("binarization", "missing", "scaling")
 _SHOWN = 5  # names in a message
 
 

@@ -17,7 +17,7 @@ from vaeflow.data.conditioning import condition_on
 from vaeflow.data.examples import Examples
 from vaeflow.data.layout import dimensions_of
 from vaeflow.data.splits import Form, Splits
-from vaeflow.errors import PluginError, VaeflowError, one_line
+from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
 from vaeflow.model import VAE, seen_shape
 from vaeflow.nn.embedding import width_of
 from vaeflow.parts.abstract import Posterior
@@ -58,6 +58,8 @@ def _build(plan: Plan, form: Form) -> VAE:
     seen = seen_shape(form.shape, missing=missing)
     more = width_of([len(c.levels) for c in form.covariates])
     grid = {"dimensions": dimensions_of(form.shape)}  # of convolutions
+    if form.columns:
+        _check_no_grid(plan)
     likelihood = make(plan, "likelihood", form.shape, *_columns(plan, form))
     encoder = make(plan, "encoder", seen, known=grid)
     model = VAE(
@@ -72,9 +74,22 @@ def _build(plan: Plan, form: Form) -> VAE:
     )
     model.columns = form.columns
     parts = plan.config.parts()
-    model.columns = form.columns
     model.chosen = {kind: parts[kind] for kind, _ in model.named_children() if kind in parts}
     return model
+
+
+def _check_no_grid(plan: Plan) -> None:
+    """Refuse convolutions over the columns of a table.
+
+    Raises:
+        ConfigError: naming the network that has some.
+    """
+    for kind in ("encoder", "decoder"):
+        if "dimensions" in plan.config.parts()[kind].options:
+            raise ConfigError(
+                f"{plan.parts[kind].owner} convolves neighbouring values, but the columns of a "
+                f"table are no neighbours: take --{kind} mlp"
+            )
 
 
 def _columns(plan: Plan, form: Form) -> tuple[Columns, ...]:

@@ -159,7 +159,7 @@ class Table(Dataset):
             if not len(rows[split]):
                 raise DataError(
                     f"{table.origin}: no row is of the split {split}, by {table.call(self.split)}: "
-                    "mark some, or leave --dataset.split out for random splits"
+                    "mark some, or leave out --dataset.split for random splits"
                 )
         if not len(rows["validation"]):
             train, parts = rows["train"], self.fractions.held_out(len(rows["train"]), table.origin)
