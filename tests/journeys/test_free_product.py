@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 import torch
 
+from vaeflow.config.layers import Layers
 from vaeflow.data.columns import Column, Columns
 from vaeflow.data.examples import Examples
 from vaeflow.data.splits import Form
