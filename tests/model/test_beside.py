@@ -199,7 +199,7 @@ def test_codes_and_reconstructions_take_covariates():
         ({"agg": 3}, "not conditioned on 'agg' (did you mean 'age'?)"),
         ({"age": "old"}, "age=old: 'age' is a number, such as age=1.5"),
         ({"age": [1, 2, 3]}, "the covariates have 3 values for 4 samples"),
-        ({"age": np.nan}, "has no 'age', on which the model is conditioned"),
+        ({"age": np.nan}, "'age' is missing, but the model is conditioned on it"),
     ],
 )
 def test_a_wrong_covariate_is_refused_by_name(condition, told):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vaeflow.data.columns import Column, Columns
 from vaeflow.data.places import Place, by_index
+from vaeflow.data.table import is_number
 from vaeflow.errors import DataError, did_you_mean
 
 _FEW = 20  # whole numbers, up to which they are levels such as digits and months
@@ -148,9 +149,10 @@ def _check_given(column: Column, values: np.ndarray, place: Place) -> None:
             f"as {column.name}={example_of(column)}"
         )
     if len(values) == 1 and column.named and (text := _text(values[0])) not in column.levels:
+        guess = "" if is_number(text) else did_you_mean(text, column.levels)
         raise DataError(
-            f"{column.name}={text}: the training data held no such level"
-            f"{did_you_mean(text, column.levels)}; give one of {column.told_levels()}"
+            f"{column.name}={text}: the training data held no such level{guess}; give one of "
+            f"{column.told_levels()}"
         )
 
 
