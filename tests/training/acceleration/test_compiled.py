@@ -45,16 +45,6 @@ def figures(trainer):
     return torch.tensor([[r[k] for k in keys] for r in trainer.run().records])
 
 
-@has_compiler
-@pytest.mark.filterwarnings("ignore::FutureWarning:torch._inductor")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_compiled_model_has_the_numbers_of_the_eager_one(caplog):
-    one = trainer(compile=True)
-    torch.testing.assert_close(figures(one), figures(trainer()), rtol=1e-4, atol=1e-4)
-    assert not one.eager.loss_module.fails
-    assert not [r for r in caplog.records if r.name == "vaeflow"]
-
-
 class Fails(Posterior):
     """Cannot be traced: torch's compiler refuses what `forward` does."""
 
