@@ -70,7 +70,7 @@ def test_a_captured_step_takes_gaps_covariates_and_weights():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_model_has_the_numbers_of_the_eager_one(caplog):
     one = trainer(compile=True)
-    torch.testing.assert_close(outcome(one)[0], outcome(trainer())[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outcome(one)[0], outcome(trainer())[0], rtol=1e-3, atol=1e-3)
     assert not one.eager.loss_module.fails
     assert not [r for r in caplog.records if r.name == "vaeflow"]
 
