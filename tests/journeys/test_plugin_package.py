@@ -140,7 +140,7 @@ def test_a_run_loads_with_its_plugin_or_names_it(runs, installed, bare, tmp_path
 @packages
 def test_the_installed_plugin_passes_its_checks(installed, name):
     # Of zuko's flows the quickest: its own tests check them all.
-    part = {"vaeflow-zuko": "zuko-nice"}.get(name, PACKAGES[name][1])
+    part = {"vaeflow-zuko": "zuko-maf"}.get(name, PACKAGES[name][1])
     told = installed.vaeflow("plugins", "check", f"{name}/{part}")
     assert re.search(r"\n\d+ verdicts: \d+ passed, \d+ not applicable\n$", told)
     assert "failed" not in told.splitlines()[-1]

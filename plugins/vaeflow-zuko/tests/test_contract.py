@@ -8,8 +8,9 @@ from vaeflow_zuko.hooks import FAMILIES
 
 from vaeflow.testing import NotApplicable, checks
 
-# What takes minutes: a fine grid or thousands of draws, through bisections and quadratures. In
-# test_flows.py, priors integrate to one on a coarser grid and score their draws as they draw them.
+# What takes long, and `vaeflow plugins check vaeflow-zuko` does: a fine grid, or thousands of
+# draws, through bisections and quadratures. In test_flows.py, priors integrate to one on a coarser
+# grid and score their draws as they draw them.
 SLOW = {
     **{
         ("prior", family): (
@@ -27,10 +28,13 @@ SLOW = {
     ("posterior", "CNF"): (
         "weights_average_to_one", "log_q_matches_at_every_size", "is_the_same_at_every_call",
         "log_q_matches_for_options_together", "is_the_same_for_any_number",
-        "keeps_its_digits_where_it_contracts",
+        "keeps_its_digits_where_it_contracts", "no_z_has_two_noises", "gradients_match_for_many",
     ),
     # A quadrature for each dimension, with a gradient for each of its points.
-    ("posterior", "UNAF"): ("log_q_matches_at_every_size", "is_the_same_for_any_number"),
+    ("posterior", "UNAF"): (
+        "log_q_matches_at_every_size", "is_the_same_for_any_number", "no_z_has_two_noises",
+        "scores_its_draws_from_outside",
+    ),
 }  # fmt: skip
 
 
