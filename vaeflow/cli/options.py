@@ -70,6 +70,11 @@ def _conditions(
     return found
 
 
+data = click.option(
+    "--data",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A table or an array of the form that RUN was trained on.  [default: RUN's own data]",
+)
 condition = click.option(
     "--condition",
     multiple=True,

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("impute")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A table or an array of the form that RUN was trained on.  [default: RUN's own data]",
-)
+@shared.data
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
