@@ -22,7 +22,11 @@ def run(whole):
 
 @pytest.fixture(scope="module")
 def before(run):
-    return everything(run)
+    found = everything(run)
+    own = [found[file.name][0] for file in (run / "evaluations").iterdir()]
+    assert own
+    assert all(mine is True for mine in own)
+    return found
 
 
 def flips(found, n, seed=0):
