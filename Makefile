@@ -10,7 +10,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 # quarter of their time on it. Other C libraries ignore these.
 MALLOC := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=67108864
 
-.PHONY: help train test faults lint format clean
+.PHONY: help train test faults partners lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -24,6 +24,9 @@ test: $(STAMP)  ## run the whole test suite
 # A forked child cannot train where its parent's threads serve a GPU.
 faults: $(STAMP)  ## kill, starve and corrupt it in every way that the tests know, in ten minutes
 	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest tests/faults --all-faults -n auto --dist loadfile $(PYTEST_ARGS)
+
+partners: $(STAMP)  ## use what was trained with Pyro, scikit-learn, onnxruntime, trackers and more
+	$(MALLOC) $(BIN)/python -m pytest tests/partners --partners -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## check style, types and the floors of the imports
 	$(BIN)/ruff check .

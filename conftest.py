@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the flag of `make faults`."""
+    """Add the flags of `make faults` and `make partners`."""
     parser.addoption("--all-faults", action="store_true", help="try every fault of tests/faults")
+    parser.addoption("--partners", action="store_true", help="run tests/partners as well")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave tests/partners to `make partners`: other libraries take long to import and to run."""
+    left_out = collection_path == config.rootpath / "tests" / "partners"
+    return True if left_out and not config.getoption("--partners") else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

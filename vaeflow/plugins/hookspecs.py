@@ -67,5 +67,14 @@ def vaeflow_epoch_end(run_dir: Path, record: Mapping[str, Any]) -> None:
 
 
 @hookspec
-def vaeflow_train_end(run_dir: Path, status: str) -> None:
-    """Training ended with status "completed", "interrupted" or "failed"."""
+def vaeflow_picture(run_dir: Path, name: str, step: int, picture: Any) -> None:
+    """A picture was drawn after an epoch: a NumPy array (H, W) or (H, W, 3) of 8 bits."""
+
+
+@hookspec
+def vaeflow_train_end(run_dir: Path, status: str, summary: Mapping[str, Any]) -> None:
+    """The run ended with status "completed", "interrupted" or "failed".
+
+    It comes after the final evaluation, whose figures are in `summary` as in summary.json; without
+    one, as of an interrupted training, `summary` is empty.
+    """

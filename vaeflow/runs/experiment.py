@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ import torch
 
 from vaeflow.config.flat import flatten
 from vaeflow.config.layers import Plan
-from vaeflow.data.stored import ends
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation import Bounds
-from vaeflow.pictures import span_of
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.bound import check_changes, check_config, check_data
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import choose_for, evaluate_split
+from vaeflow.runs.gallery import gallery_of
 from vaeflow.runs.paths import new_path, taken
 from vaeflow.runs.prepare import Experiment, facts_of, prepare
 from vaeflow.runs.status import ELSEWHERE, Stop, ending, known_status
@@ -31,6 +30,7 @@ from vaeflow.runtime.progress import OpenBar, no_bar
 from vaeflow.runtime.ranks import World, launched
 from vaeflow.training import Fit, Observer
 from vaeflow.training.checkpoints import Checkpoint, check_room
+from vaeflow.training.observers import Crew
 from vaeflow.training.observers.metrics_file import MetricsFile
 from vaeflow.training.observers.plugin_hooks import hooks_of
 from vaeflow.training.restoring import check_end
@@ -162,22 +162,32 @@ def _live(
                     fit = _fit(run, experiment, (), stop, resuming=resuming)
                     return Outcome(run, experiment, fit, None)
                 held.enter_context(run.locked())
+                crew = held.enter_context(_watched(run, experiment, watch))
                 with ending(run, stop):
                     if resuming:
                         check_room(run.store.root, _weight_bytes(experiment))
-                    fit = _train(run, experiment, watch, stop, resuming=resuming)
+                        run.set_config(experiment.config)
+                    fit = _fit(run, experiment, crew, stop, resuming=resuming)
         # The other ranks have left: the evaluation is the first one's.
         return Outcome(run, experiment, fit, _finish(run, experiment, fit, watch, stop))
 
 
-def _train(run: Run, experiment: Experiment, watch: Watch, stop: Stop, *, resuming: bool) -> Fit:
-    """Train with all the observers of a run."""
-    if resuming:
-        run.set_config(experiment.config)
-    hooks = hooks_of(experiment.plan.plugins, run.path, experiment.config.to_toml())
-    crew = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watch.observers(run, experiment)]
-    crew += _tensorboard(run, experiment)
-    return _fit(run, experiment, crew, stop, resuming=resuming)
+@contextmanager
+def _watched(run: Run, experiment: Experiment, watch: Watch) -> Iterator[Crew]:
+    """Yield all the observers of a run, who are told at the end of the block how it ended."""
+    config = experiment.config
+    hooks = hooks_of(experiment.plan.plugins, run.path, config.to_toml())
+    observers = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watch.observers(run, experiment)]
+    if config.tensorboard:
+        from vaeflow.training.observers.tensorboard import TensorBoard
+
+        observers.append(TensorBoard(run.path, config.to_toml()))
+    crew = Crew(observers, gallery_of(experiment))
+    try:
+        yield crew
+    finally:
+        status = str(known_status(run).get("state", "failed"))
+        crew.finish(status, run.summary if status == "completed" else {})
 
 
 def _finish(run: Run, experiment: Experiment, fit: Fit, watch: Watch, stop: Stop) -> Bounds | None:
@@ -201,19 +211,13 @@ def _finish(run: Run, experiment: Experiment, fit: Fit, watch: Watch, stop: Stop
     return bounds
 
 
-def _tensorboard(run: Run, experiment: Experiment) -> list[Observer]:
-    config = experiment.config
-    if not config.tensorboard:
-        return []
-    from vaeflow.training.observers.tensorboard import TensorBoard
-
-    images = images_of(experiment.splits, "validation", config)
-    span = span_of(*ends(experiment.splits.kept("train")))
-    return [TensorBoard(run.path, config.to_toml(), images, config.image_every, span)]
-
-
 def _fit(
-    run: Run, experiment: Experiment, observers: Sequence[Observer], stop: Stop, *, resuming: bool
+    run: Run,
+    experiment: Experiment,
+    observers: Sequence[Observer] | Crew,
+    stop: Stop,
+    *,
+    resuming: bool,
 ) -> Fit:
     checkpoint = run.store.latest() if resuming else None
     if checkpoint is not None:

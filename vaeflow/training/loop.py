@@ -115,7 +115,7 @@ class Trainer:
 
     def run(
         self,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[Observer] | Crew = (),
         store: CheckpointStore | None = None,
         stop: Callable[[], int] = lambda: 0,
     ) -> Fit:
@@ -129,7 +129,8 @@ class Trainer:
             CheckpointError: if the ranks do not begin at the same step.
             RankError: if another rank fails.
         """
-        crew = Crew(observers if self.world.first else ())
+        crew = observers if isinstance(observers, Crew) else Crew(observers)
+        crew = crew if self.world.first else Crew(())
         done = self.progress
         result = Fit("failed", done, self.best)
         clock = Stopwatch(done.seconds)

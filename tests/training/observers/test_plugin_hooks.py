@@ -34,8 +34,12 @@ def vaeflow_epoch_end(run_dir, record):
     note(run_dir, "vaeflow_epoch_end", epoch=record["epoch"])
 
 @hookimpl
-def vaeflow_train_end(run_dir, status):
-    note(run_dir, "vaeflow_train_end", status=status)
+def vaeflow_picture(run_dir, name, step, picture):
+    note(run_dir, "vaeflow_picture", name=name, step=step, shape=picture.shape)
+
+@hookimpl
+def vaeflow_train_end(run_dir, status, summary):
+    note(run_dir, "vaeflow_train_end", status=status, nll=summary.get("nll"))
 """
 )
 
@@ -64,14 +68,18 @@ def test_the_plugin_above_implements_every_hook():
     assert implemented == specified
 
 
-def test_every_hook_is_called(train, cli, plugin, notes):
+def test_every_hook_is_called(train, cli, plugin, notes, here):
     plugin("vaeflow-every", EVERY)
     assert train("--epochs", 2, "--seed", 5).code == 0
+    (nll,) = {json.loads((here / "run" / "summary.json").read_text())["nll"]}
     assert notes() == [
         ["vaeflow_train_start", {"seed": 5}],
         ["vaeflow_epoch_end", {"epoch": 1}],
+        # 8 examples of 4×4 with their reconstructions in pairs, four pairs in a row; 64 samples
+        ["vaeflow_picture", {"name": "reconstructions", "step": 3, "shape": [12, 48]}],
+        ["vaeflow_picture", {"name": "samples", "step": 3, "shape": [48, 48]}],
         ["vaeflow_epoch_end", {"epoch": 2}],
-        ["vaeflow_train_end", {"status": "completed"}],
+        ["vaeflow_train_end", {"status": "completed", "nll": nll}],
     ]
     listed = cli("list").out
     assert listed.count("  noted ") == len(KINDS)
@@ -82,14 +90,21 @@ def test_a_resumed_run_starts_its_hooks_again(train, cli, plugin, notes):
     assert train().code == 0
     assert cli("resume", "run", "--epochs", 2).code == 0
     assert [name.removeprefix("vaeflow_") for name, _ in notes()] == [
-        *["train_start", "epoch_end", "train_end"] * 2
+        *["train_start", "epoch_end", "picture", "picture", "train_end"],
+        *["train_start", "epoch_end", "train_end"],
     ]
+
+
+def test_no_picture_is_drawn_where_nobody_sees_it(train, monkeypatch):
+    monkeypatch.setattr("vaeflow.runs.gallery.draw", None)
+    done = train()
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_failed_training_ends_its_hooks(train, plugin, notes):
     plugin("vaeflow-every", EVERY)
     assert train("--lr", "1e30").code == 5
-    assert notes()[-1] == ["vaeflow_train_end", {"status": "failed"}]
+    assert notes()[-1] == ["vaeflow_train_end", {"status": "failed", "nll": None}]
 
 
 def test_one_plugin_that_fails_does_not_mute_another(train, plugin, notes, here):
@@ -105,7 +120,7 @@ def test_one_plugin_that_fails_does_not_mute_another(train, plugin, notes, here)
         "Warning: plugin vaeflow-worse 0.4 failed and is muted (IndexError: list index out of "
         "range)",
     ]
-    assert len(notes()) == 4
+    assert len(notes()) == 6
     assert not (here / "run" / "never").exists()
 
 
@@ -125,7 +140,7 @@ def test_a_hook_may_stop_a_training_on_purpose(train, plugin, notes, strict):
     plugin("vaeflow-every", EVERY)
     done = train("--epochs", 5, *strict)
     assert (done.code, done.err) == (2, "Error: the budget is spent: raise it\n")
-    assert notes()[-1] == ["vaeflow_train_end", {"status": "failed"}]
+    assert notes()[-1] == ["vaeflow_train_end", {"status": "failed", "nll": None}]
 
 
 def test_a_hook_that_draws_at_random_does_not_change_the_training(train, plugin, here):

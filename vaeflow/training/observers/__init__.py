@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from vaeflow.errors import ConfigError, VaeflowError, is_interrupt, one_line
 from vaeflow.model import VAE
 from vaeflow.plugins.containment import modes_kept
+from vaeflow.training.observers.gallery import Gallery
 
 Record = Mapping[str, Any]
 log = logging.getLogger("vaeflow")
@@ -20,8 +22,11 @@ class Observer:
     """Sees the epochs of a training, and draws from a generator of its own.
 
     An exception in an observer mutes it with a warning under its `name`, and the training goes on;
-    a `VaeflowError` stops the training.
+    a `VaeflowError` stops the training. `sees_pictures` tells whether it is given pictures, which
+    are drawn only where somebody is.
     """
+
+    sees_pictures = False
 
     @property
     def name(self) -> str:
@@ -37,8 +42,19 @@ class Observer:
     def epoch(self, record: Record, model: VAE) -> None:
         """An epoch ended; `record` is its line of metrics.jsonl."""
 
+    def picture(self, name: str, step: int, picture: np.ndarray) -> None:
+        """A picture was drawn after an epoch: (H, W) or (H, W, 3), 8 bits each."""
+
     def end(self, status: str) -> None:
         """Training ended: "completed", "interrupted" or "failed"."""
+
+    def finish(self, status: str, summary: Record) -> None:
+        """The run ended, with its final evaluation; `vaeflow.fit` makes no run.
+
+        Arguments:
+            status: "completed", "interrupted" or "failed".
+            summary: as in summary.json; empty where there was no evaluation.
+        """
 
 
 def checked(observers: object) -> list[Observer]:
@@ -65,11 +81,14 @@ def checked(observers: object) -> list[Observer]:
 class Crew:
     """The observers of a run. A failing one is muted; its `VaeflowError` stops the run."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Sequence[Observer], gallery: Gallery | None = None) -> None:
         self.active = list(observers)
+        self.gallery = gallery or Gallery()
+        self.started = False
         self.steppers = [o for o in observers if type(o).step is not Observer.step]
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
+        self.started = True
         self._each(lambda o: o.start(epoch, step, epochs, steps_per_epoch))
 
     def step(self, step: int) -> None:
@@ -82,9 +101,19 @@ class Crew:
 
     def epoch(self, record: Record, model: VAE) -> None:
         self._each(lambda o: o.epoch(record, model))
+        if any(o.sees_pictures for o in self.active):
+            for name, picture in self.gallery.drawn(record["epoch"], model):
+                self._show(name, record["step"], picture)
+
+    def _show(self, name: str, step: int, picture: np.ndarray) -> None:
+        self._each(lambda o: o.picture(name, step, picture) if o.sees_pictures else None)
 
     def end(self, status: str) -> None:
         self._each(lambda o: o.end(status))
+
+    def finish(self, status: str, summary: Record) -> None:
+        if self.started:  # nobody is told of the end of what did not begin
+            self._each(lambda o: o.finish(status, summary))
 
     def _each(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self.active):

@@ -7,6 +7,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vaeflow.errors import PluginError, VaeflowError, is_interrupt, one_line
 from vaeflow.model import VAE
 from vaeflow.plugins.containment import no_exit, streams_kept
@@ -44,8 +46,16 @@ class PluginHooks(Observer):
     def epoch(self, record: Record, model: VAE) -> None:
         self._call("vaeflow_epoch_end", record=dict(record))
 
-    def end(self, status: str) -> None:
-        self._call("vaeflow_train_end", status=status)
+    @property
+    def sees_pictures(self) -> bool:  # type: ignore[override]
+        """Tell whether the plugin has the hook."""
+        return "vaeflow_picture" in self.plugin.hooks
+
+    def picture(self, name: str, step: int, picture: np.ndarray) -> None:
+        self._call("vaeflow_picture", name=name, step=step, picture=picture.copy())
+
+    def finish(self, status: str, summary: Record) -> None:
+        self._call("vaeflow_train_end", status=status, summary=deepcopy(dict(summary)))
 
     def _call(self, hook: str, **arguments: Any) -> None:
         try:

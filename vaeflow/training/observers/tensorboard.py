@@ -7,16 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from vaeflow.config.flat import flatten
-from vaeflow.data.examples import Data, as_examples
 from vaeflow.model import VAE
-from vaeflow.pictures import draw, is_drawable
 from vaeflow.training.observers import Observer, Record
-
-_PAIRS = 16  # images in a picture of reconstructions
-_SAMPLES = 64
 
 
 class TensorBoard(Observer):
@@ -25,26 +20,13 @@ class TensorBoard(Observer):
     Arguments:
         directory: the run directory.
         config: the resolved configuration, written as text and as hyperparameters.
-        images: held-out images to reconstruct.
-        every: epochs between pictures; 0 for none.
-        span: the values that are black and white in pictures.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        config: Mapping[str, Any],
-        images: Data,
-        every: int,
-        span: tuple[float, float] = (0.0, 1.0),
-    ) -> None:
+    sees_pictures = True
+
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         self.directory = directory
         self.config = config
-        data = as_examples(images)
-        self.images = data[:_PAIRS].read()
-        self.beside = data[torch.arange(_SAMPLES) % len(data)].read()
-        self.every = every if is_drawable(tuple(images.shape[1:])) else 0
-        self.span = span
         self.last: Record = {}
         self.writer: Any = None  # opened at the start, when the first step is known
 
@@ -64,14 +46,11 @@ class TensorBoard(Observer):
             if name not in ("epoch", "step", "seconds"):
                 self.writer.add_scalar(_tag(name), value, step)
         self.last = record
-        if self.every and (record["epoch"] == 1 or record["epoch"] % self.every == 0):
-            x = self.images.to(model.device)
-            pairs = draw(x.values, model.reconstruct(x), span=self.span, across=4)
-            self.writer.add_image("reconstructions", pairs, step)
-            samples = model.sample(_SAMPLES, condition=self.beside)
-            self.writer.add_image("samples", draw(samples, span=self.span), step)
 
-    def end(self, status: str) -> None:
+    def picture(self, name: str, step: int, picture: np.ndarray) -> None:
+        self.writer.add_image(name, picture, step, dataformats="HWC" if picture.ndim == 3 else "HW")
+
+    def finish(self, status: str, summary: Record) -> None:
         if self.last and status == "completed":
             metrics = {
                 f"hparam/{k}": v

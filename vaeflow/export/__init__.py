@@ -1,0 +1,1 @@
+"""Parts of a trained model as programs that run without vaeflow."""

@@ -1,0 +1,1 @@
+"""scikit-learn: a VAE as an estimator."""
