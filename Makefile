@@ -18,15 +18,15 @@ help:  ## list the targets
 train: $(STAMP)  ## train a VAE with a planar-flow posterior on the bundled digits
 	$(BIN)/vaeflow train --posterior planar --objective.warmup 10
 
-test: $(STAMP)  ## run the whole test suite
-	$(MALLOC) $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+test: $(STAMP)  ## run the test suite
+	$(MALLOC) $(BIN)/python -m pytest tests -n auto --dist loadfile $(PYTEST_ARGS)
 
 # A forked child cannot train where its parent's threads serve a GPU.
 faults: $(STAMP)  ## kill, starve and corrupt it in every way that the tests know, in ten minutes
 	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest tests/faults --all-faults -n auto --dist loadfile $(PYTEST_ARGS)
 
-partners: $(STAMP)  ## use what was trained with Pyro, scikit-learn, onnxruntime, trackers and more
-	$(MALLOC) $(BIN)/python -m pytest tests/partners --partners -n auto --dist loadfile $(PYTEST_ARGS)
+partners: $(STAMP)  ## run the tests of the plugins, and those with Pyro, scikit-learn, trackers and more
+	$(MALLOC) $(BIN)/python -m pytest plugins tests/partners --partners -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## check style, types and the floors of the imports
 	$(BIN)/ruff check .
