@@ -2,7 +2,6 @@
 
 import html
 import json
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -523,15 +522,6 @@ def test_the_front_holds_the_groups_that_no_other_beats_in_both():
         {"ms_per_step": time, "nll": nll} for time, nll in ((3, 7), (1, 9), (2, 9), (4, 8), (3, 8))
     ]
     assert front(groups) == [(1, 9), (3, 7)]
-
-
-def test_without_matplotlib_the_rest_is_written(written, six, monkeypatch, caplog, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    write(written[0], tmp_path / "plain", [])
-    assert "pip install 'vaeflow[plots]'" in caplog.text
-    names = {p.name for p in (tmp_path / "plain").iterdir()}
-    assert names == {"report.md", "report.csv", "report.json", "report.html"}
-    assert "<img" not in (tmp_path / "plain" / "report.html").read_text("utf-8")
 
 
 def test_a_report_that_was_cut_off_is_written_again(six, tmp_path, monkeypatch):

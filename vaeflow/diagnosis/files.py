@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from vaeflow.storage import write_file
 
 FIGURES, PICTURE = "diagnosis.json", "posteriors.png"
 _PORTRAITS = 4  # images whose posteriors are drawn
-log = logging.getLogger("vaeflow")
 
 
 def check_new(out: Path) -> None:
@@ -47,7 +44,7 @@ def write(
     names: Sequence[str] = (),
     seed: int = 0,
 ) -> Iterator[Path]:
-    """Write the numbers and, of latent size 2 and with matplotlib, the picture; yield their paths.
+    """Write the numbers and, of latent size 2, the picture; yield their paths.
 
     Arguments:
         diagnosis: of the model on the images x.
@@ -69,13 +66,8 @@ def write(
         yield out / PICTURE
 
 
-def _windows(diagnosis: Diagnosis, model: VAE, x: Data, seed: int) -> list[Window] | None:
-    """Return what the picture of the posteriors shows, or None without matplotlib."""
-    if importlib.util.find_spec("matplotlib") is None:
-        log.warning(
-            "there is no picture of the posteriors without matplotlib: pip install 'vaeflow[plots]'"
-        )
-        return None
+def _windows(diagnosis: Diagnosis, model: VAE, x: Data, seed: int) -> list[Window]:
+    """Return what the picture of the posteriors shows."""
     with torch.no_grad():
         qs = {"q of the encoder": model.infer(x)}
         for name, bounds in diagnosis.local.items():

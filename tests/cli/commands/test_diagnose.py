@@ -139,18 +139,6 @@ def test_a_long_flow_shows_the_sum_and_the_largest_maps(maps, shown):
         assert rows["  sum of 9"].mean == pytest.approx(sum(det.mean for _, det in dets))
 
 
-def test_a_warning_names_a_missing_matplotlib(cli, plane, here, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    skip = [word for stage in ("ais", "gaps", "calibration") for word in ("--skip", stage)]
-    done = cli("diagnose", plane, *QUICK, *skip, "--out", "out")
-    assert done.code == 0
-    assert done.err == (
-        "Warning: there is no picture of the posteriors without matplotlib: "
-        "pip install 'vaeflow[plots]'\n"
-    )
-    assert [p.name for p in (here / "out").iterdir()] == ["diagnosis.json"]
-
-
 def test_a_flow_in_three_dimensions_has_no_picture(cli, trained, here):
     skip = [word for stage in ("ais", "gaps", "calibration") for word in ("--skip", stage)]
     done = cli("diagnose", trained, *QUICK, *skip, "--out", "out")

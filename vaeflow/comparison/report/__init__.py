@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,6 @@ from vaeflow.comparison.report.plot import draw
 from vaeflow.errors import ConfigError
 from vaeflow.storage import write_file
 
-log = logging.getLogger("vaeflow")
 NAMES = ("report.md", "report.csv", "report.json", "report.html", "report.png")
 
 
@@ -43,7 +41,7 @@ def check_free(folder: Path, runs: Iterable[Path]) -> list[str]:
 
 
 def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
-    """Write all files of the report, and return their paths; without matplotlib, no plot.
+    """Write all files of the report, and return their paths.
 
     Arguments:
         comparison: the comparison to write.
@@ -55,14 +53,12 @@ def write(comparison: Comparison, folder: Path, of: list[str]) -> list[Path]:
     """
     numbers = {"of": of, **as_json(comparison)}
     png = draw(numbers)
-    if png is None:
-        log.warning("there is no plot without matplotlib: pip install 'vaeflow[plots]'")
     contents = {  # the first says whose the others are, if no more is written
         "report.json": (json.dumps(numbers, indent=2) + "\n").encode(),
-        "report.md": markdown(comparison, plot=png is not None).encode(),
+        "report.md": markdown(comparison).encode(),
         "report.csv": as_csv(comparison).encode(),
         "report.html": page(comparison, png).encode(),
-        **({} if png is None else {"report.png": png}),
+        "report.png": png,
     }
     for name, content in contents.items():
         write_file(folder / name, content)

@@ -22,26 +22,22 @@ p.remark { color: #555; margin: .2em 0; }
 """
 
 
-def markdown(comparison: Comparison, *, plot: bool) -> str:
+def markdown(comparison: Comparison) -> str:
     """Return the report in Markdown, its plot a file beside it."""
     parts = ["# Comparison", _markdown_list(comparison.results)]
     for table in tables(comparison):
         parts += _markdown_table(table)
-    parts += ["![NLL against the time of a step](report.png)"] if plot else []
-    parts.append(_markdown_list(comparison.remarks))
+    parts += ["![NLL against the time of a step](report.png)", _markdown_list(comparison.remarks)]
     parts += _markdown_table(in_common(comparison))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def page(comparison: Comparison, png: bytes | None) -> str:
+def page(comparison: Comparison, png: bytes) -> str:
     """Return one HTML page that needs no other file and no network."""
     e = html.escape
     parts = ["<ul>", *(f"<li>{e(told)}</li>" for told in sentences(comparison.results)), "</ul>"]
-    if png is not None:
-        source = base64.b64encode(png).decode("ascii")
-        parts.append(
-            f'<img alt="NLL against the time of a step" src="data:image/png;base64,{source}">'
-        )
+    source = base64.b64encode(png).decode("ascii")
+    parts.append(f'<img alt="NLL against the time of a step" src="data:image/png;base64,{source}">')
     for table in tables(comparison):
         parts += _html_table(table)
     parts += [f'<p class="remark">{e(told)}</p>' for told in sentences(comparison.remarks)]

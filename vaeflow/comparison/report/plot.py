@@ -10,19 +10,14 @@ _MARKERS = "osD^vP*X"  # with ten colours, forty pairs before one comes again
 _ROW = 0.22  # inches, of the legend
 
 
-def draw(numbers: Mapping[str, Any]) -> bytes | None:
+def draw(numbers: Mapping[str, Any]) -> bytes:
     """Return a PNG: NLL over the time of a step, with the front of the best groups.
 
     Arguments:
         numbers: the content of report.json, from which a plot can be drawn again.
-
-    Returns:
-        The picture, or None without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
+    from matplotlib.figure import Figure
+
     groups = [group for group in numbers["groups"] if "ms_per_step" in group]
     figure = Figure(figsize=(8, max(4.2, _ROW * len(groups) + 1)), layout="constrained")
     axes = figure.subplots()
