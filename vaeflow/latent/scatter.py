@@ -1,0 +1,175 @@
+"""Points in a plane, coloured by a label.
+
+Shapes: N examples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaeflow.errors import printable
+from vaeflow.latent.figures import COLOURS, GREY, blank, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_KINDS = 12  # different whole numbers that are levels; more of them are a scale
+_SHOWN = 20  # levels that have a colour and a mark of their own
+_POINTS = 20_000  # more of them hide each other, and make a file large
+_MARKERS = "ox^+"  # far from each other at this size
+
+
+def scatter(
+    points: np.ndarray,
+    values: np.ndarray | None = None,
+    *,
+    name: str = "label",
+    axes: tuple[str, str] = ("$z_0$", "$z_1$"),
+    title: str = "",
+) -> Figure:
+    """Draw points as a scatter plot.
+
+    Texts, truth values and few whole numbers are levels: each has a colour and a mark, and its name
+    stands at the median of its points as well as in the legend. Of more than 20 levels the most
+    frequent are told apart. Other numbers have a colour bar. A missing value is grey.
+
+    Arguments:
+        points: (N, 2).
+        values: of each point (N,), or None.
+        name: what the values are called.
+        axes: what the two axes are called; a $ begins a formula.
+        title: above the plot.
+
+    Returns:
+        The figure: `figure.savefig(path)` writes it.
+    """
+    points = np.asarray(points, np.float64)
+    order = np.random.RandomState(0).permutation(len(points))[:_POINTS]  # no level hides another
+    points, kept = points[order], None if values is None else np.asarray(values)[order]
+    with style():
+        figure = blank(6.4, 5.2)
+        plot = figure.subplots()
+        size = float(np.clip(16_000 / max(len(points), 1), 5, 36))
+        if kept is None:
+            plot.scatter(
+                points[:, 0], points[:, 1], s=size, color=COLOURS[0], linewidths=0, alpha=0.8
+            )
+        elif _is_scale(kept):
+            _coloured(figure, plot, points, kept.astype(np.float64), printable(name), size)
+        else:
+            _levels(figure, plot, points, [_text(v) for v in kept.tolist()], printable(name), size)
+        plot.set_xlabel(axes[0], parse_math=True)
+        plot.set_ylabel(axes[1], parse_math=True)
+        plot.set_title(printable(title))
+        plot.grid(color="#e8e8e8")
+        for points_of in plot.collections:
+            points_of.set_rasterized(True)  # thousands of points in an .svg file
+    return figure
+
+
+def _is_scale(values: np.ndarray) -> bool:
+    """Tell whether values are numbers of which a colour bar tells more than a legend."""
+    if values.dtype.kind not in "iuf":
+        return False
+    known = np.unique(values[np.isfinite(values)])
+    return len(known) > _KINDS or bool((known != np.floor(known)).any())
+
+
+def _text(value: object) -> str:
+    """Return a level as text, "" if it is missing."""
+    if value is None or value != value:
+        return ""
+    whole = isinstance(value, float) and value.is_integer()
+    return printable(str(int(value) if whole else value))  # type: ignore[call-overload]
+
+
+def _coloured(
+    figure: Figure, plot: Axes, points: np.ndarray, values: np.ndarray, name: str, size: float
+) -> None:
+    known = np.isfinite(values)
+    plot.scatter(
+        points[~known, 0], points[~known, 1], s=size, color=GREY, linewidths=0, label="missing"
+    )
+    low, high = np.quantile(values[known], (0.01, 0.99)) if known.any() else (0, 1)
+    shown = plot.scatter(
+        points[known, 0],
+        points[known, 1],
+        s=size,
+        c=values[known],
+        vmin=low,
+        vmax=high,
+        linewidths=0,
+    )
+    figure.colorbar(shown, ax=plot, label=name, extend="both", shrink=0.8)
+    if not known.all():
+        plot.legend(loc="upper right")
+
+
+def _levels(
+    figure: Figure, plot: Axes, points: np.ndarray, texts: list[str], name: str, size: float
+) -> None:
+    from matplotlib.lines import Line2D
+
+    counts = Counter(text for text in texts if text)
+    shown = _sorted([level for level, _ in counts.most_common(_SHOWN)])
+    look = {level: (COLOURS[i % len(COLOURS)], _MARKERS[i // len(COLOURS)])
+            for i, level in enumerate(shown)}  # fmt: skip
+    each = [look.get(text, (GREY, "o")) for text in texts]
+    for marker in dict.fromkeys(marker for _, marker in each):
+        chosen = [i for i, (_, m) in enumerate(each) if m == marker]
+        colours = [each[i][0] for i in chosen]
+        plot.scatter(
+            points[chosen, 0],
+            points[chosen, 1],
+            s=size,
+            c=colours,
+            marker=marker,
+            linewidths=1.2 if marker in "x+" else 0,
+            alpha=0.8,
+        )
+    _name(plot, points, np.array(texts, object), shown if len(shown) > 1 else [])
+    marks: list[Any] = [_mark(Line2D, level[:24], *look[level]) for level in shown]
+    if more := len(counts) - len(shown):
+        marks.append(_mark(Line2D, f"{more:,} others", GREY, "o"))
+    if missing := texts.count(""):
+        marks.append(_mark(Line2D, f"missing ({missing:,})", GREY, "o"))
+    figure.legend(handles=marks, title=name, loc="outside right upper", frameon=False)
+
+
+def _name(plot: Axes, points: np.ndarray, texts: np.ndarray, levels: list[str]) -> None:
+    """Write each level at the median of its points, where none stands there already."""
+    from matplotlib.patheffects import withStroke
+
+    around = withStroke(linewidth=2.5, foreground="white")
+    span = np.ptp(points, 0) + 1e-12
+    taken: list[np.ndarray] = []
+    for level in levels:
+        at: np.ndarray = np.median(points[texts == level], 0)
+        room = span * (0.019 * len(level[:12]) + 0.01, 0.035)
+        if all((abs(at - other) > room).any() for other in taken):
+            taken.append(at)
+            plot.text(
+                at[0], at[1], level[:12], ha="center", va="center", weight="bold",
+                path_effects=[around],
+            )  # fmt: skip
+
+
+def _sorted(levels: list[str]) -> list[str]:
+    """Return levels in their order, in which 9 comes before 10."""
+
+    def key(level: str) -> list[tuple[bool, float, str]]:
+        parts = re.findall(r"\d+|\D+", level)
+        return [
+            (part.isdecimal(), float(part) if part.isdecimal() else 0.0, part) for part in parts
+        ]
+
+    return sorted(levels, key=key)
+
+
+def _mark(kind: Any, label: str, colour: str, marker: str) -> Any:
+    return kind([], [], color=colour, marker=marker, linestyle="", label=label)
