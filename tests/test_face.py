@@ -45,7 +45,8 @@ def run(tmp_path_factory):
 def test_dir_lists_only_the_face():
     assert dir(vaeflow) == sorted(dir(vaeflow))
     functions = {
-        "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose", "impute",
+        "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose",
+        "encode", "impute",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

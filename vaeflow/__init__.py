@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from vaeflow.plugins.hookspecs import hookimpl
     from vaeflow.runs.by_name import build, diagnose, train
+    from vaeflow.runs.codes import encode
     from vaeflow.runs.imputation import impute
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
@@ -42,6 +43,7 @@ __all__ = [
     "datasets",
     "decoders",
     "diagnose",
+    "encode",
     "encoders",
     "evaluate",
     "fit",
@@ -65,6 +67,7 @@ _HOMES = {
     "datasets": "vaeflow.parts.datasets",
     "decoders": "vaeflow.parts.decoders",
     "diagnose": "vaeflow.runs.by_name:diagnose",
+    "encode": "vaeflow.runs.codes:encode",
     "encoders": "vaeflow.parts.encoders",
     "evaluate": "vaeflow.evaluation.arrays:evaluate",
     "fit": "vaeflow.training.fit:fit",

@@ -16,9 +16,10 @@ from torch import nn
 
 from vaeflow.config.settings import Settings
 from vaeflow.data.columns import Column, Columns
-from vaeflow.data.examples import Examples
+from vaeflow.data.examples import Examples, as_examples
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.active_units import active_units
+from vaeflow.latent.codes import encode_examples
 from vaeflow.model import VAE, seen_shape
 from vaeflow.parts.decoders.mlp import MLP as Decoder
 from vaeflow.parts.encoders.mlp import MLP as Encoder
@@ -133,6 +134,14 @@ def active(n):
         vae.posterior.head.weight[0] = 1.0  # the first latent's mean alone depends on x
         torch.manual_seed(0)
         return {"units": torch.tensor(active_units(vae, images(n), world()).active)}
+
+
+def codes(n):
+    """Encode n images: their means, and draws with their scores."""
+    vae = model(IAF)
+    mean, _ = encode_examples(vae, as_examples(images(n)), seed=3, world=world())
+    z, log_q = encode_examples(vae, as_examples(images(n)), draws=2, seed=3, world=world())
+    return {"mean": mean, "z": z, "log_q": log_q}
 
 
 SETTINGS = Settings(epochs=3, batch_size=8, clip=5.0, checkpoint_seconds=0, device="cpu", lr=1e-2)
@@ -252,6 +261,7 @@ def work(folder):
     seen = {f"gradients.{case}": gradients(case) for case in CASES}
     seen |= {f"validation.{n}": validation(n) for n in (1, 37)}
     seen |= {f"active.{n}": active(n) for n in (2, 301)}
+    seen |= {f"codes.{n}": codes(n) for n in (1, 250)}
     seen |= {"draws": draws(), "lost": lost(), "whole": trained()}
     seen["stopped"] = trained(store, stop_at=6)
     seen["resumed"] = trained(restore=store)
@@ -304,6 +314,12 @@ def test_a_validation_of_odd_size_is_the_mean_over_its_images(ranks, n):
 def test_active_units_are_counted_over_all_ranks(ranks, n):
     assert [int(rank[f"active.{n}"]["units"]) for rank in ranks] == [int(active(n)["units"])] * 2
     assert int(active(301)["units"]) == 1
+
+
+@pytest.mark.parametrize("n", [1, 250])
+def test_codes_are_those_of_one_process_to_the_bit(ranks, n):
+    for rank in ranks:
+        same(rank[f"codes.{n}"], codes(n))
 
 
 def test_every_rank_has_other_images_and_other_noise(ranks):

@@ -82,6 +82,20 @@ condition = click.option(
     callback=_conditions,
     help="Covariates of the model, one value for all.",
 )
+
+
+def _stacked(*decorators: Decorator) -> Decorator:
+    """Return several options as one decorator, in their order."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+trained = _stacked(condition, weights, device, data_root)  # the fields of TrainedOptions
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 baseline = click.option(
     "--baseline",
@@ -95,6 +109,15 @@ anyway = click.option(
     help="Compare even runs of other data, proposals or K; differences are taken only between runs "
     "of the same images.",
 )
+
+
+def own_split(default: str) -> Decorator:
+    """Return the option of a part of the run's own data, beside which --data gives other data."""
+    return click.option(
+        "--split",
+        type=click.Choice(["all", "train", "validation", "test"]),
+        help=f"The part of RUN's own data.  [default: {default}]",
+    )
 
 
 def proposal(help: str, *, default: str | None = "laplace") -> Decorator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaeflow.errors import ConfigError
-from vaeflow.storage import writing
+from vaeflow.parts.datasets.files.written import check_new, write_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from vaeflow.data.columns import Columns
 
 TABLES = (".csv", ".tsv", ".parquet", ".arrow")
+__all__ = ["TABLES", "check_new", "new_file", "write_columns", "write_rows", "write_values"]
 
 
 @contextmanager
@@ -32,26 +31,6 @@ def new_file(path: Path, *endings: str) -> Iterator[None]:
     check_new(path, *endings)
     yield
     click.echo(f"wrote {path}")
-
-
-def check_new(path: Path, *endings: str) -> None:
-    """Check that a file can be made.
-
-    Raises:
-        ConfigError: if it exists, or has no directory or another ending.
-    """
-    zipped = tuple(f"{ending}.gz" for ending in endings if ending in TABLES)
-    if not path.name.lower().endswith((*endings, *zipped)):
-        *others, last = endings
-        raise ConfigError(
-            f"--out {path}: the name must end in {', '.join(others)}{' or ' * bool(others)}{last}"
-        )
-    if os.path.lexists(path):
-        raise ConfigError(f"--out {path}: it exists, and nothing is overwritten; choose another")
-    if not path.parent.is_dir():
-        raise ConfigError(
-            f"--out {path}: the directory {path.parent} does not exist; make it first"
-        )
 
 
 def write_values(path: Path, *, span: tuple[float, float] = (0.0, 1.0), **columns: Tensor) -> None:
@@ -96,32 +75,3 @@ def write_rows(
         for name, found in each.items()
     }
     write_columns(path, {**values, **beside})
-
-
-def write_columns(
-    path: Path, columns: Mapping[str, np.ndarray], *, like: Path | None = None
-) -> None:
-    """Write named arrays (N, …): to a table, or as arrays to .npz, where a missing text is "".
-
-    Arguments:
-        path: the new file.
-        columns: name -> values.
-        like: a file whose types the columns of a table take, as `write_table` says.
-
-    Raises:
-        StorageError: if the file cannot be written.
-    """
-    import numpy as np
-
-    if path.suffix != ".npz":
-        from vaeflow.parts.datasets.files.written import write_table
-
-        write_table(path, columns, like=like)
-        return
-    plain = {
-        name: np.array(["" if v is None else str(v) for v in values]) if values.dtype == object
-        else values
-        for name, values in columns.items()
-    }  # fmt: skip
-    with writing(path):
-        np.savez(path, **plain)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """The latent codes of data of a run's form.
 
-Shapes: N examples, L latent size.
+Shapes: N examples, D draws, L latent size.
 """
 
 from __future__ import annotations
@@ -8,63 +8,74 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
-import torch
+from pydantic import Field
 
-from vaeflow.data.splits import NAMES
-from vaeflow.errors import ConfigError
-from vaeflow.evaluation.options import Seed, Weights
+from vaeflow.config.signature import options_from, with_options
+from vaeflow.evaluation.options import Seed, Whole
+from vaeflow.latent.codes import encode_examples
+from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
-from vaeflow.runs.given import given_data, own_data
-
-Choice = Literal["all", "train", "validation", "test"]
+from vaeflow.runs.trained import Choice, Trained, TrainedOptions
+from vaeflow.runtime.progress import no_bar, terminal_bar
+from vaeflow.runtime.ranks import launched
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodingOptions:
+class EncodingOptions(TrainedOptions):
     """How data is encoded.
 
     Attributes:
-        split: of the run's own data: "all", "train", "validation" or "test".
-        seed: of the draws of a q whose mean has no formula.
-        weights: of the model: "best" or "last".
-        device: "auto", "cpu", "cuda", …
-        data_root: where the run's own data lies, if it has moved.
-        condition: covariates that the data does not hold itself, name -> value.
+        split: of the run's own data: "all", by default, "train", "validation" or "test".
+        draws: D, draws of q(z|x) for each example; 0 is its mean.
+        seed: of the draws, from which the mean is taken where q has no formula for it.
     """
 
-    split: Choice = "all"
+    split: Choice | None = None
+    draws: Annotated[Whole, Field(ge=0)] = 0
     seed: Seed = 0
-    weights: Weights = "best"
-    device: str = "auto"
-    data_root: Path | None = None
-    condition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Codes:
-    """The means of q(z|x) of N examples.
+    """The means of q(z|x) of N examples, or D draws of it for each.
 
     Attributes:
-        z: (N, L).
+        z: (N, L), or (N, D, L) of draws.
         beside: name -> values (N,): the split, the row or the file, labels and ids.
+        log_q: of draws (N, D): log q(z|x) in nats.
     """
 
     z: np.ndarray
     beside: Mapping[str, np.ndarray]
+    log_q: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the codes as one array, and what stands beside them."""
-        return _joined(self.beside, {"codes": self.z})
+        scores = {} if self.log_q is None else {"log_q": self.log_q}
+        return _joined(self.beside, {"codes": self.z, **scores})
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """Return the codes as the columns z0, z1, … of a table, behind what stands beside them."""
-        return _joined(self.beside, {f"z{i}": column for i, column in enumerate(self.z.T)})
+        """Return the columns z0, z1, … of a table, behind what stands beside them.
+
+        Each draw is a line, with the columns draw, from 0 on, and log_q.
+        """
+        z = self.z.reshape(-1, self.z.shape[-1])
+        codes = {f"z{i}": column for i, column in enumerate(z.T)}
+        if self.log_q is None:
+            return _joined(self.beside, codes)
+        count, draws = self.log_q.shape
+        beside = {name: np.repeat(values, draws) for name, values in self.beside.items()}
+        number = np.tile(np.arange(draws), count)
+        return _joined(beside, {"draw": number, **codes, "log_q": self.log_q.ravel()})
 
 
 def _joined(
@@ -75,40 +86,44 @@ def _joined(
     return {**apart, **codes}
 
 
-def encode_run(run: Run, plugins: Plugins, options: EncodingOptions, data: object = None) -> Codes:
-    """Return the latent codes of data, or of a run's own, in the order of the file.
+@with_options(EncodingOptions)
+def encode(
+    model: VAE | str | Path | Run,
+    data: object = None,
+    *,
+    plugins: Plugins | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Codes:
+    """Return the latent codes of data, in the order of its file, as `vaeflow encode` does.
+
+    Under torchrun each rank encodes a share of the data, and all return the same.
 
     Arguments:
-        run: the run.
-        plugins: where its parts are looked up.
-        options: how.
-        data: as `given_data` takes it; None is the run's own data.
+        model: a run, or a model.
+        data: the path of a table or of an array, a data frame, a mapping from names to columns, or
+            an array; by default the run's own data.
+        plugins: where the run's parts are looked up; by default all that the environment selects.
+        progress: show progress: by default on a terminal.
+
+    Returns:
+        The codes `z` (N, L), or (N, D, L) with `log_q` (N, D), and what stands `beside` them.
 
     Raises:
-        ConfigError: if both data and a split are named.
-        DataError, CheckpointError, PluginError: if run or data cannot be loaded.
+        ConfigError: if an option cannot be used.
+        DataError: if the data cannot be had, or is of another form.
+        CheckpointError, PluginError: if the run cannot be loaded.
     """
-    plan = run.plan(plugins)
-    if options.data_root is not None:
-        plan = plan.but(data_root=options.data_root.absolute())
-    model = run.load(device=options.device, weights=options.weights, plugins=plugins)
-    if data is None:
-        names = NAMES if options.split == "all" else (options.split,)
-        given = own_data(run, plan, names, "vaeflow.load(RUN).encode(frame)")
-    else:
-        if options.split != "all":
-            raise ConfigError(
-                f"--split {options.split} chooses among the run's own data: leave it out beside "
-                "--data"
-            )
-        given = given_data(plan, model, data, options.condition)
-    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(options.seed)
-        z = model.encode(given.examples).cpu().numpy()
-    rows = np.asarray(given.rows)
-    beside = {} if given.splits is None else {"split": given.splits}
-    beside |= {"file" if rows.dtype == object else "row": rows, **given.beside}
-    if len({*rows.tolist()}) < len(rows):  # those of several arrays
-        return Codes(z, beside)
-    order = np.argsort(rows, kind="stable")
-    return Codes(z[order], {name: values[order] for name, values in beside.items()})
+    chosen = options_from(EncodingOptions, options, "encode")
+    bar = no_bar if progress is False else terminal_bar
+    with launched() as world:
+        trained = Trained.of(model, chosen, "encode", plugins)
+        given = trained.given(data, chosen.split)
+        with bar(len(given), "examples") as done:
+            z, log_q = encode_examples(
+                trained.model, given.examples, draws=chosen.draws, seed=chosen.seed, world=world,
+                progress=lambda count: done(count * world.count),
+            )  # fmt: skip
+    order = given.order
+    beside = {name: values[order] for name, values in given.named.items()}
+    return Codes(z.numpy()[order], beside, None if log_q is None else log_q.numpy()[order])

@@ -67,6 +67,23 @@ class Given:
     def __len__(self) -> int:
         return len(self.examples)
 
+    @property
+    def order(self) -> np.ndarray:
+        """Return the examples (N,) in the order of their rows, as far as the rows tell them apart.
+
+        The rows of several arrays do not: each array counts its own.
+        """
+        rows = np.asarray(self.rows)
+        told_apart = len({*rows.tolist()}) == len(rows)
+        return np.argsort(rows, kind="stable") if told_apart else np.arange(len(rows))
+
+    @property
+    def named(self) -> dict[str, np.ndarray]:
+        """Return by name (N,) the split and the row or file of each example, ids and labels."""
+        rows = np.asarray(self.rows)
+        split = {} if self.splits is None else {"split": self.splits}
+        return {**split, "file" if rows.dtype == object else "row": rows, **self.beside}
+
 
 def own_file(plan: Plan | None, path: object = None) -> TableSet | File | None:
     """Return a run's data set, if it reads a file in whose order data can be had.

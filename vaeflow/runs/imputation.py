@@ -17,41 +17,32 @@ import torch
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.columns import Column, Columns, spelled
 from vaeflow.data.kinds import is_index
-from vaeflow.data.splits import NAMES
 from vaeflow.data.stored import floats
 from vaeflow.data.units import readable
 from vaeflow.errors import ConfigError, spoken
 from vaeflow.evaluation.imputation import Imputed, impute_examples
-from vaeflow.evaluation.options import Count, Seed, Weights
+from vaeflow.evaluation.options import Count, Seed
 from vaeflow.evaluation.pareto import UNRELIABLE
 from vaeflow.model import VAE
-from vaeflow.plugins.loading import Plugins, load_plugins
+from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
-from vaeflow.runs.given import Given, given_data, own_data, own_file
-from vaeflow.runs.paths import path_of
+from vaeflow.runs.given import Given
+from vaeflow.runs.trained import Trained, TrainedOptions
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.progress import OpenBar, no_bar, terminal_bar
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImputationOptions:
+class ImputationOptions(TrainedOptions):
     """How missing values are filled in.
 
     Attributes:
         samples: K, draws of q(z|x) for each example.
         seed: of the draws.
-        weights: of the model: "best" or "last".
-        device: "auto", "cpu", "cuda", …
-        data_root: where the run's own data lies, if it has moved.
-        condition: covariates that the data does not hold itself, name -> value.
     """
 
     samples: Count = 1000
     seed: Seed = 0
-    weights: Weights = "best"
-    device: str = "auto"
-    data_root: Path | None = None
-    condition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,34 +118,14 @@ def impute(
     """
     chosen = options_from(ImputationOptions, options, "impute")
     bar = no_bar if progress is False else terminal_bar
-    if not isinstance(model, VAE):
-        run = model if isinstance(model, Run) else Run.open(path_of(model, "impute"))
-        return impute_run(run, plugins or load_plugins(), chosen, data, bar)
-    if data is None:
-        raise ConfigError("impute: a model has no data of its own: give data, or the model's run")
-    return _impute(model, given_data(None, model, data, chosen.condition), chosen, None, bar)
-
-
-def impute_run(
-    run: Run, plugins: Plugins, options: ImputationOptions, data: object, bar: OpenBar
-) -> Filled:
-    """Fill in missing values by the model of a run, as `impute` does."""
-    plan = run.plan(plugins)
-    if options.data_root is not None:
-        plan = plan.but(data_root=options.data_root.absolute())
-    if plan.config.missing != "mask":
+    trained = Trained.of(model, chosen, "impute", plugins)
+    if trained.run is not None and not trained.model.missing:
         raise ConfigError(
-            f"{run.path} was trained with --missing refuse, and its model takes no missing values: "
-            "train it again with --missing mask, on data that has gaps"
+            f"{trained.run.path} was trained with --missing refuse, and its model takes no missing "
+            "values: train it again with --missing mask, on data that has gaps"
         )
-    model = run.load(device=options.device, weights=options.weights, plugins=plugins)
-    if data is None and (own := own_file(plan)) is not None:
-        data = own.path
-    if data is None:
-        given = own_data(run, plan, NAMES, "vaeflow.impute(RUN, frame)")
-    else:
-        given = given_data(plan, model, data, options.condition)
-    return _impute(model, given, options, plan.config.dequantize, bar)
+    levels = None if trained.plan is None else trained.plan.config.dequantize
+    return _impute(trained.model, trained.given(data, own=None), chosen, levels, bar)
 
 
 def _impute(

@@ -240,6 +240,11 @@ def world() -> World:
     return Ranks() if together else ALONE
 
 
+def is_first() -> bool:
+    """Return whether this process writes: it is alone, or the first rank that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
+
+
 @contextmanager
 def launched() -> Iterator[World]:
     """Join torchrun's process group, where torchrun started the process, and leave it at the end.

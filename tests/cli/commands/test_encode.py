@@ -87,3 +87,23 @@ def test_the_codes_of_a_file_are_in_its_order(cli, tiny, tmp_path, here):
     assert own["row"].tolist() == same["row"].tolist() == list(range(2, 32))
     np.testing.assert_allclose(own["codes"], same["codes"], rtol=1e-5, atol=1e-6)
     assert sorted({*own["split"]}) == ["test", "train", "validation"]
+
+
+def test_each_draw_is_a_line_with_its_density(cli, trained, here):
+    assert cli("encode", trained, "--split", "test", "--draws", 4, "--out", "codes.csv").code == 0
+    assert cli("encode", trained, "--split", "test", "--draws", 4, "--out", "codes.npz").code == 0
+    table, arrays = read_table(here / "codes.csv"), np.load("codes.npz")
+    assert list(table) == ["split", "row", "draw", "z0", "z1", "z2", "log_q"]
+    assert (arrays["codes"].shape, arrays["log_q"].shape) == ((6, 4, 3), (6, 4))
+    assert table["row"].tolist() == np.repeat(arrays["row"], 4).tolist()
+    assert table["draw"].tolist() == [0, 1, 2, 3] * 6
+    np.testing.assert_allclose(table["log_q"], arrays["log_q"].ravel(), rtol=1e-6)
+    np.testing.assert_allclose(table["z2"], arrays["codes"][..., 2].ravel(), rtol=1e-6)
+
+
+def test_the_other_ranks_write_no_file(cli, people_run, here, monkeypatch):
+    from vaeflow.runtime import ranks
+
+    monkeypatch.setattr(ranks, "is_first", lambda: False)
+    assert cli("encode", people_run, "--out", "codes.npz").code == 0
+    assert not list(here.iterdir())

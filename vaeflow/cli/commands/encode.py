@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
-if TYPE_CHECKING:
-    from vaeflow.evaluation.options import Weights
-    from vaeflow.runs.codes import Choice
 
-
-@click.command("encode")
+@click.command("encode", epilog="Example: vaeflow encode runs/first --draws 10 --out codes.csv")
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.data
+@shared.own_split("all")
 @click.option(
-    "--split",
-    type=click.Choice(["all", "train", "validation", "test"]),
-    default="all",
-    show_default=True,
-    help="The part of RUN's own data.",
+    "--draws",
+    type=click.IntRange(0),
+    default=0,
+    metavar="D",
+    help="Draws of q(z|x) for each example, with log q.  [default: the mean]",
 )
 @click.option(
     "--out",
@@ -32,43 +29,29 @@ if TYPE_CHECKING:
     help=".npz, .csv, .tsv, .parquet or .arrow.",
 )
 @shared.seed
-@shared.condition
-@shared.weights
-@shared.device
-@shared.data_root
+@shared.trained
 @click.pass_obj
 def command(
-    selection: Selection | None,
-    run: Path,
-    data: Path | None,
-    split: Choice,
-    out: Path,
-    seed: int,
-    condition: dict[str, str],
-    weights: Weights,
-    device: str,
-    data_root: Path | None,
+    selection: Selection | None, /, run: Path, data: Path | None, out: Path, **options: Any
 ) -> None:
-    """Write the mean of q(z|x) of each example, its latent code, with its labels beside it.
+    """Write the latent code of each example, the mean of q(z|x), with its labels beside it.
 
     A table has the columns split (of RUN's own data), row as the file counts it, or file (of
     images), the labels and ids that are no part of x, and z0, z1, …; an .npz file has the codes as
     one array (N, L) beside them. The examples of a file stay in its order. The mean of a flow has
     no formula: it is the average of a hundred draws, which --seed repeats.
+
+    With --draws each draw is a line of the table, with its number and log_q, log q(z|x) in nats.
+    An .npz file has codes (N, D, L) and log_q (N, D). Under torchrun each rank encodes a share of
+    the data, and the file is the same as that of one process.
     """
     from vaeflow.cli.output import TABLES, new_file, write_columns
     from vaeflow.plugins.loading import load_plugins
-    from vaeflow.runs.codes import EncodingOptions, encode_run
-    from vaeflow.runs.directory import Run
+    from vaeflow.runs.codes import encode
+    from vaeflow.runtime.ranks import is_first
 
     with new_file(out, ".npz", *TABLES):
-        options = EncodingOptions(
-            split=split,
-            seed=seed,
-            weights=weights,
-            device=device,
-            data_root=data_root,
-            condition=condition,
-        )
-        codes = encode_run(Run.open(run), load_plugins(selection), options, data)
-        write_columns(out, codes.arrays if out.suffix == ".npz" else codes.columns)
+        codes = encode(run, data, plugins=load_plugins(selection), **options)
+        if is_first():
+            arrays = out.suffix.lower() == ".npz"
+            write_columns(out, codes.arrays if arrays else codes.columns)

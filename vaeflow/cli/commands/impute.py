@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +13,10 @@ from vaeflow.plugins.discovery import Selection
 if TYPE_CHECKING:
     import numpy as np
 
-    from vaeflow.evaluation.options import Weights
     from vaeflow.runs.imputation import Filled
 
 
-@click.command("impute")
+@click.command("impute", epilog="Example: vaeflow impute runs/people --out filled.csv")
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.data
 @click.option(
@@ -35,22 +34,10 @@ if TYPE_CHECKING:
     help="Draws of q(z|x) for each example.",
 )
 @shared.seed
-@shared.condition
-@shared.weights
-@shared.device
-@shared.data_root
+@shared.trained
 @click.pass_obj
 def command(
-    selection: Selection | None,
-    run: Path,
-    data: Path | None,
-    out: Path,
-    samples: int,
-    seed: int,
-    condition: dict[str, str],
-    weights: Weights,
-    device: str,
-    data_root: Path | None,
+    selection: Selection | None, /, run: Path, data: Path | None, out: Path, **options: Any
 ) -> None:
     """Fill in missing values by their mean given what was observed, under the model in RUN.
 
@@ -66,8 +53,7 @@ def command(
     from vaeflow.cli.output import TABLES, check_new, write_columns
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
-    from vaeflow.runs.imputation import ImputationOptions, impute_run
-    from vaeflow.runtime.progress import terminal_bar
+    from vaeflow.runs.imputation import impute
 
     opened = Run.open(run)
     table = bool(opened.form.columns)
@@ -75,15 +61,7 @@ def command(
     for path in (out, beside):
         if path is not None:
             check_new(path, *(TABLES if table else (".npz",)))
-    options = ImputationOptions(
-        samples=samples,
-        seed=seed,
-        weights=weights,
-        device=device,
-        data_root=data_root,
-        condition=condition,
-    )
-    found = impute_run(opened, load_plugins(selection), options, data, terminal_bar)
+    found = impute(opened, data, plugins=load_plugins(selection), **options)
     click.echo(str(found))
     if beside is None:
         write_columns(out, _arrays(found))

@@ -1,8 +1,9 @@
-"""Tables written to files: CSV, TSV, Parquet and Arrow, by the ending of the name."""
+"""Tables and arrays written to files: CSV, TSV, Parquet, Arrow and .npz, by the ending."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -52,6 +53,57 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray], *, like: Path | N
     if path.suffix.lower() == ".gz":
         content = gzip.compress(content, mtime=0)
     write_file(path, content)
+
+
+def check_new(path: Path, *endings: str, named: str = "--out ") -> None:
+    """Check that a file can be made.
+
+    Arguments:
+        path: of the file.
+        endings: that its name may have; that of a table with .gz behind it as well.
+        named: before the path in messages.
+
+    Raises:
+        ConfigError: if it exists, or has no directory or another ending.
+    """
+    zipped = tuple(f"{ending}.gz" for ending in endings if is_table(Path("x" + ending)))
+    if not path.name.lower().endswith((*endings, *zipped)):
+        *others, last = endings
+        raise ConfigError(
+            f"{named}{path}: the name must end in {', '.join(others)}{' or ' * bool(others)}{last}"
+        )
+    if os.path.lexists(path):
+        raise ConfigError(f"{named}{path}: it exists, and nothing is overwritten; choose another")
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"{named}{path}: the directory {path.parent} does not exist; make it first"
+        )
+
+
+def write_columns(
+    path: Path, columns: Mapping[str, np.ndarray], *, like: Path | None = None
+) -> None:
+    """Write named arrays (N, …): to a table, or as arrays to .npz, where a missing text is "".
+
+    Arguments:
+        path: the new file.
+        columns: name -> values.
+        like: a file whose types the columns of a table take, as `write_table` says.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    if path.suffix.lower() != ".npz":
+        write_table(path, columns, like=like)
+        return
+    plain = {
+        name: np.array(["" if v is None else str(v) for v in values]) if values.dtype == object
+        else values
+        for name, values in columns.items()
+    }  # fmt: skip
+    out = io.BytesIO()
+    np.savez(out, **plain)  # type: ignore[arg-type]
+    write_file(path, out.getvalue())
 
 
 def _column(values: np.ndarray, kind: Any = None) -> Any:
