@@ -57,8 +57,12 @@ def vaeflow_register_datasets(register: Register) -> None:
 
 
 @hookspec
-def vaeflow_train_start(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Training begins (or resumes) in `run_dir` with the resolved configuration."""
+def vaeflow_train_start(run_dir: Path, config: Mapping[str, Any]) -> bool | None:
+    """Training begins (or resumes) in `run_dir` with the resolved configuration.
+
+    A plugin that returns False does not watch this run: its other hooks are not called in it, and
+    no picture is drawn for it.
+    """
 
 
 @hookspec

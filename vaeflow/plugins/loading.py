@@ -82,12 +82,18 @@ class Plugins:
                 owners.setdefault((kind, part.name), []).append(part)
         return [parts for parts in owners.values() if len(parts) > 1]
 
-    def call(self, plugin: Plugin, hook: str, **arguments: Any) -> None:
-        """Call one hook of one plugin, with the arguments that it asks for."""
+    def call(self, plugin: Plugin, hook: str, **arguments: Any) -> bool | None:
+        """Call one hook of one plugin, with the arguments that it asks for.
+
+        Returns:
+            None, or the False of a `vaeflow_train_start`.
+        """
         others = [module for module in self.hooks.get_plugins() if module is not plugin.module]
         returned = self.hooks.subset_hook_caller(hook, others)(**arguments)
-        if returned:  # a generator, for example, has run nothing
+        declined = hook == "vaeflow_train_start" and returned == [False]
+        if returned and not declined:  # a generator, for example, has run nothing
             raise PluginError(f"{hook} returned {returned[0]!r}: a hook acts and returns nothing")
+        return False if declined else None
 
 
 def load_plugins(

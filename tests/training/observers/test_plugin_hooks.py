@@ -95,6 +95,25 @@ def test_a_resumed_run_starts_its_hooks_again(train, cli, plugin, notes):
     ]
 
 
+def test_a_plugin_may_leave_a_run_alone(train, plugin, notes, monkeypatch):
+    """It returns False at the begin: no hook of its is called later, and no picture is drawn."""
+    plugin("vaeflow-every", EVERY.replace('seed=config["seed"])', "seed=0)\n    return False"))
+    monkeypatch.setattr("vaeflow.runs.gallery.draw", None)
+    done = train()
+    assert (done.code, done.err) == (0, "")
+    assert notes() == [["vaeflow_train_start", {"seed": 0}]]
+
+
+def test_a_hook_that_returns_anything_else_is_told(train, plugin):
+    other = "from vaeflow import hookimpl\n@hookimpl\ndef vaeflow_{}: return {}\n"
+    plugin("vaeflow-true", other.format("train_start()", True))
+    plugin("vaeflow-false", other.format("epoch_end()", False))
+    done = train()
+    assert done.code == 0
+    assert "vaeflow_train_start returned True: a hook acts and returns nothing" in done.err
+    assert "vaeflow_epoch_end returned False: a hook acts and returns nothing" in done.err
+
+
 def test_no_picture_is_drawn_where_nobody_sees_it(train, monkeypatch):
     monkeypatch.setattr("vaeflow.runs.gallery.draw", None)
     done = train()

@@ -34,6 +34,7 @@ class PluginHooks(Observer):
         self.plugins = plugins
         self.run_dir = run_dir
         self.config = config
+        self.watches = True  # until its vaeflow_train_start says otherwise
 
     @property
     def name(self) -> str:
@@ -41,15 +42,16 @@ class PluginHooks(Observer):
         return f"plugin {self.plugin.distribution} {self.plugin.version}"
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
-        self._call("vaeflow_train_start", config=deepcopy(self.config))
+        answer = self._call("vaeflow_train_start", config=deepcopy(self.config))
+        self.watches = answer is not False
 
     def epoch(self, record: Record, model: VAE) -> None:
         self._call("vaeflow_epoch_end", record=dict(record))
 
     @property
     def sees_pictures(self) -> bool:  # type: ignore[override]
-        """Tell whether the plugin has the hook."""
-        return "vaeflow_picture" in self.plugin.hooks
+        """Tell whether the plugin has the hook, and watches this run."""
+        return self.watches and "vaeflow_picture" in self.plugin.hooks
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         self._call("vaeflow_picture", name=name, step=step, picture=picture.copy())
@@ -57,10 +59,12 @@ class PluginHooks(Observer):
     def finish(self, status: str, summary: Record) -> None:
         self._call("vaeflow_train_end", status=status, summary=deepcopy(dict(summary)))
 
-    def _call(self, hook: str, **arguments: Any) -> None:
+    def _call(self, hook: str, **arguments: Any) -> bool | None:
+        if not self.watches:
+            return None
         try:
             with streams_kept(), no_exit():
-                self.plugins.call(self.plugin, hook, run_dir=self.run_dir, **arguments)
+                return self.plugins.call(self.plugin, hook, run_dir=self.run_dir, **arguments)
         except VaeflowError:
             raise
         except BaseException as error:

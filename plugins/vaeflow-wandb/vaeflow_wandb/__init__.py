@@ -1,0 +1,1 @@
+"""Trainings of vaeflow on Weights & Biases."""
