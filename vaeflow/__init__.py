@@ -78,6 +78,7 @@ _HOMES = {
     "objectives": "vaeflow.parts.objectives",
     "posteriors": "vaeflow.parts.posteriors",
     "priors": "vaeflow.parts.priors",
+    "pyro": "vaeflow.pyro",
     "save": "vaeflow.runs.save:save",
     "train": "vaeflow.runs.by_name:train",
 }

@@ -1,5 +1,7 @@
 """Flows: draws, densities, gradients, and their words."""
 
+import sys
+import weakref
 from functools import partial
 
 import pytest
@@ -309,3 +311,50 @@ def test_flow_of_other_images_is_refused(one_sentence):
     with pytest.raises(ValueError, match=r"cannot be expanded to \(3,\)") as caught:
         q.expand((3,))
     one_sentence(str(caught.value))
+
+
+def test_last_draw_is_scored_by_what_came_with_it():
+    """Pyro asks a flow for the density of the tensor that it has just drawn."""
+    q = Flow(normal(3, 2, event=1), [Cubic()])
+    z = q.rsample((4,))
+    torch.manual_seed(1)
+    z = q.rsample((4,))
+    torch.manual_seed(1)
+    torch.testing.assert_close(q.log_prob(z), q.draw((4,)).log_prob, rtol=0, atol=0)
+    older, z = z, q.sample()
+    for other in (older, z.clone(), q.sample().mul_(2)):
+        with pytest.raises(NotImplementedError, match="Cubic has no inverse"):
+            q.log_prob(other)
+
+
+def test_last_draw_keeps_no_draw_and_no_missing_gradient():
+    base = normal(2, event=1)
+    q = Flow(base, [Cubic()])
+    z = q.sample()
+    held, known = weakref.ref(z), q._last
+    with torch.no_grad():
+        assert q.log_prob(z).isfinite()
+    with pytest.raises(NotImplementedError):  # a score function would have no gradient
+        q.log_prob(z)
+    del z
+    assert held() is None
+    assert known.log_prob_of(torch.zeros(2)) is None
+
+
+@pytest.mark.parametrize("make", [Flow, StandardizedFlow])
+def test_expansion_keeps_the_class(make):
+    base = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2))
+    q = make(base, [Shift()]).expand((5, 3))
+    assert type(q) is make
+    assert q.batch_shape == (5, 3)
+    assert q.log_prob(q.rsample().clone()).shape == (5, 3)
+    with pytest.raises(ValueError, match="keep \\(5, 3\\) at the end"):
+        q.expand((3, 5))
+
+
+def test_distributions_have_no_more_than_they_had_without_pyro(monkeypatch):
+    monkeypatch.delitem(sys.modules, "pyro.distributions.torch_distribution", raising=False)
+    q = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2))
+    assert q((4,)).shape == (4, 3, 2)
+    with pytest.raises(AttributeError, match="'DiagonalNormal' object has no attribute 'to_event'"):
+        q.to_event(1)

@@ -213,3 +213,10 @@ def test_gradients_of_distant_components(apart):
         moved[..., 1].sum().backward()
         slopes[dtype] = logits.grad.double()
     torch.testing.assert_close(slopes[torch.float32], slopes[torch.float64], rtol=1e-5, atol=0)
+
+
+def test_expansion_is_the_same_law():
+    q = DiagonalNormalMixture(*parameters(4, 2, batch=(3,)))
+    wide, z = q.expand((5, 3)), q.sample((5,))
+    assert (wide.batch_shape, wide.sample().shape) == ((5, 3), (5, 3, 2))
+    torch.testing.assert_close(wide.log_prob(z), q.log_prob(z), **TOLERANCE)

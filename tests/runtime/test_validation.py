@@ -2,7 +2,7 @@
 
 from torch.distributions import Distribution
 
-from vaeflow.runtime.validation import no_validation
+from vaeflow.runtime.validation import no_validation, validation_kept
 
 
 def test_the_switch_is_turned_back():
@@ -21,4 +21,11 @@ def test_blocks_that_overlap_turn_it_back_at_the_last_end():
     first.__exit__(None, None, None)
     assert not Distribution._validate_args
     second.__exit__(None, None, None)
+    assert Distribution._validate_args == before
+
+
+def test_an_import_decides_nothing():
+    before = Distribution._validate_args
+    with validation_kept():
+        Distribution.set_default_validate_args(not before)
     assert Distribution._validate_args == before

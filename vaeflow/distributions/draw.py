@@ -5,7 +5,10 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import inspect
+import sys
+import weakref
+from typing import Any, NamedTuple
 
 import torch
 from torch import Size, Tensor
@@ -27,12 +30,53 @@ class Draw(NamedTuple):
         return self.log_base - self.log_det
 
 
+class OwnDraw:
+    """The density of a draw, for as long as the same tensor is asked for; it holds no draw."""
+
+    def __init__(self, sample: Draw) -> None:
+        self._z = weakref.ref(sample.z)
+        self._version = _version(sample.z)
+        self._log_prob = sample.log_prob
+        self._with_gradients = torch.is_grad_enabled()
+
+    def log_prob_of(self, value: Tensor) -> Tensor | None:
+        """Return log q(z) if z is the draw, unchanged, and gradients that are wanted are there."""
+        own = self._z() is value and _version(value) == self._version
+        wanted = torch.is_grad_enabled() and not self._with_gradients
+        return self._log_prob if own and not wanted else None
+
+
+def _version(z: Tensor) -> int | None:
+    return None if z.is_inference() else z._version
+
+
 class OnePass(Distribution):
     """A distribution that scores z as it draws it: `draw` below asks it, and never its `log_prob`.
 
     A subclass defines `draw`. It may define `grad_log_prob` where its `log_prob` is missing or
     slow.
+
+    `pyro.sample("z", q)` takes it as it is: where Pyro is imported, it counts as one of Pyro's own
+    distributions, and has their methods. Nothing here imports Pyro.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not torch.compiler.is_compiling() and (mixin := _pyro_mixin()) is not None:
+            mixin.register(OnePass)
+
+    def __call__(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
+        """Draw z, as Pyro asks a distribution for it: with gradients, where there are any."""
+        z: Tensor = (self.rsample if self.has_rsample else self.sample)(Size(sample_shape))
+        return z
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what Pyro's distributions have beyond torch's, such as `mask` and `to_event`."""
+        mixin = None if name.startswith("_") else _pyro_mixin()
+        member = None if mixin is None else inspect.getattr_static(mixin, name, None)
+        if member is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return member.__get__(self, type(self))
 
     def draw(self, sample_shape: Size | tuple[int, ...] = ()) -> Draw:
         """Draw z (K, B, L) and return it with its density."""
@@ -44,6 +88,12 @@ class OnePass(Distribution):
 
     def __repr__(self) -> str:
         return brief(self)
+
+
+def _pyro_mixin() -> Any:
+    """Return what Pyro adds to torch's distributions, if Pyro was imported, else None."""
+    module = sys.modules.get("pyro.distributions.torch_distribution")
+    return getattr(module, "TorchDistributionMixin", None)
 
 
 def brief(q: Distribution) -> str:

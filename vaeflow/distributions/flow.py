@@ -15,7 +15,15 @@ from torch.distributions import (
     constraints,
 )
 
-from vaeflow.distributions.draw import Draw, OnePass, brief, draw, grad_log_prob, no_formula
+from vaeflow.distributions.draw import (
+    Draw,
+    OnePass,
+    OwnDraw,
+    brief,
+    draw,
+    grad_log_prob,
+    no_formula,
+)
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.errors import PluginError
 
@@ -36,7 +44,8 @@ class Flow(OnePass):
     .. math:: \log q(z) = \log q_0(z_0) - \sum_t \log|\det ∂f_t/∂z_{t-1}|
 
     A draw applies each map once, forward, and adds up the log-determinants: it needs neither an
-    inverse nor a cache to be scored (Rezende & Mohamed 2015, eq. 7).
+    inverse nor a cache to be scored (Rezende & Mohamed 2015, eq. 7). `log_prob` scores the last
+    draw of `rsample` or `sample` by what came with it, any other z by the inverses of the maps.
 
     Arguments:
         base: q0, batch (B,), event (L,).
@@ -51,6 +60,7 @@ class Flow(OnePass):
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
         self.base = base
         self.maps = tuple(maps)
+        self._last: OwnDraw | None = None
 
     def __repr__(self) -> str:
         names = ", ".join(dict.fromkeys(type(f).__name__ for f in self.maps))
@@ -100,14 +110,24 @@ class Flow(OnePass):
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw z, differentiable in the parameters of the base and of the maps."""
-        return self.draw(tuple(sample_shape)).z
+        sample = self.draw(tuple(sample_shape))
+        self._last = OwnDraw(sample)
+        return sample.z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Score any z by the maps' inverses.
+        """Score any z: the last draw exactly, by what came with it, others by the maps' inverses.
+
+        The density of the last draw is a function of the parameters, as z is; its slope in z is
+        `grad_log_prob`'s.
 
         Raises:
             NotImplementedError: where a map has no inverse; score draws with `draw` instead.
         """
+        known = None if self._last is None else self._last.log_prob_of(value)
+        return self._score(value) if known is None else known
+
+    def _score(self, value: Tensor) -> Tensor:
+        """Score any z by the maps' inverses."""
         log_det = value.new_zeros(value.shape[:-1])
         for f in reversed(self.maps):
             inverse = getattr(f, "inverse", None)
@@ -198,6 +218,6 @@ class StandardizedFlow(Flow):
         """Return ∂ log q(z)/∂z = (∂ log q(u)/∂u)/σ at a draw."""
         return self.noise.grad_log_prob(sample) / self.scale
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Score any z by the maps' inverses; raises as `Flow.log_prob` does."""
+    def _score(self, value: Tensor) -> Tensor:
+        """Score any z by the maps' inverses."""
         return self.noise.log_prob((value - self.loc) / self.scale) - self.log_volume

@@ -6,13 +6,14 @@ Shapes: C components, L latent size; * is any batch. Densities are in nats.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from vaeflow.distributions.draw import Draw, OnePass, no_formula
 from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, at_least_float32
@@ -65,6 +66,16 @@ class DiagonalNormalMixture(OnePass):
         given = (z, self.log_weights, self.loc, self.log_scale)
         moved: Tensor = _ImplicitDraw.apply(*given)  # type: ignore[no-untyped-call]
         return moved
+
+    def expand(
+        self, batch_shape: Size | Sequence[int], _instance: Distribution | None = None
+    ) -> DiagonalNormalMixture:
+        """Return the same law for a larger batch, as Pyro's plates ask for."""
+        weights, loc, log_scale = (
+            x.expand(*batch_shape, *x.shape[len(self.batch_shape) :])
+            for x in (self.log_weights, self.loc, self.log_scale)
+        )
+        return DiagonalNormalMixture(weights, loc, 2 * log_scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Score any z (*, L)."""

@@ -39,3 +39,13 @@ def no_validation() -> Iterator[None]:
             _SWITCH.blocks -= 1
             if not _SWITCH.blocks:
                 Distribution.set_default_validate_args(_SWITCH.before)
+
+
+@contextmanager
+def validation_kept() -> Iterator[None]:
+    """Put the check back as it was: importing zuko turns it off, importing Pyro turns it on."""
+    before = Distribution._validate_args
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
