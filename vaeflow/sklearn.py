@@ -1,1 +1,0 @@
-"""scikit-learn: a VAE as an estimator."""
