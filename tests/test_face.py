@@ -46,7 +46,7 @@ def test_dir_lists_only_the_face():
     assert dir(vaeflow) == sorted(dir(vaeflow))
     functions = {
         "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose",
-        "encode", "impute",
+        "encode", "impute", "score",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

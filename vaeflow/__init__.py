@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vaeflow.runs.imputation import impute
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
+    from vaeflow.runs.scoring import score
     from vaeflow.training.fit import fit
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "posteriors",
     "priors",
     "save",
+    "score",
     "train",
 ]
 
@@ -80,6 +82,7 @@ _HOMES = {
     "priors": "vaeflow.parts.priors",
     "pyro": "vaeflow.pyro",
     "save": "vaeflow.runs.save:save",
+    "score": "vaeflow.runs.scoring:score",
     "train": "vaeflow.runs.by_name:train",
 }
 

@@ -19,6 +19,8 @@ from vaeflow.data.columns import Column, Columns
 from vaeflow.data.examples import Examples, as_examples
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.active_units import active_units
+from vaeflow.evaluation.proposals.marginal import Precision
+from vaeflow.evaluation.shares import evaluate_shared
 from vaeflow.latent.codes import encode_examples
 from vaeflow.model import VAE, seen_shape
 from vaeflow.parts.decoders.mlp import MLP as Decoder
@@ -141,7 +143,14 @@ def codes(n):
     vae = model(IAF)
     mean, _ = encode_examples(vae, as_examples(images(n)), seed=3, world=world())
     z, log_q = encode_examples(vae, as_examples(images(n)), draws=2, seed=3, world=world())
-    return {"mean": mean, "z": z, "log_q": log_q}
+    bounds = evaluate_shared(
+        vae, as_examples((images(n) > 0.5).float()), world(), samples=2, proposal="q",
+        precision=Precision(),
+    )  # fmt: skip
+    return {
+        "mean": mean, "z": z, "log_q": log_q, "elbo": bounds.elbo.values, "nll": bounds.nll.values,
+        "nll error": bounds.nll.errors, "draws": bounds.draws,
+    }  # fmt: skip
 
 
 SETTINGS = Settings(epochs=3, batch_size=8, clip=5.0, checkpoint_seconds=0, device="cpu", lr=1e-2)
@@ -317,7 +326,7 @@ def test_active_units_are_counted_over_all_ranks(ranks, n):
 
 
 @pytest.mark.parametrize("n", [1, 250])
-def test_codes_are_those_of_one_process_to_the_bit(ranks, n):
+def test_codes_and_scores_are_those_of_one_process_to_the_bit(ranks, n):
     for rank in ranks:
         same(rank[f"codes.{n}"], codes(n))
 

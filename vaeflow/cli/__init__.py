@@ -30,6 +30,7 @@ from vaeflow.version import __version__
         "sample": "Draw from a trained model.",
         "reconstruct": "Encode and decode held-out data.",
         "encode": "Write the latent codes of data.",
+        "score": "Score each example by log p(x): which are strange?",
         "impute": "Fill in missing values, with their spread.",
         "list": "List the parts that can be chosen by name.",
         "info": "Explain one part and its options.",

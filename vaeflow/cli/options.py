@@ -54,6 +54,27 @@ seed = click.option(
     help="Of the draws.",
 )
 
+tolerance = click.option(
+    "--tolerance",
+    type=click.FloatRange(0, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Nats: the error of an image's NLL for which the proposal draws.",
+)
+max_draws = click.option(
+    "--max-draws",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Of the proposal per image, at most.",
+)
+chunk = click.option(
+    "--chunk",
+    type=click.IntRange(1),
+    help="Draws that pass through the decoder at a time, of all images together: fewer take "
+    "less memory, and change the figures by rounding only.",
+)
+
 
 def _conditions(
     ctx: click.Context, param: click.Parameter, words: tuple[str, ...]

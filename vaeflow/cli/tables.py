@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vaeflow.errors import printable
 from vaeflow.evaluation import Bounds, Estimate
 from vaeflow.evaluation.findings import Finding, sentences
 from vaeflow.evaluation.latent_code import LatentCode
@@ -76,6 +78,24 @@ def print_columns(rows: Sequence[tuple[str, str, str, str]]) -> None:
     Console().print(table)
     if len(rows) > _COLUMNS:
         click.echo(f"and {len(rows) - _COLUMNS:,} columns more, which --json shows")
+
+
+def print_rows(title: str, columns: Mapping[str, np.ndarray]) -> None:
+    """Print columns (N,) by name as a table; of numbers, the digits that a reader compares."""
+    table = Table(title=title, title_justify="left")
+    for name, values in columns.items():
+        table.add_column(escape(name), justify="left" if values.dtype == object else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*(escape(_cell(value)) for value in row))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return printable(str(value))
 
 
 def _nll(bounds: Bounds) -> list[tuple[str, Estimate | None, str]]:

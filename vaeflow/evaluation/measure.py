@@ -24,8 +24,9 @@ from vaeflow.model import VAE
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 from vaeflow.runtime.progress import Advance, unseen
+from vaeflow.runtime.ranks import ALONE, World
 
-_BATCH = 100
+BATCH = 100  # images
 _SHARE_OF_Q = 0.3  # of an evaluation's time, about
 _RECONSTRUCTIONS = 10  # draws; squared errors differ more between images than between draws
 
@@ -37,7 +38,7 @@ def evaluate(
     samples: int = 100,
     proposal: ProposalKind = "laplace",
     precision: Precision | None = None,
-    batch: int = _BATCH,
+    batch: int = BATCH,
     chunk: int | None = None,
     seed: int = 0,
     dequantized: int | None = None,
@@ -84,10 +85,11 @@ def evaluate_images(
     samples: int,
     proposal: ProposalKind = "laplace",
     precision: Precision | None = None,
-    batch: int = _BATCH,
+    batch: int = BATCH,
     chunk: int | None = None,
     seed: int = 0,
     start: int = 0,
+    world: World = ALONE,
     progress: Advance = unseen,
 ) -> Iterator[ImageBounds]:
     r"""Yield the bounds on the images x (N, *data_shape), batch by batch.
@@ -113,18 +115,20 @@ def evaluate_images(
             a chunk is a block at most, and by default.
         seed: of the draws.
         start: images that are left out at the beginning, whole batches.
+        world: each rank takes every so many-th batch, from that of its own number on.
         progress: called as the work is done, with its share in images.
     """
     assert start % batch == 0 or start == len(x), "an evaluation goes on between batches"
     precision = precision or Precision()
     share = 1.0 if proposal == "q" else _SHARE_OF_Q
-    for index, images in enumerate(as_examples(x).split(batch)):
-        if index * batch < start:
+    data = as_examples(x)
+    for index, first in enumerate(range(0, len(data), batch)):
+        if first < start or index % world.count != world.rank:
             continue
         noise = Noise(seed, model.device, (index,))
         block = 1_000 if model.device.type == "cpu" else 100_000
         rows = block if chunk is None else min(chunk, block)
-        images = images.to(model.device)
+        images = data[first : first + batch].read().to(model.device)
         with frozen(model), torch.no_grad():  # a part may differentiate inside its forward
             with noise.private("evaluation"):
                 found = _under_q(model, images, samples, block, rows, lambda n: progress(share * n))

@@ -153,11 +153,13 @@ def of_splits(splits: Splits, names: Sequence[str], config: Config) -> Given:
     each = [images_of(splits, name, config) for name in names]
     conditions = [examples.condition for examples in each if examples.condition is not None]
     condition = torch.cat(conditions) if conditions else None
+    weights = [examples.weight for examples in each if examples.weight is not None]
+    weight = torch.cat(weights) if weights else None
     labels = _labels([splits.labels.get(name, {}) for name in names])
     if condition is not None:  # columns among them are no labels
         labels |= values_of(splits.covariates, condition)
     return Given(
-        Examples(joined([examples.x for examples in each]), condition),
+        Examples(joined([examples.x for examples in each]), condition, weight),
         joined([splits.kept(name) for name in names]),
         _behind([splits.place(name) for name in names], list(map(len, each))),
         beside=labels,

@@ -43,7 +43,9 @@ class Trained:
 
     Attributes:
         function: in whose name errors speak.
-        plan: the configuration of the run, with the place of its data.
+        run: the run, None of a model without any, and so the next two.
+        plan: its configuration, with the place of its data.
+        plugins: where its parts were looked up.
     """
 
     model: VAE
@@ -51,6 +53,7 @@ class Trained:
     function: str
     run: Run | None = None
     plan: Plan | None = None
+    plugins: Plugins | None = None
 
     @classmethod
     def of(
@@ -73,7 +76,7 @@ class Trained:
         if options.data_root is not None:
             plan = plan.but(data_root=options.data_root.absolute())
         loaded = run.load(device=options.device, weights=options.weights, plugins=plugins)
-        return cls(loaded, options, function, run, plan)
+        return cls(loaded, options, function, run, plan, plugins)
 
     def given(
         self, data: object = None, split: Choice | None = None, own: Choice | None = "all"

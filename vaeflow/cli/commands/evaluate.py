@@ -23,20 +23,8 @@ if TYPE_CHECKING:
     "which is what papers print.",
 )
 @shared.importance_samples("Draws of q per image, for the bounds under q.")
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0, min_open=True),
-    default=0.05,
-    show_default=True,
-    help="Nats: the error of an image's NLL for which the proposal draws.",
-)
-@click.option(
-    "--max-draws",
-    type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    help="Of the proposal per image, at most.",
-)
+@shared.tolerance
+@shared.max_draws
 @shared.split
 @shared.weights
 @shared.device
@@ -49,12 +37,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Anneal N of the images whose NLL the draws leave unsettled: seconds each.",
 )
-@click.option(
-    "--chunk",
-    type=click.IntRange(1),
-    help="Draws that pass through the decoder at a time, of all images together: fewer take "
-    "less memory, and change the figures by rounding only.",
-)
+@shared.chunk
 @click.option("--again", is_flag=True, help="Compute all figures anew.")
 @shared.as_json
 @click.pass_obj

@@ -1,0 +1,86 @@
+"""Scores of examples: those of `vaeflow evaluate`, and the share of test data below them."""
+
+import numpy as np
+import pytest
+import torch
+
+import vaeflow
+from vaeflow.errors import ConfigError, DataError
+from vaeflow.evaluation.stored import read
+from vaeflow.parts.datasets.files.tables import read_table
+from vaeflow.plugins.loading import load_plugins
+from vaeflow.runs.directory import Run
+from vaeflow.runs.evaluation import Evaluation
+from vaeflow.runs.evaluation_options import EvaluationOptions
+
+FAST = {"samples": 3, "progress": False}
+
+
+def test_the_scores_are_those_of_evaluate_for_each_example(run_copy):
+    run = Run.open(run_copy)
+    evaluation = Evaluation.of(run, load_plugins(), EvaluationOptions(samples=3))
+    evaluation.run()
+    kept = evaluation.kept.bounds
+    found = vaeflow.score(run, **FAST)
+    assert np.array_equal(found.log_p, -kept.nll.values.numpy())
+    assert np.array_equal(found.log_p_error, kept.nll.errors.numpy())
+    assert np.array_equal(found.elbo, kept.elbo.values.numpy())
+    assert found.bounds.nll == evaluation.run().bounds.nll
+    assert found.reference == 6
+    below = (found.log_p[:, None] > found.log_p).mean(1)
+    np.testing.assert_allclose(found.less_likely, below)
+
+
+def test_other_data_is_compared_with_the_test_data_that_the_run_keeps(run_copy):
+    run = Run.open(run_copy)
+    test = vaeflow.score(run, **FAST).log_p
+    found = vaeflow.score(run, split="validation", **FAST)
+    (kept,) = (run_copy / "evaluations").iterdir()
+    assert kept.name.startswith("test-laplace-k3-best")
+    np.testing.assert_allclose(-read(kept).bounds.nll.values, test)
+    np.testing.assert_allclose(found.less_likely, (found.log_p[:, None] > test).mean(1))
+    x = np.random.RandomState(0).rand(3, 4, 4)
+    few = vaeflow.score(run, x, reference=4, **FAST)
+    assert few.reference == 6  # all of it is kept
+    assert vaeflow.score(run, x, reference=0, **FAST).less_likely is None
+
+
+def test_gaps_covariates_and_weights_work_as_in_evaluate(people_run, people, cli, tmp_path):
+    found = vaeflow.score(people_run, people, reference=0, **FAST)
+    assert list(found.columns) == [
+        "row", "id", "group", "log_p", "log_p_error", "elbo", "observed",
+    ]  # fmt: skip
+    table = read_table(people)
+    names = ("age", "visits", "smokes", "site")
+    gaps = np.mean([[v is None or v != v for v in table[name]] for name in names], 0)
+    np.testing.assert_allclose(found.observed, 1 - gaps)
+    run = Run.open(people_run)
+    data = run.model.examples(run.form.columns.encode(table), {"group": table["group"]})
+    bounds = vaeflow.evaluate(run.model, data, samples=3, seed=0, progress=False)
+    assert found.bounds.elbo == bounds.elbo
+    assert found.bounds.nll == bounds.nll
+
+
+def test_a_model_without_a_run_scores_what_it_is_given(trained):
+    model = vaeflow.load(trained)
+    found = vaeflow.score(model, torch.rand(1, 4, 4), **FAST)
+    assert (len(found), found.less_likely, found.reference) == (1, None, 0)
+    with pytest.raises(ConfigError, match="score: a model has no data of its own"):
+        vaeflow.score(model)
+    with pytest.raises(DataError):
+        vaeflow.score(model, torch.rand(1, 4, 5))
+
+
+def test_the_command_shows_the_least_likely_or_writes_all(cli, people_run, people, here):
+    words = ("score", people_run, "-k", 3, "--data", people, "--reference", 5)
+    shown = cli(*words, "-n", 3)
+    assert shown.code == 0, shown.err
+    assert "the 3 least likely of 80" in shown.out
+    done = cli(*words, "--out", "scores.csv")
+    assert (done.code, done.out) == (0, "wrote scores.csv\n"), done.err
+    table = read_table(here / "scores.csv")
+    assert table["row"].tolist() == list(range(2, 82))
+    least = np.argsort(table["log_p"])[:3]
+    assert all(f" {table['id'][i]} " in shown.out for i in least)
+    assert cli(*words, "--out", "scores.csv").code == 2
+    assert '"least_likely": [' in cli(*words, "--json").out
