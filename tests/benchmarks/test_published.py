@@ -46,7 +46,7 @@ def rows(text, dataset):
 @pytest.fixture
 def grids(cli, script, monkeypatch, tmp_path):
     """Read each line as `vaeflow benchmark` does; no run takes place."""
-    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: list(tasks) and ())
+    monkeypatch.setattr(engines, "local", lambda tasks, jobs, stop: list(tasks) and ())
 
     def read(dataset, posterior, **how):
         line = script.command(dataset, posterior, **{"runs": 3, "samples": None, **how})
@@ -170,7 +170,7 @@ def small(cli, script, monkeypatch, tmp_path):
 
     monkeypatch.setattr(script, "launch", launch)
     monkeypatch.setattr(engines, "launch", launch)
-    monkeypatch.setitem(engines.ENGINES, "local", serial)
+    monkeypatch.setattr(engines, "local", serial)
 
     def run(*more):
         launched.clear()

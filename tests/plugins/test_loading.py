@@ -156,7 +156,8 @@ def test_a_wrong_signature_unregisters_the_hooks_before_it(plugin):
     )
     loaded = load_plugins()
     assert loaded.found[0].state == "failed"
-    assert loaded.hooks.hook.vaeflow_train_end(run_dir=None, status="completed") == []
+    told = {"run_dir": None, "status": "completed", "summary": {}}
+    assert loaded.hooks.hook.vaeflow_train_end(**told) == []
     assert loaded.hooks.hook.vaeflow_epoch_end(run_dir=None, record={}) == []
 
 

@@ -1,4 +1,4 @@
-"""Where the runs of a benchmark take place: processes of this machine, or a Ray cluster.
+"""Where the runs of a benchmark take place: processes of this machine, a Ray cluster, a plugin's.
 
 An engine spreads calls of `run_one`, which starts `python -m vaeflow` for each step of a run, so
 that a crash, or the system's killing a process for its memory, costs that run alone.
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from vaeflow.config.way import Way
-from vaeflow.errors import ConfigError, one_line
+from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
+from vaeflow.plugins.registry import BUILTIN, Part
 from vaeflow.storage import no_link, writing
 
 try:
@@ -177,7 +178,23 @@ def ray(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
             cluster.shutdown()
 
 
-ENGINES: dict[str, Engine] = {"local": local, "ray": ray}
+def spread(engine: Part, tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
+    """Yield the outcomes that an engine has, by name: `plugins.require("engine", name)`.
+
+    Raises:
+        PluginError: if a plugin's engine fails, or yields what is no outcome.
+    """
+    outcomes: Engine = engine.load()
+    cure = "the same command goes on by --engine local"
+    try:
+        for outcome in outcomes(tasks, jobs, stop):
+            if not isinstance(outcome, Outcome):
+                raise PluginError(f"{engine.owner} yields {outcome!r}, and no Outcome: {cure}")
+            yield outcome
+    except Exception as error:
+        if isinstance(error, VaeflowError) or engine.distribution == BUILTIN:
+            raise
+        raise PluginError(f"{engine.owner} failed ({one_line(error)}): {cure}") from error
 
 
 def cores() -> int:

@@ -97,3 +97,10 @@ def vaeflow_register_objectives(register: Register) -> None:
     register("iwae", "vaeflow.parts.objectives.iwae:IWAE")
     register("dreg", "vaeflow.parts.objectives.iwae:DReG")
     register("stl", "vaeflow.parts.objectives.stl:STL")
+
+
+@hookimpl
+def vaeflow_register_engines(register: Register) -> None:
+    """Offer the built-in engines of `vaeflow benchmark`."""
+    register("local", "vaeflow.benchmark.engines:local")
+    register("ray", "vaeflow.benchmark.engines:ray")

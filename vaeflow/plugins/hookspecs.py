@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
+
+if TYPE_CHECKING:
+    import click
 
 PROJECT = "vaeflow"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 Register = Callable[[str, "str | type"], None]
+RegisterCommand = Callable[[str, "str | click.Command", str], None]
 
 
 @hookspec
@@ -54,6 +58,16 @@ def vaeflow_register_objectives(register: Register) -> None:
 @hookspec
 def vaeflow_register_datasets(register: Register) -> None:
     """Offer datasets. Subclass `vaeflow.parts.Dataset`."""
+
+
+@hookspec
+def vaeflow_register_engines(register: Register) -> None:
+    """Offer engines: functions of (tasks, jobs, stop) that spread the runs of a benchmark."""
+
+
+@hookspec
+def vaeflow_register_commands(register: RegisterCommand) -> None:
+    """Offer commands of `vaeflow`: a command of click, with a line of help as third argument."""
 
 
 @hookspec

@@ -14,6 +14,7 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vaeflow.errors import ConfigError, PluginError, did_you_mean, is_interrupt,
 from vaeflow.plugins import builtins, hookspecs
 from vaeflow.plugins.containment import importing
 from vaeflow.plugins.discovery import ALLOW, Plugin, Selection, find_plugins, normal
-from vaeflow.plugins.registry import BUILTIN, KINDS, Part, Registry
+from vaeflow.plugins.registry import BUILTIN, KINDS, TOOLS, Part, Registry, Tool
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
@@ -77,7 +78,7 @@ class Plugins:
         The first of each is the built-in where there is one, which then has the name.
         """
         owners: dict[tuple[str, str], list[Part]] = {}
-        for kind in KINDS:
+        for kind in (*KINDS, *TOOLS):
             for part in self.registry.parts(kind):
                 owners.setdefault((kind, part.name), []).append(part)
         return [parts for parts in owners.values() if len(parts) > 1]
@@ -183,7 +184,7 @@ def _offer(plugins: Plugins, plugin: Plugin) -> None:
         hooks.check_pending()  # a misspelt hook would never be called
         plugin.hooks = sorted(caller.name for caller in hooks.get_hookcallers(module) or ())
         _check_marked(module, plugin.hooks)
-        for kind in KINDS:
+        for kind in (*KINDS, *TOOLS):
             if (hook := f"vaeflow_register_{kind}s") in plugin.hooks:
                 plugins.call(plugin, hook, register=_register(kind, plugin, offered))
         plugins.registry.add(*offered)
@@ -194,13 +195,21 @@ def _offer(plugins: Plugins, plugin: Plugin) -> None:
     plugin.state, plugin.parts = "ok", offered
 
 
-def _register(kind: str, plugin: Plugin, offered: list[Part]) -> hookspecs.Register:
-    """Return the function that a plugin calls to offer a part of one kind."""
+def _register(kind: str, plugin: Plugin, offered: list[Part]) -> Callable[..., None]:
+    """Return the function that a plugin calls to offer a part or a tool of one kind."""
+    owner = (plugin.distribution, plugin.version)
 
-    def register(name: str, target: str | type) -> None:
-        offered.append(_checked(Part(kind, name, plugin.distribution, plugin.version, target)))
+    def register(name: str, target: object) -> None:
+        make = Tool if kind in TOOLS else Part
+        offered.append(_checked(make(kind, name, *owner, target)))
 
-    return register
+    def register_command(name: str, target: object, summary: str) -> None:
+        if not (isinstance(summary, str) and summary.strip()):
+            raise PluginError(f"command {name!r}: give what it does in a line, as third argument")
+        line = " ".join(summary.split())
+        offered.append(_checked(Tool(kind, name, *owner, target, line)))
+
+    return register_command if kind == "command" else register
 
 
 def _check_marked(module: Any, implemented: list[str]) -> None:
@@ -219,7 +228,7 @@ def _checked(part: Part) -> Part:
             f"{part.kind} name {part.name!r}: use up to 50 lower-case letters, digits and hyphens"
         )
     if isinstance(part.target, str) and part.target.count(":") != 1:
-        raise PluginError(f"{part.kind} {part.name!r}: {part.target!r} is not 'module:Class'")
+        raise PluginError(f"{part.kind} {part.name!r}: {part.target!r} is not 'module:name'")
     return part
 
 

@@ -1,4 +1,4 @@
-"""The names of parts, and the distributions that brought them."""
+"""The names of parts and tools, and the distributions that brought them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vaeflow.errors import ConfigError, PluginError, did_you_mean, is_interrupt,
 from vaeflow.plugins.containment import importing
 
 KINDS = ("dataset", "encoder", "posterior", "prior", "decoder", "likelihood", "objective")
+TOOLS = ("engine", "command")  # what plugins bring beside the parts of a model
 BUILTIN = "vaeflow"  # the distribution that owns the built-in parts
 
 # The abstract class of each kind, imported only to check a loaded part, and the arguments that its
@@ -36,7 +37,7 @@ class Part:
     name: str
     distribution: str
     version: str
-    target: str | type
+    target: Any  # the class, or where it is: "package.module:Class"
 
     @property
     def qualified(self) -> str:
@@ -54,30 +55,68 @@ class Part:
         Raises:
             PluginError: if it cannot be imported or does not keep the interface of its kind.
         """
-        loaded: Any = self.target
-        if isinstance(self.target, str):
-            try:
-                trusted = self.distribution == BUILTIN
-                with nullcontext() if trusted else importing(self.owner):
-                    loaded = _import(self.target)
-            except BaseException as error:  # a part may even call sys.exit()
-                if is_interrupt(error):
-                    raise
-                raise PluginError(
-                    f"{self.owner} cannot be imported from {self.target} ({one_line(error)}): "
-                    f"repair or reinstall {self.distribution}"
-                ) from error
-        if fault := _fault(self.kind, loaded):
-            raise PluginError(f"{self.owner} {fault}: tell the authors of {self.distribution}")
-        part: type = loaded
-        if loaded.api not in _APIS:
-            older = isinstance(loaded.api, int) and loaded.api < min(_APIS)
+        part: Any = self._imported()
+        self._refuse(_fault(self.kind, part))
+        if part.api not in _APIS:
+            older = isinstance(part.api, int) and part.api < min(_APIS)
             raise PluginError(
-                f"{self.owner} is written for version {loaded.api!r} of the interface of parts, "
+                f"{self.owner} is written for version {part.api!r} of the interface of parts, "
                 f"but this vaeflow has version {max(_APIS)}: `pip install --upgrade "
                 f"{self.distribution if older else 'vaeflow'}`"
             )
-        return part
+        found: type = part
+        return found
+
+    def _imported(self) -> Any:
+        if not isinstance(self.target, str):
+            return self.target
+        try:
+            trusted = self.distribution == BUILTIN
+            with nullcontext() if trusted else importing(self.owner):
+                return _import(self.target)
+        except BaseException as error:  # a part may even call sys.exit()
+            if is_interrupt(error):
+                raise
+            raise PluginError(
+                f"{self.owner} cannot be imported from {self.target} ({one_line(error)}): "
+                f"repair or reinstall {self.distribution}"
+            ) from error
+
+    def _refuse(self, fault: str) -> None:
+        if fault:
+            raise PluginError(f"{self.owner} {fault}: tell the authors of {self.distribution}")
+
+
+@dataclass(frozen=True)
+class Tool(Part):
+    """An engine of `vaeflow benchmark` or a command of `vaeflow`, which has a line of help."""
+
+    summary: str = ""
+
+    def load(self) -> Any:
+        """Import the function or the command, and check that it is one.
+
+        Raises:
+            PluginError: if it cannot be imported or is none.
+        """
+        tool = self._imported()
+        self._refuse(_no_engine(tool) if self.kind == "engine" else _no_command(tool))
+        return tool
+
+
+def _no_engine(tool: Any) -> str:
+    try:
+        inspect.signature(tool).bind("tasks", "jobs", "stop")
+    except (TypeError, ValueError):
+        return f"is {tool!r}, but a function of (tasks, jobs, stop) is expected"
+    return ""
+
+
+def _no_command(tool: Any) -> str:
+    import click
+
+    known = isinstance(tool, click.Command)
+    return "" if known else f"is {tool!r}, but a command of click is expected"
 
 
 def _fault(kind: str, loaded: Any) -> str:
@@ -104,7 +143,7 @@ class Registry:
     """The parts of every kind by name. Two owners of one name are an error only at its use."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, dict[str, list[Part]]] = {kind: {} for kind in KINDS}
+        self._parts: dict[str, dict[str, list[Part]]] = {kind: {} for kind in (*KINDS, *TOOLS)}
 
     def add(self, *parts: Part) -> None:
         """Register parts: all of them or, if one fails, none.
@@ -112,7 +151,7 @@ class Registry:
         Raises:
             PluginError: if a distribution registers a name twice.
         """
-        taken = {(p.kind, p.qualified) for kind in KINDS for p in self.parts(kind)}
+        taken = {(p.kind, p.qualified) for kind in self._parts for p in self.parts(kind)}
         for part in parts:
             if (part.kind, part.qualified) in taken:
                 raise PluginError(

@@ -47,7 +47,7 @@ def commands(cli, patched):
                 yield engines.run_one(task, stop)
 
     patched.setattr(engines, "launch", launch)
-    patched.setitem(engines.ENGINES, "local", serial)
+    patched.setattr(engines, "local", serial)
     return taken
 
 
@@ -181,7 +181,7 @@ def test_a_wider_grid_is_stored_before_its_runs_begin(cli, copy, monkeypatch):
         assert len(Grid.read(copy).cells) == 6
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(engines.ENGINES, "local", killed)
+    monkeypatch.setattr(engines, "local", killed)
     assert cli("benchmark", *GRID, *SMALL, "--seeds", 3, "--out", copy).code == 130
     done = cli("compare", copy)
     assert done.code == 0, done.err
@@ -253,7 +253,7 @@ def test_anyway_accepts_different_data(cli, commands, tmp_path):
 
 
 def test_vary_accepts_values_one_by_one(cli, commands, tmp_path, monkeypatch):
-    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
+    monkeypatch.setattr(engines, "local", lambda tasks, jobs, stop: iter(()))
     vary = ["--vary", "latent=2", "--vary", "latent=4", "--vary", "posterior=identity,planar"]
     cli("benchmark", *SMALL, *vary, "--seeds", 1, "--out", tmp_path / "grid")
     names = [cell.name for cell in Grid.read(tmp_path / "grid").cells]
@@ -305,7 +305,7 @@ def test_ctrl_c_says_how_to_continue(cli, copy, monkeypatch):
         assert stop()
         yield engines.Outcome(tasks[0].name, 1.0, interrupted=True)
 
-    monkeypatch.setitem(engines.ENGINES, "local", pressed)
+    monkeypatch.setattr(engines, "local", pressed)
     done = cli("benchmark", *GRID, *SMALL, "--out", copy)
     assert done.code == 130
     assert "Interrupted with 3 of 4 runs done; the same command goes on there." in done.err
@@ -313,7 +313,7 @@ def test_ctrl_c_says_how_to_continue(cli, copy, monkeypatch):
 
 def test_jobs_share_the_cores(cli, commands, tmp_path, monkeypatch):
     monkeypatch.setattr("vaeflow.benchmark.directory.cores", lambda: 8)
-    monkeypatch.setitem(engines.ENGINES, "local", lambda tasks, jobs, stop: iter(()))
+    monkeypatch.setattr(engines, "local", lambda tasks, jobs, stop: iter(()))
     for jobs in (3, 1):  # the second call keeps the first call's threads
         done = cli("benchmark", *SMALL, "--jobs", jobs, "--out", tmp_path / "grid")
         assert "no run is finished" in done.err, "the engine does nothing here"
@@ -330,6 +330,74 @@ def test_seed_is_refused_in_favour_of_seeds(cli):
     done = cli("benchmark", "--seed", 3)
     assert done.code == 2
     assert "--seeds" in done.err
+
+
+ENGINE = """
+from vaeflow import hookimpl
+
+@hookimpl
+def vaeflow_register_engines(register):
+    register("backwards", "vaeflow_queue_plugin:backwards")
+
+def backwards(tasks, jobs, stop):
+    from vaeflow.benchmark.engines import run_one
+
+    assert jobs == 2
+    for task in reversed(tasks):
+        yield run_one(task, stop)
+"""
+
+
+@pytest.mark.parametrize("name", ["backwards", "vaeflow-queue/backwards"])
+def test_a_plugin_brings_an_engine(cli, commands, plugin, tmp_path, name):
+    plugin("vaeflow-queue", ENGINE)
+    words = ("--seeds", 2, "--jobs", 2, "--engine", name)
+    done = cli("benchmark", "--posterior", "identity", *SMALL, *words, "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+    told = [line.split()[0] for line in done.out.splitlines() if " done (" in line]
+    assert told == ["identity-s1", "identity-s0"]
+    assert "engine       backwards: " in cli("plugins", "info", "vaeflow-queue").out
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (
+            "    raise OSError('no queue')",
+            "failed (OSError: no queue): the same command goes on by ",
+        ),
+        ("    yield 5", "yields 5, and no Outcome: the same command goes on by --engine local"),
+        ("    return 5", "failed (TypeError: 'int' object is not iterable): the same command"),
+        (
+            "    pass\nbackwards = 5",
+            "is 5, but a function of (tasks, jobs, stop) is expected: tell the auth",
+        ),
+    ],
+)
+def test_an_engine_that_fails_is_told(cli, commands, plugin, tmp_path, code, told, one_sentence):
+    plugin("vaeflow-queue", ENGINE.partition("    from vaeflow.b")[0] + code)
+    words = ("benchmark", "--posterior", "identity", *SMALL, "--out", tmp_path / "grid")
+    done = cli(*words, "--engine", "backwards")
+    assert done.code == 6
+    error = done.err.splitlines()[-1]
+    one_sentence(error)
+    assert error.startswith(f"Error: engine 'backwards' from vaeflow-queue 1.0 {told}")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("lokal", "unknown engine (did you mean 'local'?); there are backwards, local, ray"),
+        ("vaeflow-queue/local", "unknown engine"),
+    ],
+)
+def test_an_unknown_engine_is_refused(cli, plugin, name, told, here, one_sentence):
+    plugin("vaeflow-queue", ENGINE)
+    done = cli("benchmark", *GRID, *SMALL, "--engine", name)
+    assert done.code == 2
+    one_sentence(done.err.strip())
+    assert done.err.startswith(f"Error: --engine {name}: {told}")
+    assert not (here / "runs").exists()
 
 
 def test_help_names_the_flags_of_a_grid(cli):
@@ -353,7 +421,7 @@ def test_the_next_call_resumes_a_killed_process(cli, tmp_path, monkeypatch):
                 os.kill(self.pid, signal.SIGKILL)
             return super().wait(0.02 if timeout and not trained else timeout)
 
-    monkeypatch.setitem(engines.ENGINES, "local", local_engine)
+    monkeypatch.setattr(engines, "local", local_engine)
     monkeypatch.setattr(engines, "launch", launch_a_process)
     monkeypatch.setattr(subprocess, "Popen", Killed)
     done = cli(*words, "--out", out)

@@ -21,6 +21,14 @@ def vaeflow_register_{kind}s(register):
         for kind in KINDS
     )
     + """
+@hookimpl
+def vaeflow_register_engines(register):
+    register("noted", "noted_parts:noted")
+
+@hookimpl
+def vaeflow_register_commands(register):
+    register("noted", "noted_parts:noted", "Note it.")
+
 def note(run_dir, hook, **told):
     with open(run_dir / "hooks.jsonl", "a") as f:
         f.write(json.dumps([hook, told]) + "\\n")

@@ -11,11 +11,13 @@ import click
 from vaeflow.cli import options as shared
 from vaeflow.cli.grid_options import GridCommand, read_grid, read_seeds
 from vaeflow.cli.part_options import read_base
+from vaeflow.plugins.registry import BUILTIN
 
 if TYPE_CHECKING:
     from vaeflow.benchmark.engines import Task
     from vaeflow.cli.signals import Stop
     from vaeflow.config.way import ProposalKind
+    from vaeflow.plugins.registry import Part
 
 
 @click.command("benchmark", cls=GridCommand)
@@ -53,10 +55,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Processes of this machine, or a Ray cluster.",
+    metavar="NAME",
+    help="Processes of this machine (local), a Ray cluster (ray), or an engine of a plugin.",
 )
 @shared.proposal("Of the NLL; q alone is what papers print.")
 @shared.importance_samples("Draws of q for the bounds under q.")
@@ -102,13 +104,16 @@ def command(
     way = Way(proposal, importance_samples, limit)
     plugins = load_plugins(ctx.obj)
     benchmark = Benchmark(out)
+    spreads = plugins.require("engine", engine)
+    spreads.load()  # a fault is told before anything is written
+    engine = spreads.qualified.removeprefix(f"{BUILTIN}/")
     params["threads"] = params["threads"] or benchmark.threads(jobs, engine)
     base = read_base(recipe, config)
     grid = read_grid(ctx, params, base, vary, seeds, plugins, way, jobs)
     check_comparable(grid, baseline, anyway=anyway)
     tasks = benchmark.begin(grid, plugins, lambda run: is_evaluated(run, way))
     stop, total = Stop(), len(grid.cells)
-    failed = _run(tasks, total, engine, jobs, stop, out)
+    failed = _run(tasks, total, spreads, jobs, stop, out)
     if stop.code:
         return stop.code
     options = CompareOptions(
@@ -127,9 +132,9 @@ def command(
     return 1 if failed else 0
 
 
-def _run(tasks: Sequence[Task], total: int, engine: str, jobs: int, stop: Stop, out: Path) -> int:
+def _run(tasks: Sequence[Task], total: int, engine: Part, jobs: int, stop: Stop, out: Path) -> int:
     """Do the tasks of a benchmark, a line each; return the number of failures."""
-    from vaeflow.benchmark.engines import ENGINES
+    from vaeflow.benchmark.engines import spread
     from vaeflow.cli.signals import interruptible
     from vaeflow.runtime.progress import terminal_bar
 
@@ -139,7 +144,7 @@ def _run(tasks: Sequence[Task], total: int, engine: str, jobs: int, stop: Stop, 
         interruptible(stop),
         terminal_bar(total if tasks else 0, "runs", ready) as progress,
     ):
-        for outcome in ENGINES[engine](tasks, jobs, stop):
+        for outcome in spread(engine, tasks, jobs, stop):
             if outcome.interrupted:
                 continue
             word = "failed: " + outcome.error if outcome.error else "done"

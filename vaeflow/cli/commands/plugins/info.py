@@ -76,6 +76,11 @@ def _loaded(part: Any) -> dict[str, str]:
     from vaeflow.options import summary
 
     try:
-        return {"summary": plain(summary(part.load())), "error": "", "traceback": ""}
+        told = summary(part.load())
+        return {
+            "summary": plain(getattr(part, "summary", "") or told),
+            "error": "",
+            "traceback": "",
+        }
     except PluginError as error:
         return {"summary": "", "error": str(error), "traceback": traceback.format_exc()}
