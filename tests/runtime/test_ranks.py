@@ -21,7 +21,7 @@ from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation.active_units import active_units
 from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.evaluation.shares import evaluate_shared
-from vaeflow.latent.codes import encode_examples
+from vaeflow.latents.codes import encode_examples
 from vaeflow.model import VAE, seen_shape
 from vaeflow.parts.decoders.mlp import MLP as Decoder
 from vaeflow.parts.encoders.mlp import MLP as Encoder

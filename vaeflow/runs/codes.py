@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.evaluation.options import Seed, Whole
-from vaeflow.latent.codes import encode_examples
+from vaeflow.latents.codes import encode_examples
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaeflow.errors import printable
-from vaeflow.latent.figures import COLOURS, GREY, blank, style
+from vaeflow.latents.figures import COLOURS, GREY, blank, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

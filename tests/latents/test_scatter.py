@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vaeflow.latent.figures import as_file
-from vaeflow.latent.scatter import scatter
+from vaeflow.latents.figures import as_file
+from vaeflow.latents.scatter import scatter
 
 POINTS = np.random.RandomState(0).randn(90, 2)
 

@@ -8,7 +8,7 @@ import torch
 import vaeflow
 from vaeflow.data.examples import as_examples
 from vaeflow.errors import ConfigError
-from vaeflow.latent.codes import encode_examples
+from vaeflow.latents.codes import encode_examples
 
 SMALL = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
 X = (torch.rand(130, 1, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.5).float()
