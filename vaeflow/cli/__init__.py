@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.lazy import LazyGroup
+from vaeflow.cli.plugin_commands import CommandLine, selection_of
 from vaeflow.cli.streams import lasting_streams
 from vaeflow.errors import ConfigError, VaeflowError, in_shell, is_utf8, printable
 from vaeflow.version import __version__
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=CommandLine,
     package="vaeflow.cli.commands",
     summaries={
         "train": "Train a model and evaluate it.",
@@ -43,12 +43,18 @@ from vaeflow.version import __version__
 )
 @click.version_option(__version__, prog_name="vaeflow")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--no-plugins", is_flag=True, help="Load no installed plugin.")
-@click.option("--strict-plugins", is_flag=True, help="Stop if a plugin fails, instead of warning.")
+@click.option("--no-plugins", is_flag=True, is_eager=True, help="Load no installed plugin.")
+@click.option(
+    "--strict-plugins",
+    is_flag=True,
+    is_eager=True,
+    help="Stop if a plugin fails, instead of warning.",
+)
 @click.option(
     "--plugin",
     "files",
     multiple=True,
+    is_eager=True,  # as all that --help reads
     type=click.Path(path_type=Path),
     metavar="FILE.py",
     help="Load a plugin from a file; can be given several times.",
@@ -62,9 +68,7 @@ def cli(
     files: tuple[Path, ...],
 ) -> None:
     """Variational autoencoders with normalizing-flow posteriors."""
-    from vaeflow.plugins.discovery import Selection
-
-    ctx.obj = Selection.from_environment(none=no_plugins, files=files, strict=strict_plugins)
+    ctx.obj = selection_of(ctx)
 
 
 # Turns of a waiting thread before it sleeps. With fewer, a quiet virtual machine spends time on

@@ -54,7 +54,8 @@ class Plugins:
             owner, slash, _ = name.partition("/")
             for plugin in left_out:
                 if slash and plugin.called(owner):
-                    raise PluginError(f"--{kind} {name}: {plugin.trouble}") from None
+                    asked = str(error).partition(":")[0]
+                    raise PluginError(f"{asked}: {plugin.trouble}") from None
             if not left_out or any(p.name == name for p in self.registry.parts(kind)):
                 raise
             told = "; ".join(plugin.trouble for plugin in left_out)

@@ -180,18 +180,20 @@ class Registry:
             ConfigError: if there is none, or several distributions offer it.
         """
         parts = self.parts(kind)
+        asked = name if kind == "command" else f"--{kind} {name}"
         owners = [p for p in parts if name in (p.name, p.qualified)]
         if not owners:
-            names = sorted({p.name for p in parts})
+            order = [*self._parts[kind]].index if kind == "command" else None  # as --help has them
+            names = sorted({p.name for p in parts}, key=order)
             raise ConfigError(
-                f"--{kind} {name}: unknown {kind}"
+                f"{asked}: unknown {kind}"
                 f"{did_you_mean(name, names + [p.qualified for p in parts])}; "
                 f"there are {', '.join(names)}"
             )
         if len(owners) > 1 and owners[0].distribution != BUILTIN:
             spellings = " or ".join(p.qualified for p in owners)
             raise ConfigError(
-                f"--{kind} {name}: offered by {' and '.join(p.distribution for p in owners)}: "
+                f"{asked}: offered by {' and '.join(p.distribution for p in owners)}: "
                 f"write {spellings}"
             )
         return owners[0]

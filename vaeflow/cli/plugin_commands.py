@@ -1,0 +1,109 @@
+"""The commands of plugins, after those of vaeflow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from vaeflow.cli.lazy import LazyGroup
+from vaeflow.errors import PluginError, VaeflowError, one_line
+from vaeflow.version import __version__
+
+if TYPE_CHECKING:
+    from vaeflow.plugins.discovery import Selection
+    from vaeflow.plugins.loading import Plugins
+    from vaeflow.plugins.registry import Part
+
+_HOOK = "vaeflow_register_commands"
+_TOOL = "vaeflow.tool"  # the key of the plugin's command that runs
+
+
+class CommandLine(LazyGroup):
+    """The group of all commands, of which plugins may bring some.
+
+    Plugins are loaded where they are needed: for a command that is not vaeflow's own and, by
+    --help, those whose source names the hook.
+    """
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command, of vaeflow or of a plugin.
+
+        Raises:
+            ConfigError: if there is none, or if several plugins offer it.
+            PluginError: if it cannot be imported or is no command.
+        """
+        if name in self.summaries or not name[:1].isalnum():
+            return super().get_command(ctx, name)
+        tool = self._plugins(selection_of(ctx)).require("command", name)
+        ctx.meta[_TOOL] = tool
+        return cast(click.Command, tool.load())
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command."""
+        return click.Group.resolve_command(self, ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what a plugin's raises is told in a sentence.
+
+        Raises:
+            PluginError: for it.
+        """
+        try:
+            return super().invoke(ctx)
+        except (VaeflowError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            tool: Part | None = ctx.meta.get(_TOOL)
+            if tool is None or ctx.params["debug"] or isinstance(error, BrokenPipeError):
+                raise
+            told = f"{tool.owner} failed ({one_line(error)}): --debug says where"
+            raise PluginError(told) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names with their summaries, and those of plugins below them."""
+        from vaeflow.plugins.glance import naming
+
+        super().format_commands(ctx, formatter)
+        bring = naming(_HOOK)
+        if not (bring or ctx.params.get("files")):
+            return
+        from vaeflow.plugins.registry import BUILTIN, Tool
+
+        selection = selection_of(ctx)
+        if selection.allowed is None:
+            selection = replace(selection, allowed=bring)
+        registry = self._plugins(selection).registry
+        rows = [
+            (registry.spelling(tool), tool.summary)
+            for tool in registry.parts("command")
+            if isinstance(tool, Tool) and tool.distribution != BUILTIN
+        ]
+        if rows:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(rows)
+
+    def _plugins(self, selection: Selection) -> Plugins:
+        """Load plugins, and register vaeflow's own commands beside theirs."""
+        from vaeflow.plugins.loading import load_plugins
+        from vaeflow.plugins.registry import BUILTIN, Tool
+
+        plugins = load_plugins(selection)
+        plugins.registry.add(
+            *(
+                Tool("command", name, BUILTIN, __version__, f"{self.package}.{name}:command", line)
+                for name, line in self.summaries.items()
+            )
+        )
+        return plugins
+
+
+def selection_of(ctx: click.Context) -> Selection:
+    """Return which plugins the options of `vaeflow` select."""
+    from vaeflow.plugins.discovery import Selection
+
+    none, strict = (ctx.params.get(name, False) for name in ("no_plugins", "strict_plugins"))
+    return Selection.from_environment(none=none, strict=strict, files=ctx.params.get("files", ()))
