@@ -141,11 +141,20 @@ def write_png(picture: Tensor, path: Path, *, least: int = 512) -> None:
     """
     from PIL import Image
 
-    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    values = pixels(picture, least=least)
+    with writing(path):
+        Image.fromarray(values).save(path)
+
+
+def pixels(picture: Tensor, *, least: int = 512) -> np.ndarray:
+    """Return a picture (C, H, W) in [0, 1] as bytes (H', W') or (H', W', 3).
+
+    It is magnified by a whole number to about `least` pixels.
+    """
+    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
     factor = max(1, round(least / max(values.shape[:2])))
     values = np.kron(values, np.ones((factor, factor, 1), np.uint8))
-    with writing(path):
-        Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values).save(path)
+    return values.squeeze(-1) if values.shape[-1] == 1 else values
 
 
 def require_drawable(shape: tuple[int, ...]) -> None:

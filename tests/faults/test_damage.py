@@ -12,7 +12,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.verify import is_whole, verify
 
 # What vaeflow writes and does not read.
-UNREAD = ("lock", "events.out.tfevents")
+UNREAD = ("lock", "events.out.tfevents", "codes.tsv", "labels.tsv", "thumbnails", "projector")
 
 
 @pytest.fixture(scope="module")

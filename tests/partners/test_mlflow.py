@@ -111,7 +111,7 @@ def test_a_training_is_told_whole(train, client, runs, monkeypatch):
     assert f"step+{lines[0]['step']}+" in samples
     # 64 samples of 4×4, as TensorBoard shows them
     picture = Image.open(client.download_artifacts(run.info.run_id, samples))
-    assert np.asarray(picture).shape[:2] == (48, 48)
+    assert np.asarray(picture).shape[:2] == (528, 528)
 
 
 def test_a_resumed_training_goes_on_in_its_run(train, client, runs):

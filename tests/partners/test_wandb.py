@@ -124,7 +124,7 @@ def test_a_training_is_told_whole(train, told, here, monkeypatch):
     assert not {"samples", "reconstructions"} & second.keys()
     # 64 samples of 4×4, as TensorBoard shows them
     shape = [first["samples"][key] for key in ("width", "height")]
-    assert shape == [48, 48]
+    assert shape == [528, 528]
     assert (run["files"] / first["samples"]["path"]).is_file()
 
     summary = json.loads(Path("run/summary.json").read_text())

@@ -19,7 +19,6 @@ from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
 
 
-@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
 def log_dets(
     model: VAE, x: Data, *, samples: int = 100, batch: int = 100, seed: int = 0
 ) -> list[tuple[str, Estimate]]:
@@ -40,6 +39,18 @@ def log_dets(
     Raises:
         ConfigError: if q(z|x) is no flow of maps.
     """
+    names, each = log_dets_of_each(model, x, samples=samples, batch=batch, seed=seed)
+    return [(name, Estimate.of(values)) for name, values in zip(names, each, strict=True)]
+
+
+@torch.no_grad()  # not inference mode: a part may differentiate inside its forward
+def log_dets_of_each(
+    model: VAE, x: Data, *, samples: int = 100, batch: int = 100, seed: int = 0
+) -> tuple[list[str], Tensor]:
+    """Return the names of the T maps and their mean log|det| for each image, (T, N), float64.
+
+    The arguments and the errors are those of `log_dets`.
+    """
     names: list[str] = []
     parts: list[Tensor] = []
     with Noise(seed, model.device).private("log-dets"), frozen(model):
@@ -47,8 +58,7 @@ def log_dets(
             flow = _flow(model.infer(images.to(model.device)))
             names, terms = _walk(flow, samples)
             parts.append(terms)
-    estimates = [Estimate.of(values) for values in torch.cat(parts, 1)]
-    return list(zip(names, estimates, strict=True))
+    return names, torch.cat(parts, 1)
 
 
 def _flow(q: Distribution) -> Flow:

@@ -17,6 +17,7 @@ from vaeflow.storage import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SHARES = (0.99, 0.9, 0.5)
 _BOX = {"color": "white", "alpha": 0.7, "pad": 1}
@@ -27,7 +28,18 @@ _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#a6761d")
 def draw_portraits(
     windows: Sequence[Window], images: Tensor, path: Path, names: Sequence[str] = ()
 ) -> None:
-    """Write a row for each image, a column for each q over p(z|x).
+    """Write the picture of `portraits` to a file.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    figure = portraits(windows, images, names)
+    with writing(path):
+        figure.savefig(path, dpi=150)
+
+
+def portraits(windows: Sequence[Window], images: Tensor, names: Sequence[str] = ()) -> Figure:
+    """Draw a row for each image, a column for each q over p(z|x).
 
     Contours enclose 50, 90 and 99% of each density; a q that scores only its own draws is shown
     by its draws. KL(q ‖ p(z|x)) in nats stands in the corner.
@@ -35,11 +47,7 @@ def draw_portraits(
     Arguments:
         windows: of each image.
         images: (B, *data_shape).
-        path: of the picture.
         names: of the images, such as their labels, which head their rows.
-
-    Raises:
-        StorageError: if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -66,8 +74,7 @@ def draw_portraits(
     if columns == 1:  # too narrow for the line
         lines = ["grey: p(z|x), lines: q,", "around 50, 90 and 99%"]
     figure.suptitle("\n".join([*lines, "in the corner KL(q ‖ p(z|x)) in nats"]), fontsize=9)
-    with writing(path):
-        figure.savefig(path, dpi=150)
+    return figure
 
 
 def _show(axes: Axes, image: Tensor, span: tuple[float, float]) -> None:

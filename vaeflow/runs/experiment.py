@@ -179,9 +179,9 @@ def _watched(run: Run, experiment: Experiment, watch: Watch) -> Iterator[Crew]:
     hooks = hooks_of(experiment.plan.plugins, run.path, config.to_toml())
     observers = [MetricsFile(run.path / "metrics.jsonl"), *hooks, *watch.observers(run, experiment)]
     if config.tensorboard:
-        from vaeflow.training.observers.tensorboard import TensorBoard
+        from vaeflow.runs.board import board_of
 
-        observers.append(TensorBoard(run.path, config.to_toml()))
+        observers.append(board_of(experiment, run.path))
     crew = Crew(observers, gallery_of(experiment))
     try:
         yield crew

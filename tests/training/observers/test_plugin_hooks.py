@@ -83,9 +83,10 @@ def test_every_hook_is_called(train, cli, plugin, notes, here):
     assert notes() == [
         ["vaeflow_train_start", {"seed": 5}],
         ["vaeflow_epoch_end", {"epoch": 1}],
-        # 8 examples of 4×4 with their reconstructions in pairs, four pairs in a row; 64 samples
-        ["vaeflow_picture", {"name": "reconstructions", "step": 3, "shape": [12, 48]}],
-        ["vaeflow_picture", {"name": "samples", "step": 3, "shape": [48, 48]}],
+        # 8 examples of 4×4 with their reconstructions in pairs, four pairs in a row, and
+        # 64 samples; both are magnified 11 times
+        ["vaeflow_picture", {"name": "reconstructions", "step": 3, "shape": [132, 528]}],
+        ["vaeflow_picture", {"name": "samples", "step": 3, "shape": [528, 528]}],
         ["vaeflow_epoch_end", {"epoch": 2}],
         ["vaeflow_train_end", {"status": "completed", "nll": nll}],
     ]

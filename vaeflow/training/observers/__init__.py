@@ -45,6 +45,9 @@ class Observer:
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         """A picture was drawn after an epoch: (H, W) or (H, W, 3), 8 bits each."""
 
+    def histogram(self, name: str, step: int, values: np.ndarray) -> None:
+        """Numbers were measured beside the pictures. Called where a subclass overrides it."""
+
     def end(self, status: str) -> None:
         """Training ended: "completed", "interrupted" or "failed"."""
 
@@ -101,12 +104,19 @@ class Crew:
 
     def epoch(self, record: Record, model: VAE) -> None:
         self._each(lambda o: o.epoch(record, model))
+        epoch, step = record["epoch"], record["step"]
         if any(o.sees_pictures for o in self.active):
-            for name, picture in self.gallery.drawn(record["epoch"], model):
-                self._show(name, record["step"], picture)
+            for name, picture in self.gallery.drawn(epoch, model):
+                self._show(name, step, picture)
+        if any(type(o).histogram is not Observer.histogram for o in self.active):
+            for name, values in self.gallery.measured(epoch, model):
+                self._count(name, step, values)
 
     def _show(self, name: str, step: int, picture: np.ndarray) -> None:
         self._each(lambda o: o.picture(name, step, picture) if o.sees_pictures else None)
+
+    def _count(self, name: str, step: int, values: np.ndarray) -> None:
+        self._each(lambda o: o.histogram(name, step, values))
 
     def end(self, status: str) -> None:
         self._each(lambda o: o.end(status))
