@@ -26,6 +26,7 @@ from vaeflow.plugins import builtins, hookspecs
 from vaeflow.plugins.containment import importing
 from vaeflow.plugins.discovery import ALLOW, Plugin, Selection, find_plugins, normal
 from vaeflow.plugins.registry import BUILTIN, KINDS, TOOLS, Part, Registry, Tool
+from vaeflow.plugins.trace import tell, traced
 from vaeflow.version import __version__
 
 log = logging.getLogger("vaeflow")
@@ -91,7 +92,12 @@ class Plugins:
             None, or the False of a `vaeflow_train_start`.
         """
         others = [module for module in self.hooks.get_plugins() if module is not plugin.module]
-        returned = self.hooks.subset_hook_caller(hook, others)(**arguments)
+        caller = self.hooks.subset_hook_caller(hook, others)
+        if plugin.distribution == BUILTIN:
+            returned = caller(**arguments)
+        else:
+            with traced(f"{hook} of {plugin.distribution} {plugin.version}"):
+                returned = caller(**arguments)
         declined = hook == "vaeflow_train_start" and returned == [False]
         if returned and not declined:  # a generator, for example, has run nothing
             raise PluginError(f"{hook} returned {returned[0]!r}: a hook acts and returns nothing")
@@ -125,6 +131,8 @@ def load_plugins(
     for plugin in plugins.found:
         if plugin.state == "installed":
             _load(plugins, plugin, patience)
+        told = ", ".join(plugin.hooks) or plugin.reason
+        tell(f"plugin {plugin.distribution} {plugin.version}: {plugin.state} ({told})")
     if not quiet:
         _report(plugins)
     return plugins
@@ -134,7 +142,8 @@ def _load(plugins: Plugins, plugin: Plugin, patience: float | None) -> None:
     try:
         with importing(f"plugin {plugin.distribution} {plugin.version}", patience):
             point, path = plugin.point, Path(plugin.target)
-            plugin.module = point.load() if point else _import_file(path)
+            with traced(f"import of {plugin.target}"):
+                plugin.module = point.load() if point else _import_file(path)
             _offer(plugins, plugin)
     except BaseException as error:  # a plugin may even call sys.exit()
         if is_interrupt(error):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from vaeflow.errors import ConfigError, PluginError, did_you_mean, is_interrupt, one_line
 from vaeflow.plugins.containment import importing
+from vaeflow.plugins.trace import traced
 
 KINDS = ("dataset", "encoder", "posterior", "prior", "decoder", "likelihood", "objective")
 TOOLS = ("engine", "command")  # what plugins bring beside the parts of a model
@@ -72,7 +72,9 @@ class Part:
             return self.target
         try:
             trusted = self.distribution == BUILTIN
-            with nullcontext() if trusted else importing(self.owner):
+            if trusted:
+                return _import(self.target)
+            with importing(self.owner), traced(f"import of {self.owner}"):
                 return _import(self.target)
         except BaseException as error:  # a part may even call sys.exit()
             if is_interrupt(error):
