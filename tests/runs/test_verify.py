@@ -26,7 +26,8 @@ def test_a_finished_run_is_whole(trained):
     for name in ("config.toml", "environment.json", "status.json", "summary.json", "metrics.jsonl"):
         assert name in names
     assert "checkpoints/step-00000006" in names
-    assert all("tfevents" in one.name for one in found if one.state == "not checked")
+    others = {one.name for one in found if one.state == "not checked"}
+    assert others == {"train", "validation", "final"}  # TensorBoard's
 
 
 def test_a_run_of_before_there_were_checksums_is_whole():

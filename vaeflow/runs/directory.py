@@ -1,8 +1,8 @@
 """A run directory: its files, its lock and its status.
 
 config.toml (resolved), environment.json (versions, parts, data), status.json, metrics.jsonl (one
-line per epoch), summary.json (the final evaluation), checkpoints/, evaluations/, diagnoses/ and
-TensorBoard events.
+line per epoch), summary.json (the final evaluation), checkpoints/, evaluations/, diagnoses/; for
+TensorBoard train/, validation/ and final/.
 """
 
 from __future__ import annotations
