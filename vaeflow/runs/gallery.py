@@ -17,7 +17,7 @@ from vaeflow.diagnosis.portraits import portraits
 from vaeflow.distributions.flow import Flow
 from vaeflow.evaluation.active_units import active_units, evenly_spaced
 from vaeflow.evaluation.dimensions import kl_per_dimension
-from vaeflow.latent.scatter import scatter
+from vaeflow.latents.scatter import scatter
 from vaeflow.model import VAE
 from vaeflow.pictures import draw, is_drawable, pixels, span_of
 from vaeflow.runs.build import images_of
