@@ -32,7 +32,9 @@ def log_prob_of_observed(
 
     .. math:: \log p(x_o) = \sum_{i \in o} \log p(x_i)
 
-    It is the marginal of p where its values are independent. What a missing value holds, such as
+    It is the marginal of p where its values are independent; a distribution whose values are not
+    may know it by a method `log_prob_of_observed(x)`, x (B, *event_shape) with NaN for what is
+    missing. What a missing value holds, such as
     NaN, changes neither the score nor a gradient.
 
     Arguments:
@@ -44,7 +46,11 @@ def log_prob_of_observed(
     Raises:
         ConfigError: if p does not tell the scores of its values apart.
     """
-    each = _log_prob_of_each(p, torch.where(observed, x, torch.nan))
+    known = torch.where(observed, x, torch.nan)
+    if hasattr(p, "log_prob_of_observed"):
+        marginal: Tensor = p.log_prob_of_observed(known)
+        return marginal
+    each = log_prob_of_each(p, known)
     if each is None:
         raise ConfigError(
             f"missing values: {part} scores an example as a whole ({type(p).__name__}), but only "
@@ -54,7 +60,7 @@ def log_prob_of_observed(
     return torch.where(observed, each, 0.0).flatten(-len(p.event_shape)).sum(-1)
 
 
-def _log_prob_of_each(p: Distribution, x: Tensor) -> Tensor | None:
+def log_prob_of_each(p: Distribution, x: Tensor) -> Tensor | None:
     """Return the score of each value; None where p has only one of them all."""
     if hasattr(p, "log_prob_of_each"):
         told: ByValue = p

@@ -8,6 +8,7 @@ from vaeflow.runtime.validation import validation_kept
 with validation_kept():  # the user's own import decides whether torch checks arguments
     import pyro  # noqa: F401
 
-from vaeflow.pyro.programs import as_pyro
+from vaeflow.pyro.pair import as_pyro
+from vaeflow.pyro.program import Program
 
-__all__ = ["as_pyro"]
+__all__ = ["Program", "as_pyro"]

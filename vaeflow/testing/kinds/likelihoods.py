@@ -184,7 +184,10 @@ def passes_gradients_to_everything(part: MakePart) -> None:
 
 @register("likelihood")
 def scores_what_was_observed(part: MakePart) -> None:
-    """Scores of some values and of the others add up, and gaps leave gradients finite."""
+    """Scores of some values and of the others add up, and gaps leave gradients finite.
+
+    Where values depend on each other, the score of all and of none are known instead.
+    """
     for module in likelihoods(part):
         output = outputs(module).requires_grad_()
         x = drawn(module, output)[0]
@@ -199,6 +202,13 @@ def scores_what_was_observed(part: MakePart) -> None:
             (gradient,) = torch.autograd.grad(score.sum(), output, retain_graph=True)
             finite(gradient, "the gradient of the score of some values")
             scores.append(score)
+        if hasattr(p, "log_prob_of_observed"):
+            everything = torch.ones_like(x, dtype=torch.bool)
+            whole = log_prob_of_observed(p, x, everything)
+            close(whole, p.log_prob(x), "the score of all values")
+            none = log_prob_of_observed(p, x, ~everything)
+            close(none, torch.zeros_like(none), "the score of no value")
+            continue
         both = scores[0] + scores[1]
         close(both, p.log_prob(x), "the scores of some values and of the others, added up")
 

@@ -21,10 +21,10 @@ from vaeflow.errors import DataError
 from vaeflow.model import VAE
 from vaeflow.pyro.sites import Observation, latent_site
 
-Program = Callable[..., Tensor]
+Call = Callable[..., Tensor]
 
 
-def as_pyro(model: VAE) -> tuple[Program, Program]:
+def as_pyro(model: VAE) -> tuple[Call, Call]:
     r"""Return the model p(z) p(x|z) and the guide q(z|x) as Pyro's programs.
 
     Both are called with data, as `model.examples` takes it: `program(x, condition=…, weight=…)`, or
