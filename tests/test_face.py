@@ -47,6 +47,7 @@ def test_dir_lists_only_the_face():
     functions = {
         "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose",
         "encode", "impute", "score",
+        "interpolate", "traverse",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
     from vaeflow.runs.scoring import score
+    from vaeflow.runs.walks import interpolate, traverse
     from vaeflow.training.fit import fit
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "fit",
     "hookimpl",
     "impute",
+    "interpolate",
     "likelihoods",
     "load",
     "objectives",
@@ -58,6 +60,7 @@ __all__ = [
     "save",
     "score",
     "train",
+    "traverse",
 ]
 
 # Names are imported on first use: `import vaeflow` costs no torch, so that the command line
@@ -75,6 +78,7 @@ _HOMES = {
     "fit": "vaeflow.training.fit:fit",
     "hookimpl": "vaeflow.plugins.hookspecs:hookimpl",
     "impute": "vaeflow.runs.imputation:impute",
+    "interpolate": "vaeflow.runs.walks:interpolate",
     "likelihoods": "vaeflow.parts.likelihoods",
     "load": "vaeflow.runs.load:load",
     "objectives": "vaeflow.parts.objectives",
@@ -84,6 +88,7 @@ _HOMES = {
     "save": "vaeflow.runs.save:save",
     "score": "vaeflow.runs.scoring:score",
     "train": "vaeflow.runs.by_name:train",
+    "traverse": "vaeflow.runs.walks:traverse",
 }
 
 

@@ -105,6 +105,14 @@ condition = click.option(
 )
 
 
+picture = click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="A picture, .png or .svg, or the numbers, .npz, .csv, .tsv, .parquet or .arrow.",
+)
+
+
 def _stacked(*decorators: Decorator) -> Decorator:
     """Return several options as one decorator, in their order."""
 

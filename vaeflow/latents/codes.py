@@ -5,6 +5,9 @@ Shapes: N examples, D draws, L latent size.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -49,29 +52,41 @@ def encode_examples(
     each = (draws, model.posterior.latent) if draws else (model.posterior.latent,)
     z = torch.zeros(len(data), *each, dtype=model.dtype)
     log_q = torch.zeros(len(data), draws, dtype=model.dtype) if draws else None
-    for index in world.part(torch.arange(0, len(data), BATCH)).tolist():
-        rows = slice(index, index + BATCH)
-        some = data[rows].read().to(model.device)
-        noise = Noise(seed, model.device, (index // BATCH,))
-        with (
-            Blame(model, None).at(lambda: "in encoding", "take the CPU, as in --device cpu"),
-            frozen(model),
-            torch.no_grad(),
-            noise.private("codes"),
-        ):
-            if log_q is None:
-                z[rows] += model.encode(some).cpu()
-            else:
-                drawn, log_q[rows] = _draws(model, some, draws)
-                z[rows] += drawn
-        progress(len(some))
+    for number in world.part(torch.arange(math.ceil(len(data) / BATCH))).tolist():
+        rows = slice(number * BATCH, (number + 1) * BATCH)
+        found, scores = _batch(model, data[rows], number, draws, seed)
+        z[rows] += found
+        if log_q is not None and scores is not None:
+            log_q[rows] += scores
+        progress(len(found))
     return world.sum(z), None if log_q is None else world.sum(log_q)
 
 
-def _draws(model: VAE, some: Examples, draws: int) -> tuple[Tensor, Tensor]:
-    """Return draws (B, D, L) of q(z|x) and their log q (B, D)."""
-    q, step = model.infer(some), max(1, _ROWS // len(some))
-    found = [draw(q, (min(step, draws - done),)) for done in range(0, draws, step)]
-    z = torch.cat([sample.z for sample in found])
-    log_q = torch.cat([sample.log_prob for sample in found])
-    return z.transpose(0, 1).cpu(), log_q.transpose(0, 1).cpu()
+def encode_rows(model: VAE, data: Examples, rows: Sequence[int], *, seed: int = 0) -> Tensor:
+    """Return the means (R, L) of some rows that `encode_examples` returns among those of all."""
+    found = []
+    for row in rows:
+        first = row - row % BATCH
+        z, _ = _batch(model, data[first : first + BATCH], first // BATCH, 0, seed)
+        found.append(z[row - first])
+    return torch.stack(found)
+
+
+def _batch(
+    model: VAE, some: Examples, number: int, draws: int, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return the codes of a batch by the noise of its number, and of draws log q."""
+    some = some.read().to(model.device)
+    with (
+        Blame(model, None).at(lambda: "in encoding", "take the CPU, as in --device cpu"),
+        frozen(model),
+        torch.no_grad(),
+        Noise(seed, model.device, (number,)).private("codes"),
+    ):
+        if not draws:
+            return model.encode(some).cpu(), None
+        q, step = model.infer(some), max(1, _ROWS // len(some))
+        found = [draw(q, (min(step, draws - done),)) for done in range(0, draws, step)]
+        z = torch.cat([sample.z for sample in found])
+        log_q = torch.cat([sample.log_prob for sample in found])
+        return z.transpose(0, 1).cpu(), log_q.transpose(0, 1).cpu()

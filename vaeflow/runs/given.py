@@ -25,7 +25,7 @@ from vaeflow.data.places import Index, Place, in_array
 from vaeflow.data.splits import Form, Splits
 from vaeflow.data.stored import Stored, Values
 from vaeflow.data.table import Table
-from vaeflow.errors import DataError
+from vaeflow.errors import DataError, did_you_mean
 from vaeflow.model import VAE
 from vaeflow.model.frames import of_table
 from vaeflow.parts.datasets.file import File
@@ -66,6 +66,31 @@ class Given:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def find(self, row: object) -> int:
+        """Return the index of an example by what messages call it: its row, file or number.
+
+        Raises:
+            DataError: if there is none, or several arrays have one.
+        """
+        names = [str(name) for name in np.asarray(self.rows).tolist()]
+        found = [i for i, name in enumerate(names) if name == str(row)]
+        if len(found) == 1:
+            return found[0]
+        if found and self.splits is not None:
+            where = " and ".join(str(self.splits[i]) for i in found)
+            raise DataError(f"row {row} is in {where}: choose by --split {self.splits[found[0]]}")
+        names = [names[i] for i in self.order]
+        some = ", ".join(names[:3]) + (f", …, {names[-1]}" if len(names) > 3 else "")
+        like = "" if str(row).isdecimal() else did_you_mean(str(row), names)
+        of = "the data" if self.splits is None else f"the {' and '.join({*self.splits})} data"
+        more = "" if self.splits is None else ", or another --split"
+        raise DataError(f"{row} is no row of {of}{like}: name one of {some}{more}")
+
+    def called(self, index: int) -> str:
+        """Return how pictures call an example: "row 17", or the name of its file."""
+        name = self.rows[index]
+        return str(name) if isinstance(name, str) else f"row {name}"
 
     @property
     def order(self) -> np.ndarray:

@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 from vaeflow.config.layers import Plan
 from vaeflow.data.splits import NAMES
+from vaeflow.data.stored import ends
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.options import Weights
 from vaeflow.model import VAE
+from vaeflow.pictures import span_of
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given, given_data, own_data, own_file
+from vaeflow.runs.load import span_of_run
 from vaeflow.runs.paths import path_of
 
 Choice = Literal["all", "train", "validation", "test"]
@@ -77,6 +80,10 @@ class Trained:
             plan = plan.but(data_root=options.data_root.absolute())
         loaded = run.load(device=options.device, weights=options.weights, plugins=plugins)
         return cls(loaded, options, function, run, plan, plugins)
+
+    def span(self, given: Given) -> tuple[float, float]:
+        """Return the values that are black and white in pictures of the data."""
+        return span_of(*ends(given.examples.x)) if self.run is None else span_of_run(self.run)
 
     def given(
         self, data: object = None, split: Choice | None = None, own: Choice | None = "all"

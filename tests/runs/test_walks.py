@@ -1,0 +1,66 @@
+"""Walks through the latent space of a run, and their files."""
+
+import numpy as np
+import pytest
+import torch
+
+import vaeflow
+from vaeflow.errors import ConfigError, DataError
+from vaeflow.parts.datasets.files.tables import read_table
+from vaeflow.runs.directory import Run
+
+
+def test_a_walk_decodes_the_codes_between_two_examples(people_run, people):
+    run, table = Run.open(people_run), read_table(people)
+    found = vaeflow.interpolate(run, 5, "7", people, steps=4)
+    codes = vaeflow.encode(run, people).z[[3, 5]]  # the file counts its header
+    weights = np.linspace(0, 1, 4)[:, None]
+    np.testing.assert_allclose(found.z, (1 - weights) * codes[0] + weights * codes[1], atol=1e-6)
+    beside = run.model.examples(run.form.columns.encode(table), {"group": table["group"]})[[3]]
+    with torch.no_grad():
+        x = run.model.generate(torch.from_numpy(found.z)[:, None], beside).mean[:, 0]
+    np.testing.assert_allclose(found.x, x, rtol=1e-5, atol=1e-6)
+    assert list(found.columns) == ["at", "z0", "z1", "z2", "age", "visits", "smokes", "site"]
+    np.testing.assert_allclose(
+        found.columns["age"], x[:, 0] * run.form.columns[0].spread + run.form.columns[0].center,
+        atol=1e-3,
+    )  # fmt: skip
+
+
+def test_each_dimension_walks_over_quantiles_of_the_codes(trained):
+    found = vaeflow.traverse(trained, dimensions=[2, 0], example=1, steps=5)
+    origin = vaeflow.encode(trained, split="test").z[1]
+    drawn = vaeflow.encode(trained, split="test", draws=1).z[:, 0]
+    for row, i in enumerate((2, 0)):
+        others = [k for k in range(3) if k != i]
+        assert np.array_equal(found.z[row][:, others], np.tile(origin[others], (5, 1)))
+        quantiles = np.quantile(drawn[:, i], np.linspace(0.02, 0.98, 5))
+        np.testing.assert_allclose(found.z[row, :, i], quantiles, atol=1e-6)
+    assert found.x.shape == (2, 5, 4, 4)
+    assert found.columns["dimension"].tolist() == [2] * 5 + [0] * 5
+    with pytest.raises(ConfigError, match="z has the dimensions 0 to 2"):
+        vaeflow.traverse(trained, dimensions=[3])
+
+
+@pytest.mark.parametrize("words", [("interpolate", 0, 1), ("traverse", "--dimensions", "1,0")])
+def test_walks_are_pictures_or_numbers(cli, trained, people_run, here, words):
+    command, *rest = words
+    for ending, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".npz", b"PK")):
+        done = cli(command, trained, *rest, "--out", f"walk{ending}")
+        assert (done.code, done.out) == (0, f"wrote walk{ending}\n"), done.err
+        assert (here / f"walk{ending}").read_bytes().startswith(start)
+    done = cli(command, trained, *rest, "--out", "walk.png")
+    assert "it exists, and nothing is overwritten" in done.err
+    rows = Run.open(people_run)
+    names = vaeflow.encode(rows, split="test").beside["row"].tolist()
+    rest = names[:2] if command == "interpolate" else rest
+    assert cli(command, people_run, *rest, "--out", "table.png").code == 0
+    assert cli(command, people_run, *rest, "--out", "table.csv").code == 0
+
+
+def test_a_row_that_is_not_there_is_named_with_those_that_are(people_run, trained, one_sentence):
+    with pytest.raises(DataError, match="1 is no row of the test data: name one of") as caught:
+        vaeflow.interpolate(people_run, 1, 2)
+    one_sentence(str(caught.value))
+    with pytest.raises(DataError, match="row 3 is in train and validation and test: choose by"):
+        vaeflow.interpolate(trained, 3, 4, split="all")

@@ -1,0 +1,220 @@
+"""Walks through the latent space of a run: between two examples, and along its dimensions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from vaeflow.config.signature import options_from, with_options
+from vaeflow.data.covariates import told
+from vaeflow.errors import ConfigError
+from vaeflow.evaluation.active_units import ACTIVE, active_units, evenly_spaced
+from vaeflow.evaluation.options import Seed, Whole
+from vaeflow.latents.codes import encode_examples
+from vaeflow.latents.paths import PathKind
+from vaeflow.latents.walks import Interpolation, Traversal, interpolation, traversal
+from vaeflow.model import VAE
+from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.directory import Run
+from vaeflow.runs.given import Given
+from vaeflow.runs.trained import Choice, Trained, TrainedOptions
+from vaeflow.runtime.frozen import frozen
+from vaeflow.runtime.noise import Noise
+
+log = logging.getLogger("vaeflow")
+_EXAMPLES = 1000  # whose codes tell the quantiles
+_ROWS = 10  # dimensions that are shown without being named
+Steps = Annotated[Whole, Field(ge=2, le=1000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkOptions(TrainedOptions):
+    """Where a walk begins.
+
+    Attributes:
+        split: of the run's own data: "test", by default, "train", "validation" or "all".
+        seed: of the draws, from which the mean of q is taken where it has no formula.
+    """
+
+    split: Choice | None = None
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolationOptions(WalkOptions):
+    """How one walks between two examples.
+
+    Attributes:
+        steps: how many codes are decoded, with those of the two examples.
+        path: "straight", or "spherical", which keeps to the norms of the two codes.
+    """
+
+    steps: Steps = 10
+    path: PathKind = "straight"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraversalOptions(WalkOptions):
+    """How one walks along single dimensions.
+
+    Attributes:
+        example: the row of the example from which all walks begin; by default the first.
+        dimensions: which dimensions of z, in this order; by default the active ones, the most
+            active first, and ten at most.
+        steps: of each walk, over the quantiles of codes from 2 % to 98 %.
+    """
+
+    example: int | str | None = None
+    dimensions: Sequence[Whole] | None = None
+    steps: Steps = 9
+
+
+@with_options(InterpolationOptions)
+def interpolate(
+    model: VAE | str | Path | Run,
+    a: int | str,
+    b: int | str,
+    data: object = None,
+    *,
+    plugins: Plugins | None = None,
+    **options: Any,
+) -> Interpolation:
+    """Walk from the code of one example to that of another, as `vaeflow interpolate` does.
+
+    The codes are E[z|x], behind all maps of the flow, and each is decoded to E[x|z].
+
+    Arguments:
+        model: a run, or a model.
+        a, b: the rows of the two examples, as the file or the split numbers them.
+        data: the path of a table or of an array, a data frame, a mapping from names to columns, or
+            an array; by default the run's own test data.
+        plugins: where the run's parts are looked up; by default all that the environment selects.
+
+    Returns:
+        The codes `z`, what they decode to, `x`, `.figure()` of matplotlib, and `.save(path)`, which
+        writes .png, .svg, .npz or a table.
+
+    Raises:
+        ConfigError: if an option cannot be used.
+        DataError: if the data cannot be had, or lacks a row.
+        CheckpointError, PluginError: if the run cannot be loaded.
+    """
+    chosen = options_from(InterpolationOptions, options, "interpolate")
+    trained = Trained.of(model, chosen, "interpolate", plugins)
+    given = trained.given(data, chosen.split, own="test")
+    rows = given.find(a), given.find(b)
+    pair = given.examples[[*rows]]
+    if pair.condition is not None:
+        first, last = told(trained.model.covariates, pair.condition)
+        if first != last:
+            log.info("all steps have the covariates of %s: %s", given.called(rows[0]), first)
+    names = [_named(given, row) for row in rows]
+    return interpolation(
+        trained.model,
+        given.examples,
+        rows,
+        names=(names[0], names[1] if names[0] != names[1] else names[1] + " again"),
+        steps=chosen.steps,
+        path=chosen.path,
+        seed=chosen.seed,
+        span=trained.span(given),
+    )
+
+
+def _named(given: Given, row: int) -> str:
+    """Return what a picture calls an example: its row, and its first label."""
+    label = next((f"\n{name} {_short(v[row])}" for name, v in given.beside.items()), "")
+    return given.called(row) + label
+
+
+def _short(value: Any) -> str:
+    number = isinstance(value, float) and value.is_integer()
+    return str(int(value) if number else value)[:12]
+
+
+@with_options(TraversalOptions)
+def traverse(
+    model: VAE | str | Path | Run,
+    data: object = None,
+    *,
+    plugins: Plugins | None = None,
+    **options: Any,
+) -> Traversal:
+    """Walk along one dimension of z at a time, from the code of an example: `vaeflow traverse`.
+
+    The steps are quantiles of draws of q(z|x) over the data, behind all maps of the flow.
+
+    Arguments:
+        model: a run, or a model.
+        data: the path of a table or of an array, a data frame, a mapping from names to columns, or
+            an array; by default the run's own test data.
+        plugins: where the run's parts are looked up; by default all that the environment selects.
+
+    Returns:
+        The codes `z`, what they decode to, `x`, `.figure()` of matplotlib, and `.save(path)`, which
+        writes .png, .svg, .npz or a table.
+
+    Raises:
+        ConfigError: if an option cannot be used.
+        DataError: if the data cannot be had, or lacks the row.
+        CheckpointError, PluginError: if the run cannot be loaded.
+    """
+    chosen = options_from(TraversalOptions, options, "traverse")
+    trained = Trained.of(model, chosen, "traverse", plugins)
+    given = trained.given(data, chosen.split, own="test")
+    row = 0 if chosen.example is None else given.find(chosen.example)
+    some = evenly_spaced(given.examples, min(len(given), _EXAMPLES))
+    codes, _ = encode_examples(trained.model, some, draws=1, seed=chosen.seed)
+    variances = _variances(trained.model, some, chosen.seed)
+    dimensions = _dimensions(chosen.dimensions, variances)
+    return traversal(
+        trained.model,
+        given.examples,
+        row,
+        codes[:, 0],
+        dimensions,
+        [variances[i] for i in dimensions],
+        name=_named(given, row).replace("\n", ", "),
+        steps=chosen.steps,
+        seed=chosen.seed,
+        span=trained.span(given),
+    )
+
+
+def _variances(model: VAE, data: Any, seed: int) -> list[float]:
+    """Return Var E[z_i|x] over data for each dimension, NaN of a single example."""
+    with frozen(model), Noise(seed, model.device).private("active units"), torch.no_grad():
+        found = active_units(model, data).variances
+    return [one.mean for one in found] or [float("nan")] * model.posterior.latent
+
+
+def _dimensions(wanted: Sequence[int] | None, variances: Sequence[float]) -> list[int]:
+    """Return the dimensions that are shown.
+
+    Raises:
+        ConfigError: if there is no such dimension.
+    """
+    if wanted is not None:
+        for i in wanted:
+            if not 0 <= i < len(variances):
+                raise ConfigError(
+                    f"--dimensions {i}: z has the dimensions 0 to {len(variances) - 1}; name some "
+                    "of these"
+                )
+        if wanted:
+            return list(wanted)
+    order = sorted(range(len(variances)), key=lambda i: -variances[i])
+    active = [i for i in order if not variances[i] < ACTIVE]
+    if not active:
+        log.warning("no dimension is active: Var E[z_i|x] over the data is below %g", ACTIVE)
+    elif len(active) < len(order):
+        log.info(
+            "%d of %d dimensions are active; --dimensions shows others", len(active), len(order)
+        )
+    return (active or order)[:_ROWS]
