@@ -173,12 +173,13 @@ class Run:
         layers.add(changes or {}, "--override")
         return layers.resolve(plugins)
 
-    def data(self, plan: Plan) -> Splits:
-        """Load the data that the run was trained on, wherever it lies now.
+    def data(self, plan: Plan | None = None) -> Splits:
+        """Load the data that the run was trained on: by `plan`, wherever it lies now.
 
         Raises:
             DataError, PluginError: if it cannot be had, or is another.
         """
+        plan = plan or self.plan(load_plugins())
         splits = load_data(plan)
         before = self.environment.get("data_sha256")
         check_data(self.path, before, plan, splits, "score others by vaeflow.evaluate in Python")
