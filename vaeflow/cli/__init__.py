@@ -85,7 +85,8 @@ def main(argv: list[str] | None = None) -> None:
     debug = "--debug" in argv
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
         _hush(errors=not debug)
-    _log_to_stderr("DEBUG" if debug else "INFO")
+    completing = "_VAEFLOW_COMPLETE" in os.environ
+    _log_to_stderr("CRITICAL" if completing else "DEBUG" if debug else "INFO")
     _wait_politely()
     with in_shell(), lasting_streams():
         code = _answer(argv, debug)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.cli.completion import part_names
 from vaeflow.cli.part_options import PartsCommand, command_line_layer
 from vaeflow.config.way import Way
 from vaeflow.plugins.registry import KINDS
@@ -26,17 +27,21 @@ class GridCommand(PartsCommand):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters of a training, changed so."""
+        params = [p for p in super().get_params(ctx) if p.name != "seed"]
         if not self._several:
-            params = [p for p in super().get_params(ctx) if p.name != "seed"]
-            self._several = [_several(p) if p.name in KINDS else p for p in params]
-        return self._several
+            self._several = [_several(p) for p in params if p.name in KINDS]
+        return [*self._several, *(p for p in params if p.name not in KINDS)]
 
 
 def _several(option: click.Parameter) -> click.Parameter:
     """Return an option that can be given several times."""
     assert isinstance(option, click.Option)
     return click.Option(
-        [str(option.name), *option.opts], metavar=option.metavar, help=option.help, multiple=True
+        [str(option.name), *option.opts],
+        metavar=option.metavar,
+        help=option.help,
+        multiple=True,
+        shell_complete=part_names,
     )
 
 

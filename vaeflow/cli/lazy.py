@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from vaeflow.cli.completion import with_runs
 from vaeflow.errors import did_you_mean
 
 
@@ -32,8 +34,14 @@ class LazyGroup(click.Group):
         """Import a command."""
         if name not in self.summaries:
             return None
-        command: click.Command = import_module(f"{self.package}.{name}").command
-        return command
+        return with_runs(import_module(f"{self.package}.{name}").command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names with their summaries, or the options of the group."""
+        if not incomplete[:1].isalnum() and incomplete:
+            return click.Command.shell_complete(self, ctx, incomplete)
+        named = self.summaries.items()
+        return [CompletionItem(n, help=line) for n, line in named if n.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -9,12 +9,16 @@ from typing import Any
 
 import click
 
+from vaeflow.cli.completion import recipe_names
 from vaeflow.config.way import PROPOSALS
 
 Decorator = Callable[[Any], Any]
 
 recipe = click.option(
-    "--recipe", metavar="NAME|FILE", help="Start from a recipe, or any TOML file."
+    "--recipe",
+    metavar="NAME|FILE",
+    shell_complete=recipe_names,
+    help="Start from a recipe, or any TOML file.",
 )
 config = click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file, laid over the recipe."

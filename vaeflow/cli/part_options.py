@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from vaeflow.cli.completion import choice_of, dotted_items, dotted_option, named, part_names
 from vaeflow.cli.formulas import plain
 from vaeflow.plugins.registry import KINDS
 
@@ -31,10 +32,20 @@ class PartsCommand(click.Command):
         """Return the command's own parameters, and the configuration's."""
         if not self._all:
             self._all = [*_kind_options(), *_setting_options(), *super().get_params(ctx)]
+        if ctx.resilient_parsing:
+            return [*dotted_option(ctx, ctx.meta.get("vaeflow.argv", ())), *self._all]
         return self._all
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete `--KIND.OPTION` as well."""
+        found = dotted_items(ctx, incomplete)
+        return super().shell_complete(ctx, incomplete) if found is None else found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take out the dotted options, whose names only the chosen parts know."""
+        if ctx.resilient_parsing:  # a line to complete
+            ctx.meta["vaeflow.argv"] = tuple(args)
+            return super().parse_args(ctx, args)
         rest, dotted = split_dotted(args)
         ctx.meta["vaeflow.dotted"] = dotted
         ctx.meta["vaeflow.argv"] = tuple(rest)  # click empties the list as it parses
@@ -52,9 +63,9 @@ class PartsCommand(click.Command):
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
-        for kind, name in _named(ctx.meta["vaeflow.argv"]).items():
+        for kind, name in named(ctx.meta["vaeflow.argv"]).items():
             self._format_part(formatter, kind, name)
-        if not _named(ctx.meta["vaeflow.argv"]):
+        if not named(ctx.meta["vaeflow.argv"]):
             formatter.write_paragraph()
             formatter.write_text(
                 "A part's own options are written --KIND.OPTION VALUE; name the part to see them, "
@@ -173,7 +184,11 @@ def _setting_options() -> list[click.Option]:
             options.append(click.Option([name, f"{flag}/{off}"], default=None, help=text))
             continue
         text = f"{field.description}  [{kind}; default: {show(field.default)}]"
-        options.append(click.Option([name, flag], metavar=_metavar(kind), help=text))
+        options.append(
+            click.Option(
+                [name, flag], metavar=_metavar(kind), help=text, shell_complete=choice_of(kind)
+            )
+        )
     return options
 
 
@@ -186,6 +201,7 @@ def _kind_options() -> list[click.Option]:
             metavar="NAME",
             help=f"`vaeflow list {kind}` shows them.  "
             f"[default: {Config.model_fields[kind].default.name}]",
+            shell_complete=part_names,
         )
         for kind in KINDS
     ]
@@ -198,13 +214,3 @@ def _metavar(kind: str) -> str:
         if word in kind:
             return {"true": "BOOL"}.get(word, word.upper())
     return "NAME" if kind.startswith("one of") else "TEXT"
-
-
-def _named(argv: Sequence[str]) -> dict[str, str]:
-    """Return the parts that the line names, kind -> name, before the line is parsed."""
-    found = {}
-    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
-        flag, equals, value = word.partition("=")
-        if flag.startswith("--") and flag[2:] in KINDS:
-            found[flag[2:]] = value if equals else following
-    return found

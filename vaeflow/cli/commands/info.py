@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.cli.completion import part_names
 from vaeflow.cli.formulas import plain
 from vaeflow.cli.width import wrapped
 from vaeflow.plugins.discovery import Selection
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("info")
 @click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
-@click.argument("name")
+@click.argument("name", shell_complete=part_names)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def command(selection: Selection | None, kind: str, name: str, as_json: bool) -> None:
