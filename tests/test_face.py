@@ -47,7 +47,7 @@ def test_dir_lists_only_the_face():
     functions = {
         "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose",
         "encode", "impute", "score",
-        "interpolate", "traverse",
+        "interpolate", "traverse", "tune",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vaeflow.runs.scoring import score
     from vaeflow.runs.walks import interpolate, traverse
     from vaeflow.training.fit import fit
+    from vaeflow.tuning.tune import tune
 
 __all__ = [
     "VAE",
@@ -61,6 +62,7 @@ __all__ = [
     "score",
     "train",
     "traverse",
+    "tune",
 ]
 
 # Names are imported on first use: `import vaeflow` costs no torch, so that the command line
@@ -89,6 +91,7 @@ _HOMES = {
     "score": "vaeflow.runs.scoring:score",
     "train": "vaeflow.runs.by_name:train",
     "traverse": "vaeflow.runs.walks:traverse",
+    "tune": "vaeflow.tuning.tune:tune",
 }
 
 

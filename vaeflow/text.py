@@ -88,6 +88,26 @@ def _arms(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
+def is_of(annotation: Any, kind: type) -> bool:
+    """Tell whether an annotation admits values of a type."""
+    return kind in _arms(annotation)
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """Return the values of an annotation that admits only a few: true and false, or names."""
+    found: list[Any] = []
+    for arm in _arms(annotation):
+        if get_origin(arm) is Literal:
+            found += get_args(arm)
+        elif arm is bool:
+            found += [True, False]
+        elif arm is type(None):
+            found.append(None)
+        else:
+            return []
+    return found
+
+
 def _is_sequence(annotation: Any) -> bool:
     return get_origin(annotation) in (tuple, list) or annotation in (tuple, list)
 

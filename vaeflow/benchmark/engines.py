@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from vaeflow.config.way import Way
 from vaeflow.errors import ConfigError, PluginError, VaeflowError, one_line
@@ -36,6 +36,37 @@ _PROMPT = "$ vaeflow "  # before the words of a step, in a log
 log = logging.getLogger("vaeflow")
 
 
+class Work(Protocol):
+    """What an engine spreads: commands of vaeflow, one behind the other.
+
+    It can be pickled, as another process or machine is told of it.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return what lines call it."""
+        ...
+
+    @property
+    def log(self) -> Path:
+        """Return the file of its output, which no two of them share."""
+        ...
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Return options of `vaeflow` itself."""
+        ...
+
+    @property
+    def gpu(self) -> bool:
+        """Tell whether it needs a GPU."""
+        ...
+
+    def steps(self) -> Iterator[list[str]]:
+        """Yield the commands that are left to do, each once the one before has succeeded."""
+        ...
+
+
 @dataclass(frozen=True)
 class Task:
     """A run to train and to evaluate, as another process or machine can be told of it."""
@@ -48,6 +79,17 @@ class Task:
     flags: tuple[str, ...] = ()  # of `vaeflow` itself
     gpu: bool = False  # whether it needs one
 
+    def steps(self) -> Iterator[list[str]]:
+        """Yield the commands that are left to do, each once the one before has succeeded."""
+        status = _json(self.run / "status.json")
+        if status.get("state") != "completed" or not _json(self.run / "summary.json"):
+            if (self.run / "environment.json").exists():
+                yield ["resume", str(self.run)]
+            else:  # killed while it made the directory, before it trained
+                shutil.rmtree(self.run, ignore_errors=True)
+                yield ["train", "--config", str(self.config), "--run-dir", str(self.run)]
+        yield ["evaluate", str(self.run), *self.way.options]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -59,11 +101,11 @@ class Outcome:
     interrupted: bool = False
 
 
-Engine = Callable[[Sequence[Task], int, Stop], Iterator[Outcome]]
+Engine = Callable[[Sequence[Work], int, Stop], Iterator[Outcome]]
 
 
-def run_one(task: Task, stop: Stop = lambda: 0) -> Outcome:
-    """Train a run, or go on with one that was interrupted, and evaluate it on the test data.
+def run_one(task: Work, stop: Stop = lambda: 0) -> Outcome:
+    """Do one piece of work: its commands, up to one that fails.
 
     The log is held meanwhile by this process and the one that it starts, which outlives a benchmark
     that is killed: the next benchmark waits for it, and goes on from its checkpoints.
@@ -74,7 +116,7 @@ def run_one(task: Task, stop: Stop = lambda: 0) -> Outcome:
         log = open(task.log, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115, closed below
     with log as out:
         _hold(out, stop)
-        for words in _steps(task):
+        for words in task.steps():
             if stop():  # as this task's turn came, or between two of its steps
                 return Outcome(task.name, time.monotonic() - began, interrupted=True)
             code = launch([*words, *task.flags], out, stop)
@@ -118,7 +160,7 @@ def launch(words: Sequence[str], out: IO[str], stop: Stop = lambda: 0) -> int:
     return _interrupt(process)
 
 
-def local(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
+def local(tasks: Sequence[Work], jobs: int, stop: Stop) -> Iterator[Outcome]:
     """Yield outcomes as they come, `jobs` processes of this machine at a time."""
     ending = False
 
@@ -137,7 +179,7 @@ def local(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
                 future.cancel()
 
 
-def ray(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
+def ray(tasks: Sequence[Work], jobs: int, stop: Stop) -> Iterator[Outcome]:
     """Yield outcomes as they come from a Ray cluster, or from Ray on this machine alone.
 
     A run asks Ray for 1/`jobs` of this machine's cores, and for a GPU if its device is one. The
@@ -178,7 +220,7 @@ def ray(tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
             cluster.shutdown()
 
 
-def spread(engine: Part, tasks: Sequence[Task], jobs: int, stop: Stop) -> Iterator[Outcome]:
+def spread(engine: Part, tasks: Sequence[Work], jobs: int, stop: Stop) -> Iterator[Outcome]:
     """Yield the outcomes that an engine has, by name: `plugins.require("engine", name)`.
 
     Raises:
@@ -224,18 +266,6 @@ def trouble(log: Path, code: int | None = None, *, otherwise: str | None = None)
     if errors:
         return errors[-1]
     return otherwise or (lines[-1] if lines else "no word of why")
-
-
-def _steps(task: Task) -> Iterator[list[str]]:
-    """Yield the commands that are left to do, each once the one before has succeeded."""
-    status = _json(task.run / "status.json")
-    if status.get("state") != "completed" or not _json(task.run / "summary.json"):
-        if (task.run / "environment.json").exists():
-            yield ["resume", str(task.run)]
-        else:  # killed while it made the directory, before it trained
-            shutil.rmtree(task.run, ignore_errors=True)
-            yield ["train", "--config", str(task.config), "--run-dir", str(task.run)]
-    yield ["evaluate", str(task.run), *task.way.options]
 
 
 def _hold(out: IO[str], stop: Stop) -> None:

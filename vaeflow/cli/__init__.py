@@ -24,6 +24,7 @@ from vaeflow.version import __version__
         "resume": "Continue an interrupted run, bit for bit.",
         "evaluate": "Estimate the ELBO and the NLL of a trained model.",
         "benchmark": "Train and evaluate a grid of models, and compare them.",
+        "tune": "Search for the options with the best validation ELBO.",
         "compare": "Compare finished runs, with standard errors and intervals.",
         "diagnose": "Tell where the gap between log p(x) and the ELBO is.",
         "verify": "Check the files of a run by their checksums.",

@@ -1,1 +1,1 @@
-"""The search for options, by Optuna."""
+"""The search for options: trials of a study, each of which is a run."""
