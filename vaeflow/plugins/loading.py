@@ -186,7 +186,8 @@ def _offer(plugins: Plugins, plugin: Plugin) -> None:
     """Register a plugin's hooks and parts: all of them or, if one fails, none."""
     hooks, module = plugins.hooks, plugin.module
     offered: list[Part] = []
-    name = f"{plugin.distribution}:{plugin.name}"
+    # Two files may have one name.
+    name = f"{plugin.distribution}:{plugin.name}" if plugin.point else plugin.target
     if (other := hooks.get_name(module)) is not None:
         raise PluginError(f"its module {plugin.target} is already that of {other}: remove one")
     try:

@@ -170,6 +170,17 @@ def test_an_option_after_two_dashes_has_no_effect(cli, plugin, file):
     assert "twist" not in cli("list", "posterior", "--", "--plugin", file).out
 
 
+def test_two_files_may_have_one_name(cli, plugin, here):
+    for name in ("a", "b"):
+        (here / name).mkdir()
+        text = TWIST.replace('"twist"', f'"{name}-twist"').replace('"lost"', f'"{name}-lost"')
+        (here / name / "hooks.py").write_text(text.replace('"gaussian"', f'"{name}-gaussian"'))
+    done = cli("list", "posterior", "--plugin", "a/hooks.py", "--plugin", "b/hooks.py")
+    assert done.code == 0, done.err
+    assert "a-twist" in done.out
+    assert "b-twist" in done.out
+
+
 # vaeflow plugins check
 
 CHARGING = """
