@@ -48,6 +48,7 @@ def test_dir_lists_only_the_face():
         "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose",
         "encode", "impute", "score",
         "interpolate", "traverse", "tune",
+        "export",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vaeflow.plugins.hookspecs import hookimpl
     from vaeflow.runs.by_name import build, diagnose, train
     from vaeflow.runs.codes import encode
+    from vaeflow.runs.export import export
     from vaeflow.runs.imputation import impute
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
@@ -49,6 +50,7 @@ __all__ = [
     "encode",
     "encoders",
     "evaluate",
+    "export",
     "fit",
     "hookimpl",
     "impute",
@@ -77,6 +79,7 @@ _HOMES = {
     "encode": "vaeflow.runs.codes:encode",
     "encoders": "vaeflow.parts.encoders",
     "evaluate": "vaeflow.evaluation.arrays:evaluate",
+    "export": "vaeflow.runs.export:export",
     "fit": "vaeflow.training.fit:fit",
     "hookimpl": "vaeflow.plugins.hookspecs:hookimpl",
     "impute": "vaeflow.runs.imputation:impute",

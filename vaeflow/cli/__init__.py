@@ -35,6 +35,7 @@ from vaeflow.version import __version__
         "interpolate": "Walk from one example to another, and decode the steps.",
         "traverse": "Change one latent dimension at a time, and decode the steps.",
         "impute": "Fill in missing values, with their spread.",
+        "export": "Write a part of a model as a program of its own.",
         "list": "List the parts that can be chosen by name.",
         "info": "Explain one part and its options.",
         "plugins": "List, explain, check and write plugins.",

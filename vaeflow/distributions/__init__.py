@@ -1,5 +1,6 @@
 """Densities that are drawn and scored in one pass."""
 
+from vaeflow.distributions.contexts import full_precision
 from vaeflow.distributions.draw import Draw, OnePass, draw, grad_log_prob
 from vaeflow.distributions.flow import Flow, Map, StandardizedFlow
 from vaeflow.distributions.gaussian import DiagonalNormal, StandardNormal
@@ -22,6 +23,7 @@ __all__ = [
     "StandardizedFlow",
     "at_least_float32",
     "draw",
+    "full_precision",
     "grad_log_prob",
     "log_prob_of_observed",
 ]

@@ -15,6 +15,7 @@ from torch import Size, Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributions import Distribution, constraints
 
+from vaeflow.distributions.contexts import recorded
 from vaeflow.distributions.draw import Draw, OnePass, no_formula
 from vaeflow.distributions.numerics import HALF_LOG_TWO_PI, at_least_float32
 
@@ -63,6 +64,8 @@ class DiagonalNormalMixture(OnePass):
                 for x in (self.loc, self.log_scale)
             )
             z = loc + log_scale.exp() * torch.randn_like(loc)
+        if recorded():  # a program has draws, and no gradient of theirs
+            return z
         given = (z, self.log_weights, self.loc, self.log_scale)
         moved: Tensor = _ImplicitDraw.apply(*given)  # type: ignore[no-untyped-call]
         return moved

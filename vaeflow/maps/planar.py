@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from vaeflow.distributions.contexts import full_precision, recorded
 from vaeflow.distributions.numerics import log_softplus, softplus, widest
-
-_NEWTON_STEPS = 50  # about 5 suffice, and log(w·û) more where a map throws z far
+from vaeflow.maps.planar_root import planar_root
 
 
 class PlanarMaps:
@@ -33,9 +33,8 @@ class PlanarMaps:
 
     def __init__(self, w: Tensor, u: Tensor, b: Tensor) -> None:
         # Autocast would round the products that make z, but not its log-determinant.
-        with torch.autocast(w.device.type, enabled=False):
-            made: tuple[Tensor, Tensor, Tensor] = _Constrained.apply(w, u)  # type: ignore[no-untyped-call]
-        self.u_hat, self.log_slope, self.gram = made
+        with full_precision(w):
+            self.u_hat, self.log_slope, self.gram = _constrained(w, u)
         self.w = w
         self.u = u
         self.b = b
@@ -47,17 +46,15 @@ class PlanarMaps:
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
         each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
-        with torch.autocast(z.device.type, enabled=False):
-            each, log_det = _Stack.apply(  # type: ignore[no-untyped-call]
-                each, self.w, self.u_hat, self.b, self.gram, self.log_slope
-            )
+        with full_precision(z):
+            each, log_det = _stack(each, self.w, self.u_hat, self.b, self.gram, self.log_slope)
         return each.transpose(0, 1).reshape(z.shape), log_det.reshape(z.shape[:-1])
 
     @torch.no_grad()
     def log_dets(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T); no gradients."""
         shape, z = z.shape, z.reshape(-1, *z.shape[-2:])
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z):
             start = torch.einsum("nbl,btl->bnt", z, self.w) + self.b[:, None]
             a, tanh, _ = _pre_activations(start, self.gram)
             z = z + torch.einsum("tnb,btl->nbl", tanh, self.u_hat)
@@ -76,7 +73,7 @@ class PlanarMaps:
         return back.to(z.dtype), log_det.to(z.dtype)
 
     def _undo(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z):
             start = torch.einsum("...bl,btl->...bt", z, self.w) + self.b
             a = start.new_empty(*start.shape[:-1], 0)
             for t in reversed(range(start.shape[-1])):
@@ -85,6 +82,37 @@ class PlanarMaps:
                 a = torch.cat([root[..., None], a], dim=-1)
             z = z - torch.einsum("...bt,btl->...bl", torch.tanh(a), self.u_hat)
         return z, planar_log_det(a, self.log_slope).sum(-1)
+
+
+def _constrained(w: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return û, log(1 + w·û) and the Gram matrix, as `_Constrained` tells."""
+    if not recorded():
+        made: tuple[Tensor, Tensor, Tensor] = _Constrained.apply(w, u)  # type: ignore[no-untyped-call]
+        return made
+    wu, ww = (w * u).sum(-1), (w * w).sum(-1)
+    flat = ww == 0
+    c = ((softplus(wu) - 1 - wu) / torch.where(flat, 1.0, ww)).masked_fill(flat, 0.0)
+    u_hat = torch.addcmul(u, c[..., None], w)
+    return u_hat, log_softplus(wu).masked_fill(flat, 0.0), w @ u_hat.mT
+
+
+def _stack(
+    z: Tensor, w: Tensor, u_hat: Tensor, b: Tensor, gram: Tensor, log_slope: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return z' and the sum of log|det|, as `_Stack` tells."""
+    if not recorded():
+        moved: tuple[Tensor, Tensor] = _Stack.apply(z, w, u_hat, b, gram, log_slope)  # type: ignore[no-untyped-call]
+        return moved
+    # `_pre_activations` without a write in place
+    later = torch.baddbmm(b[:, None], z, w.mT).permute(2, 1, 0)
+    columns = gram.permute(2, 1, 0)[:, :, None]
+    each = []
+    for j in range(w.shape[1]):
+        each.append(later[0])
+        later = torch.addcmul(later[1:], columns[j, j + 1 :], torch.tanh(later[0]))
+    a = torch.stack(each)
+    log_det = planar_log_det(a, log_slope.mT[:, None])
+    return torch.baddbmm(z, _images_first(torch.tanh(a)), u_hat), log_det.sum(0)
 
 
 class _Constrained(torch.autograd.Function):
@@ -222,49 +250,3 @@ def _log_sech2(a: Tensor) -> Tensor:
     """Return log(1 − tanh² a) without cancellation."""
     magnitude = a.abs()
     return 2 * (math.log(2.0) - magnitude - torch.log1p(torch.exp(-2 * magnitude)))
-
-
-def planar_root(target: Tensor, log_slope: Tensor) -> Tensor:
-    r"""Solve h(a) = a + (w·û) tanh(a) = target for a, with log_slope = log(1 + w·û) = log s.
-
-    h(a) = (a − tanh a) + s·tanh a is odd and increasing; for a > 0 it is concave (s > 1) or convex
-    (s < 1). Newton's method starts left of the root where h is concave and right of it where h is
-    convex: no step passes the root, and no bracket is needed. One more step gives exact first
-    derivatives in both arguments.
-    """
-    with torch.no_grad():
-        s, goal = log_slope.exp().expand(target.shape), target.abs()
-        tiny = torch.finfo(s.dtype).tiny
-        # As s·a ≤ h ≤ a for s ≤ 1, and the reverse for s ≥ 1, the root lies between goal/s and
-        # goal; as |tanh| ≤ 1, within |s − 1| of goal.
-        chord, shifted = goal / s.clamp_min(tiny), goal + 1 - s
-        # For s < 1, h(a) ≥ (1 − s)a³/5 up to a = 1: close where h is flat at 0.
-        cube = (5 * goal / (1 - s).clamp_min(tiny)).pow(1 / 3)
-        cube = torch.where(cube <= 1, cube, torch.inf)
-        below = torch.maximum(chord, shifted)
-        above = torch.minimum(torch.minimum(chord, shifted), cube)
-        convex = s < 1
-        a = torch.where(convex, above, below)
-        for _ in range(_NEWTON_STEPS):
-            tanh = torch.tanh(a)
-            slope = (tanh * tanh + (1 - tanh * tanh) * s).clamp_min(tiny)
-            moved = a - (_tanh_gap(a, tanh) + s * tanh - goal) / slope
-            moved = torch.where(convex, torch.minimum(a, moved), torch.maximum(a, moved))
-            if torch.equal(moved, a):  # only rounding would still move it, and back
-                break
-            a = moved
-        a = a.copysign(target)
-    tanh = torch.tanh(a)
-    residual = target - a + tanh - log_slope.exp() * tanh
-    return a + (residual - residual.detach()) / slope
-
-
-def _tanh_gap(a: Tensor, tanh: Tensor) -> Tensor:
-    """Return a − tanh a for a ≥ 0, also where the two agree in all but their last digits."""
-    small = a.clamp(max=1)
-    square = small * small
-    # tanh a = a/(1 + q), by Lambert's continued fraction q = a²/(3 + a²/(5 + …)) (DLMF 4.39.1)
-    q = square / 17
-    for odd in (15, 13, 11, 9, 7, 5, 3):
-        q = square / (odd + q)
-    return torch.where(a < 1, small * q / (1 + q), a - tanh)

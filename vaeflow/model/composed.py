@@ -6,7 +6,6 @@ Shapes: K importance samples, B batch, L latent size. Densities are in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from vaeflow.data.columns import Columns
 from vaeflow.data.examples import Data, as_examples
 from vaeflow.data.splits import Form
 from vaeflow.data.stored import Values, mean
+from vaeflow.distributions.contexts import full_precision
 from vaeflow.distributions.draw import draw
 from vaeflow.distributions.numerics import at_least_float32
 from vaeflow.distributions.observed import log_prob_of_observed
@@ -117,7 +117,7 @@ class Composed(nn.Module):
         if self.embedding is None:
             return h
         c = self.embedding.middle() if x is None else self._embedded(x)
-        return torch.cat((h, c.to(h).expand(len(h), -1)), -1)
+        return torch.cat((h, c.to(h).expand(h.shape[0], -1)), -1)
 
     def code(self, z: Tensor, x: Data | None) -> Tensor:
         """Return what the decoder sees of z (K, B, L): the covariates of x behind it."""
@@ -144,14 +144,19 @@ class Composed(nn.Module):
         p: Distribution = self.prior(self.infer_scaled)
         return p
 
+    def emit(self, z: Tensor, x: Data | None = None) -> Tensor:
+        """Return what the likelihood takes (K, B, *output_shape) at z (K, B, L)."""
+        output: Tensor = self.scaling.emit(at_least_float32(self.decoder(self.code(z, x))))
+        return output
+
     def generate(self, z: Tensor, x: Data | None = None) -> Distribution:
         """Return p(x|z), batch (K, B), event data_shape, for z (K, B, L).
 
         Arguments:
             x: B examples, or one for all, whose covariates condition the model if it has any.
         """
-        output = self.scaling.emit(at_least_float32(self.decoder(self.code(z, x))))
-        with _float32(z):  # the law, even when the decoder ran in half precision
+        output = self.emit(z, x)
+        with full_precision(z):  # the law, even when the decoder ran in half precision
             p: Distribution = self.likelihood(output)
         return p
 
@@ -166,7 +171,7 @@ class Composed(nn.Module):
             ConfigError: of gaps, where p(x|z) is no product over the values.
         """
         values = as_examples(x).values
-        with _float32(values):  # a product of matrices within a density loses tenths of a nat
+        with full_precision(values):  # a product of matrices within a density loses tenths of a nat
             if not self.missing:
                 log_px: Tensor = px.log_prob(values)
                 return log_px
@@ -215,7 +220,7 @@ class Composed(nn.Module):
         prior = self.latent_prior()
         px = self.generate(path.z, x)
         log_px = self.score(px, x)
-        with _float32(path.z):
+        with full_precision(path.z):
             log_pz = prior.log_prob(path.z)
         terms = Terms(
             log_px=log_px,
@@ -226,10 +231,3 @@ class Composed(nn.Module):
             path=path,
         )
         return terms, px
-
-
-def _float32(x: Tensor) -> AbstractContextManager[object]:
-    """Leave autocast where it is on."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
-    return nullcontext()

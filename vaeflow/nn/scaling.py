@@ -159,7 +159,7 @@ class Scaling(nn.Module):
     def _invert(self, v: Tensor) -> Tensor:
         if self.kind != "log1p":
             return v
-        curve = torch.expm1(v.clamp(0, _EDGE)) + math.exp(_EDGE) * F.relu(v - _EDGE)
+        curve = torch.expm1(v.clamp(0.0, _EDGE)) + math.exp(_EDGE) * F.relu(v - _EDGE)
         value = torch.where(v < 0, v, curve)
         return value if self.counts is None else torch.where(self.counts, value, v)
 

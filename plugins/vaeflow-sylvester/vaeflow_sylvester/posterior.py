@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32
+from vaeflow.distributions import DiagonalNormal, Flow, at_least_float32, full_precision
 from vaeflow.parts import Posterior
 
 Kind = Literal["triangular", "householder", "orthogonal"]
@@ -76,7 +76,7 @@ class Sylvester(Posterior):
         parts = zip(flat.split(self.sizes, dim=-1), self.shapes, strict=True)
         square, s2, b, vectors = (part.unflatten(-1, shape) for part, shape in parts)
         # The log-determinant is that of an orthonormal Q, and half precision would not leave it so.
-        with torch.autocast(h.device.type, enabled=False):
+        with full_precision(h):
             stacks = (self.frames(vectors), *triangles(square, s2), b)
             maps = [SylvesterMap(*one) for one in zip(*(x.unbind(1) for x in stacks), strict=True)]
         return Flow(base, maps)
@@ -98,7 +98,7 @@ class SylvesterMap:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z):
             a = _apply(self.r2, _apply(self.q.mT, z)) + self.b
             tanh = torch.tanh(a)
             z = z + _apply(self.q, _apply(self.r1, tanh))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaeflow.distributions import full_precision
 from vaeflow_zuko.library import LazyTransform
 
 
@@ -48,7 +49,7 @@ class ZukoMap:
         if not z.numel():  # which zuko's networks cannot reshape
             return z, z.sum(-1)
         with (
-            torch.autocast(z.device.type, enabled=False),
+            full_precision(z),
             torch.inference_mode(False),
             torch.set_grad_enabled(recording),
         ):

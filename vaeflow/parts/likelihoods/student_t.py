@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import log, prod
 from typing import Annotated
 
@@ -68,6 +69,7 @@ class StudentTValues(TorchStudentT):
         return self.log_peak - self.scale.log() - tail
 
 
+@cache  # a number, which torch.export could not take from a tensor
 def _log_peak(df: float) -> float:
     """Return the log-density at the mean for σ = 1; −½ log 2π for ν → ∞."""
     half = torch.tensor([0.5, df / 2], dtype=torch.float64)

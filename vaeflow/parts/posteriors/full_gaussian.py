@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, MultivariateNormal, register_kl
 
+from vaeflow.distributions.contexts import full_precision
 from vaeflow.distributions.draw import Draw, OnePass
 from vaeflow.distributions.gaussian import DiagonalNormal
 from vaeflow.nn.heads import FlowParameters, GaussianHead
@@ -69,7 +70,7 @@ class CholeskyNormal(OnePass, MultivariateNormal):
         shape = Size((*sample_shape, *loc.shape))
         noise = torch.randn(shape, dtype=loc.dtype, device=loc.device)
         # Autocast would round the product that makes z, but not its density.
-        with torch.autocast(loc.device.type, enabled=False):
+        with full_precision(loc):
             z = loc + torch.einsum("...ij,...j->...i", self.factor, noise)
         log_prob = self._score(noise)
         return Draw(z, log_prob, torch.zeros_like(log_prob))

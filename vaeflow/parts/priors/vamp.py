@@ -86,6 +86,6 @@ class MeanPosterior(Distribution):
         """Draw from the posteriors of inputs chosen at random."""
         shape = Size(sample_shape)
         with torch.no_grad():
-            chosen = torch.randint(len(self.inputs), (shape.numel(),), device=self.inputs.device)
+            chosen = torch.randint(len(self.inputs), (math.prod(shape),), device=self.inputs.device)
             z: Tensor = self.infer(self.inputs[chosen]).sample()
         return z.reshape(*shape, -1)
