@@ -64,6 +64,7 @@ def diagnose(
             log_px["AIS"] = stages.annealed(x, "annealing")
             bracket = stages.bracket()
         local = {} if "gaps" in options.skip else stages.local(families)
+        nuts = stages.nuts()
         log_px |= {f"IWAE, local {name}": bounds.iwae for name, bounds in local.items()}
         return Diagnosis(
             samples=options.samples,
@@ -75,6 +76,7 @@ def diagnose(
             calibration=None if "calibration" in options.skip else stages.calibration(),
             log_dets=None if "log-dets" in options.skip else stages.log_dets(),
             units=stages.active_units(),
+            nuts=nuts,
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from vaeflow.diagnosis.calibration import Calibration
 from vaeflow.diagnosis.local_bounds import GAUSSIAN
 from vaeflow.diagnosis.measured import Measured
+from vaeflow.diagnosis.nuts import findings as nuts_findings
 from vaeflow.evaluation import Estimate
 from vaeflow.evaluation.findings import Finding, Severity
 
@@ -31,7 +32,15 @@ def findings(measured: Measured) -> list[Finding]:
         *_not_converged(measured),
         _bracket(measured),
         *([] if measured.calibration is None else [_calibration(measured.calibration)]),
+        *_nuts(measured),
     ]
+
+
+def _nuts(measured: Measured) -> Iterator[Finding]:
+    """Yield what NUTS says of q, and of the estimates that share no draw with the search for q."""
+    if measured.nuts is not None:
+        others = {n: b for n, b in measured.log_px.items() if n in ("Laplace", "AIS", "IWAE")}
+        yield from nuts_findings(measured.nuts, others)
 
 
 def _margin(estimate: Estimate) -> float:

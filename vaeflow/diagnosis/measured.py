@@ -12,6 +12,7 @@ from typing import Any
 from vaeflow.diagnosis.calibration import Calibration
 from vaeflow.diagnosis.gaps import Gaps
 from vaeflow.diagnosis.local_bounds import LocalBounds
+from vaeflow.diagnosis.nuts import Referee
 from vaeflow.evaluation import Estimate, PerImage
 from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.estimates import listed
@@ -52,6 +53,7 @@ class Measured:
     calibration: Calibration | None
     log_dets: list[tuple[str, Estimate]] | None  # by map, in order of application
     units: ActiveUnits | None  # of the latent dimensions; a single image shows none
+    nuts: Referee | None = None
 
     def __repr__(self) -> str:
         gaps = self.gaps.listing() if self.local else {"total": self.gaps.total.over_images}
@@ -85,6 +87,7 @@ class Measured:
             "local": {name: bounds.as_dict() for name, bounds in self.local.items()},
             "gaps": self._gaps(),
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "nuts": None if self.nuts is None else self.nuts.as_dict(),
             "log_dets": None
             if self.log_dets is None
             else [{"map": name, **asdict(estimate)} for name, estimate in self.log_dets],

@@ -25,6 +25,7 @@ class DiagnosisOptions:
         samples: K of the ELBO and of IWAE.
         temperatures, chains: of annealed importance sampling, one run for each of three bounds.
         simulated: images of the calibration.
+        nuts: images, the first N, whose posteriors are drawn from by NUTS; 0 for none.
         skip: stages that are left out, of `STAGES`.
         seed: the diagnosis is a function of it.
         local: how the local q are optimized; their seed is the diagnosis's.
@@ -34,6 +35,7 @@ class DiagnosisOptions:
     temperatures: Annotated[Whole, Field(ge=2)] = 200
     chains: Count = 8
     simulated: Annotated[Whole, Field(ge=FEWEST_IMAGES)] = 1000
+    nuts: Annotated[Whole, Field(ge=0)] = 0
     skip: Sequence[Stage] = ()
     seed: Seed = 0
     local: Optimization = field(default_factory=lambda: Optimization(batch=BATCH))

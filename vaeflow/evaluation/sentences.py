@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vaeflow.evaluation.nuts_sentences import NUTS
+
 Values = Mapping[str, Any]
 Sentences = Mapping[str, str | Callable[[Values], str]]
 
@@ -97,8 +99,7 @@ def _without_partner(v: Values) -> str:
 
 
 def _not_done(v: Values) -> str:
-    after = "" if v["epoch"] is None else f" after epoch {v['epoch']}"
-    return f"{v['state']}{after}"
+    return str(v["state"]) + ("" if v["epoch"] is None else f" after epoch {v['epoch']}")
 
 
 def _pareto_k(v: Values) -> str:
@@ -293,6 +294,7 @@ SENTENCES: Sentences = {
     ),
     **_EVALUATION,
     **_DIAGNOSIS,
+    **NUTS,
     **_COMPARISON,
     **_LEFT_OUT,
 }

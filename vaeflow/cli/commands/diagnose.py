@@ -61,6 +61,14 @@ _LARGEST = 3
     "several times. By default planar for a Gaussian or a mixture, mixture for a flow.",
 )
 @click.option(
+    "--nuts",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Draw from the posteriors of the first N by NUTS, a referee for q, annealing and the "
+    "Laplace proposal: half a minute for 10 digits, minutes for a larger model.",
+)
+@click.option(
     "--skip",
     multiple=True,
     type=click.Choice(["ais", "gaps", "calibration", "log-dets"]),
@@ -87,6 +95,7 @@ def command(
     temperatures: int,
     chains: int,
     richer: tuple[str, ...],
+    nuts: int,
     skip: tuple[Stage, ...],
     split: Split,
     weights: Weights,
@@ -118,6 +127,7 @@ def command(
         temperatures=temperatures,
         chains=chains,
         richer=richer,
+        nuts=nuts,
         skip=skip,
         split=split,
         weights=weights,
