@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from vaeflow.tuning.tune import Tuned
 
 
-@click.command("tune", cls=PartsCommand)
+@click.command(
+    "tune",
+    cls=PartsCommand,
+    epilog="Example: vaeflow tune --posterior planar --tune posterior.steps=4..32 "
+    "--tune lr=1e-4..1e-2:log --out studies/first",
+)
 @shared.recipe
 @shared.config
 @shared.assignments
@@ -80,10 +85,6 @@ def command(
     Each trial trains a run, with values that Optuna draws by what is known of the others. One whose
     ELBO lies below the median of the others at the same epoch is pruned. Test data decides nothing.
     The same command again goes on where it was interrupted, and more --trials add some.
-
-    \b
-    Example:
-      vaeflow tune --posterior planar --tune posterior.steps=4..32 --tune lr=1e-4..1e-2:log
     """
     from vaeflow.plugins.loading import load_plugins
 
