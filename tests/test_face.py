@@ -45,10 +45,8 @@ def run(tmp_path_factory):
 def test_dir_lists_only_the_face():
     assert dir(vaeflow) == sorted(dir(vaeflow))
     functions = {
-        "train", "build", "fit", "evaluate", "save", "load", "compare", "diagnose",
-        "encode", "impute", "score",
-        "interpolate", "traverse", "tune",
-        "export",
+        "build", "compare", "diagnose", "encode", "evaluate", "export", "fit", "impute",
+        "interpolate", "latent", "load", "save", "score", "train", "traverse", "tune",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vaeflow.runs.codes import encode
     from vaeflow.runs.export import export
     from vaeflow.runs.imputation import impute
+    from vaeflow.runs.latent import latent
     from vaeflow.runs.load import load
     from vaeflow.runs.save import save
     from vaeflow.runs.scoring import score
@@ -55,6 +56,7 @@ __all__ = [
     "hookimpl",
     "impute",
     "interpolate",
+    "latent",
     "likelihoods",
     "load",
     "objectives",
@@ -84,6 +86,7 @@ _HOMES = {
     "hookimpl": "vaeflow.plugins.hookspecs:hookimpl",
     "impute": "vaeflow.runs.imputation:impute",
     "interpolate": "vaeflow.runs.walks:interpolate",
+    "latent": "vaeflow.runs.latent:latent",
     "likelihoods": "vaeflow.parts.likelihoods",
     "load": "vaeflow.runs.load:load",
     "objectives": "vaeflow.parts.objectives",

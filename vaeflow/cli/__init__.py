@@ -32,6 +32,7 @@ from vaeflow.version import __version__
         "reconstruct": "Encode and decode held-out data.",
         "encode": "Write the latent codes of data.",
         "score": "Score each example by log p(x): which are strange?",
+        "latent": "Draw the codes of data by their labels, or the manifold.",
         "interpolate": "Walk from one example to another, and decode the steps.",
         "traverse": "Change one latent dimension at a time, and decode the steps.",
         "impute": "Fill in missing values, with their spread.",

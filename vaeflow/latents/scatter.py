@@ -29,7 +29,7 @@ def scatter(
     values: np.ndarray | None = None,
     *,
     name: str = "label",
-    axes: tuple[str, str] = ("$z_0$", "$z_1$"),
+    axes: tuple[str, str] = ("z0", "z1"),
     title: str = "",
 ) -> Figure:
     """Draw points as a scatter plot.
@@ -42,7 +42,7 @@ def scatter(
         points: (N, 2).
         values: of each point (N,), or None.
         name: what the values are called.
-        axes: what the two axes are called; a $ begins a formula.
+        axes: what the two axes are called.
         title: above the plot.
 
     Returns:
@@ -63,8 +63,8 @@ def scatter(
             _coloured(figure, plot, points, kept.astype(np.float64), printable(name), size)
         else:
             _levels(figure, plot, points, [_text(v) for v in kept.tolist()], printable(name), size)
-        plot.set_xlabel(axes[0], parse_math=True)
-        plot.set_ylabel(axes[1], parse_math=True)
+        plot.set_xlabel(axes[0])
+        plot.set_ylabel(axes[1])
         plot.set_title(printable(title))
         plot.grid(color="#e8e8e8")
         for points_of in plot.collections:

@@ -187,6 +187,15 @@ def unnamed(count: int) -> Columns:
     return Columns(tuple(Column(f"x{i}", "number") for i in range(count)))
 
 
+def in_columns(x: np.ndarray, table: Columns) -> tuple[list[str], np.ndarray]:
+    """Return what each of the D numbers of x (*, D) is called, and x in the units of the data."""
+    columns = table or unnamed(x.shape[-1])
+    widths = [column.width for column in columns]
+    spread = np.repeat([column.spread for column in columns], widths)
+    center = np.repeat([column.center for column in columns], widths)
+    return columns.labels(), x * spread + center
+
+
 def _curve(axes: Axes, walks: Walks, walk: int, column: Column, where: slice) -> None:
     values = walks.x[walk, :, where].astype(np.float64)
     ends = [end[where].astype(np.float64) for end in walks.ends.values()]

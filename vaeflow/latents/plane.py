@@ -1,0 +1,198 @@
+"""A latent space as a plane: the codes of data, and what the plane of two dimensions decodes to.
+
+Shapes: N examples, L latent size, n codes along each side of a grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vaeflow.data.columns import Columns
+from vaeflow.data.examples import Examples
+from vaeflow.data.units import in_units
+from vaeflow.errors import printable
+from vaeflow.latents.decoding import decode
+from vaeflow.latents.drawn import Drawn
+from vaeflow.latents.figures import blank, style
+from vaeflow.latents.manifold import grid, prior_quantiles
+from vaeflow.latents.principal import principal_components
+from vaeflow.latents.scatter import scatter
+from vaeflow.latents.showing import in_columns, unnamed
+from vaeflow.model import VAE
+from vaeflow.pictures import draw, is_drawable, is_signal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TILES, _CURVES, _FINE = 20, 8, 40  # along each side: of pictures, of signals, of other values
+_PANELS = 12
+
+
+@dataclass(frozen=True)
+class Latent(Drawn):
+    """The codes of N examples in a plane.
+
+    Attributes:
+        z: E[z|x] (N, L).
+        points: the same in the plane (N, 2): z itself for L = 2, of more dimensions the first two
+            principal components; of a single one the second axis is noise, which tells points
+            apart.
+        share: of the variance of z that lies along each axis (2,).
+        values: the label (N,) that colours the points, or None.
+        name: of the label.
+        beside: name -> values (N,): the split, the row or the file, labels and ids.
+    """
+
+    z: np.ndarray
+    points: np.ndarray
+    share: np.ndarray
+    values: np.ndarray | None
+    name: str
+    beside: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        z: np.ndarray,
+        values: np.ndarray | None = None,
+        name: str = "label",
+        beside: Mapping[str, np.ndarray] | None = None,
+    ) -> Latent:
+        """Lay codes (N, L) into a plane."""
+        latent = z.shape[1]
+        if latent == 1:
+            noise = np.random.RandomState(0).rand(len(z), 1)
+            points, share = np.concatenate((z, noise), 1), np.array([1.0, 0.0])
+        elif latent == 2:
+            variances = z.astype(np.float64).var(0)
+            points, share = z, variances / (variances.sum() or 1.0)
+        else:
+            components = principal_components(z)
+            points, share = components.project(z), components.share
+            if len(share) < 2:  # a single example
+                points, share = np.pad(points, ((0, 0), (0, 1))), np.pad(share, (0, 1))
+        return cls(z, points, share, values, name, beside or {})
+
+    @property
+    def axes(self) -> tuple[str, str]:
+        """Return what the two axes are called."""
+        if self.z.shape[1] == 1:
+            return "z0", "noise, which tells points apart"
+        if self.z.shape[1] == 2:
+            return "z0", "z1"
+        first, second = (f"{share:.1%} of the variance of z" for share in self.share)
+        return f"principal component 1: {first}", f"principal component 2: {second}"
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return points, codes, and what stands beside them."""
+        return {**self.beside, "points": self.points, "share": self.share, "codes": self.z}
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return what stands beside the codes, z0, z1, …, and of L > 2 the two components."""
+        codes = {f"z{i}": column for i, column in enumerate(self.z.T)}
+        if self.z.shape[1] > 2:
+            codes |= {f"component{i + 1}": column for i, column in enumerate(self.points.T)}
+        apart = {f"{n}_label" if n in codes else n: values for n, values in self.beside.items()}
+        return {**apart, **codes}
+
+    def figure(self) -> Figure:
+        """Return a new figure: a point for each example."""
+        title = f"codes E[z|x] of {len(self.z):,} examples"
+        return scatter(self.points, self.values, name=self.name, axes=self.axes, title=title)
+
+
+@dataclass(frozen=True)
+class Manifold(Drawn):
+    """What a latent space of two dimensions decodes to, on a grid of quantiles of the prior.
+
+    Attributes:
+        z: the codes (n, n, 2): z0 rises to the right, z1 from the last row to the first.
+        x: E[x|z] of each (n, n, *data_shape).
+        table: the columns of a table.
+        span: what is black and white in pictures.
+    """
+
+    z: np.ndarray
+    x: np.ndarray
+    table: Columns
+    span: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    def of(
+        cls, model: VAE, beside: Examples | None = None, span: tuple[float, float] = (0.0, 1.0)
+    ) -> Manifold:
+        """Decode the plane of a model of two latent dimensions.
+
+        Arguments:
+            beside: an example whose covariates all codes have.
+
+        Raises:
+            PluginError: naming the part that fails.
+        """
+        shape = model.data_shape
+        pictured = is_drawable(shape) and not model.columns
+        count = (_CURVES if is_signal(shape) else _TILES) if pictured else _FINE
+        shares = (torch.arange(count) + 0.5) / count
+        with torch.no_grad():
+            z = grid(prior_quantiles(model.latent_prior(), shares))
+        x = decode(model, z.flatten(0, 1), beside).unflatten(0, (count, count))
+        return cls(z.numpy(), x.numpy(), model.columns, span)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return codes and x."""
+        return {"codes": self.z, "x": self.x}
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return z0, z1, and the columns of a table in their units, or x0, x1, …."""
+        flat = self.x.reshape(len(self.x) ** 2, -1)
+        values = in_units(self.table or unnamed(flat.shape[1]), flat)
+        return {"z0": self.z[..., 0].ravel(), "z1": self.z[..., 1].ravel(), **values}
+
+    def figure(self) -> Figure:
+        """Return a new figure: a picture at each code or, of other data, a map of each value."""
+        with style():
+            pictured = is_drawable(self.x.shape[2:]) and not self.table
+            return self._pictures() if pictured else self._maps()
+
+    def _pictures(self) -> Figure:
+        count = len(self.x)
+        tiles = torch.from_numpy(self.x).flatten(0, 1)
+        picture = draw(tiles, span=self.span, across=count).permute(1, 2, 0).squeeze(-1).numpy()
+        figure = blank(7.0, 6.5 * picture.shape[0] / picture.shape[1] + 0.4)
+        axes = figure.subplots()
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+        shown = np.linspace(0, count - 1, 5).round().astype(int)
+        ends = np.array(picture.shape[:2]) / count
+        axes.set_xticks((shown + 0.5) * ends[1], [f"{v:.2f}" for v in self.z[0, shown, 0]])
+        axes.set_yticks((shown + 0.5) * ends[0], [f"{v:.2f}" for v in self.z[shown, 0, 1]])
+        axes.set_xlabel("z0, at quantiles of the prior")
+        axes.set_ylabel("z1")
+        return figure
+
+    def _maps(self) -> Figure:
+        names, values = in_columns(self.x.reshape(*self.x.shape[:2], -1), self.table)
+        most = np.argsort(np.ptp(self.x.reshape(-1, len(names)), 0))[::-1][:_PANELS]
+        across = min(4, len(most))
+        down = -(-len(most) // across)
+        figure = blank(2.9 * across + 0.4, 2.5 * down + 0.4)
+        cells = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+        for axes, i in zip(cells.flat, sorted(most.tolist()), strict=False):
+            shown = axes.pcolormesh(
+                self.z[0, :, 0], self.z[:, 0, 1], values[..., i], shading="nearest", rasterized=True
+            )
+            axes.set_title(printable(names[i]))
+            figure.colorbar(shown, ax=axes)
+        for axes in cells.flat[len(most) :]:
+            axes.set_axis_off()
+        figure.supxlabel("z0", fontsize=10)
+        figure.supylabel("z1", fontsize=10)
+        return figure
