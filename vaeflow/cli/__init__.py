@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.plugin_commands import CommandLine, selection_of
+from vaeflow.cli.plugin_commands import CommandLine
+from vaeflow.cli.selection import selection_of
 from vaeflow.cli.streams import lasting_streams
+from vaeflow.cli.voice import DEBUG, QUIET, VERBOSE, Voice, speaking, voice
 from vaeflow.errors import ConfigError, VaeflowError, in_shell, is_utf8, printable
 from vaeflow.version import __version__
 
@@ -47,7 +49,9 @@ from vaeflow.version import __version__
     "Start with: vaeflow train --posterior planar",
 )
 @click.version_option(__version__, prog_name="vaeflow")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(*QUIET, is_flag=True, help="Print results and errors alone.")
+@click.option(*VERBOSE, is_flag=True, help="Tell every step.")
+@click.option(*DEBUG, is_flag=True, help="Tell every step, and show the traceback of an error.")
 @click.option("--no-plugins", is_flag=True, is_eager=True, help="Load no installed plugin.")
 @click.option(
     "--strict-plugins",
@@ -67,32 +71,38 @@ from vaeflow.version import __version__
 @click.pass_context
 def cli(
     ctx: click.Context,
+    quiet: bool,
+    verbose: bool,
     debug: bool,
     no_plugins: bool,
     strict_plugins: bool,
     files: tuple[Path, ...],
 ) -> None:
     """Variational autoencoders with normalizing-flow posteriors."""
+    if quiet and (verbose or debug):
+        loud = "--debug" if debug else "--verbose"
+        raise click.UsageError(
+            f"--quiet and {loud} ask for less and for more: leave one of them out"
+        )
     ctx.obj = selection_of(ctx)
 
 
 # Turns of a waiting thread before it sleeps. With fewer, a quiet virtual machine spends time on
 # waking threads up; with more, a busy neighbour costs more (benchmarks/results/contention.md).
 SPIN = {"GOMP_SPINCOUNT": "10000"}
-_FLAGS = ("--debug", "--no-plugins", "--strict-plugins")
+_FLAGS = (*QUIET, *VERBOSE, *DEBUG, "--no-plugins", "--strict-plugins")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, or the `exit_code` of the error."""
     argv = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in argv
+    how = Voice.of(argv)
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
-        _hush(errors=not debug)
-    completing = "_VAEFLOW_COMPLETE" in os.environ
-    _log_to_stderr("CRITICAL" if completing else "DEBUG" if debug else "INFO")
+        _hush(errors=not how.debug)
+    _log_to_stderr("CRITICAL" if "_VAEFLOW_COMPLETE" in os.environ else how.level)
     _wait_politely()
-    with in_shell(), lasting_streams():
-        code = _answer(argv, debug)
+    with in_shell(), lasting_streams(), speaking(how):
+        code = _answer(argv, how.debug)
     sys.exit(code)
 
 
@@ -174,6 +184,8 @@ class _Stderr(logging.Handler):
     """Writes to the standard error of the moment, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not voice().debug:
+            return  # a traceback
         click.echo(f"{record.levelname.capitalize()}: {printable(self.format(record))}", err=True)
 
 

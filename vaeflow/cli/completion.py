@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from vaeflow.cli.selection import selection_of
 from vaeflow.errors import VaeflowError
 from vaeflow.plugins.registry import KINDS
 
@@ -32,7 +33,6 @@ def starting(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def part_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a part, of the kind that the option or the argument before names."""
-    from vaeflow.cli.plugin_commands import selection_of
     from vaeflow.plugins.loading import load_plugins
 
     kind = param.name if param.name in KINDS else ctx.params.get("kind")
@@ -124,7 +124,6 @@ def dotted_option(ctx: click.Context, words: Sequence[str]) -> list[click.Parame
 
 def _options(ctx: click.Context, kind: str) -> list[Option]:
     """Return the options of the part of a kind that the line names, or of the default."""
-    from vaeflow.cli.plugin_commands import selection_of
     from vaeflow.config.settings import Config
     from vaeflow.options import describe
     from vaeflow.plugins.loading import load_plugins

@@ -10,6 +10,7 @@ import click
 
 from vaeflow.cli.completion import part_names
 from vaeflow.cli.part_options import PartsCommand, command_line_layer
+from vaeflow.cli.voice import say
 from vaeflow.config.way import Way
 from vaeflow.plugins.registry import KINDS
 
@@ -86,5 +87,5 @@ def read_grid(
     line = command_line_layer(ctx, {"seed": None, **params})
     cells, remarks = make_cells(base, line, names, varied, seeds, plugins)
     for remark in remarks:
-        click.echo(f"Note: {remark}.", err=True)
+        say(f"Note: {remark}.", err=True)
     return Grid(tuple(cells), way, jobs)

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from vaeflow.cli.voice import say
 from vaeflow.parts.datasets.files.written import check_new, write_columns
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def new_file(path: Path, *endings: str) -> Iterator[None]:
     """
     check_new(path, *endings)
     yield
-    click.echo(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 def write_values(path: Path, *, span: tuple[float, float] = (0.0, 1.0), **columns: Tensor) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from vaeflow.cli.lazy import LazyGroup
+from vaeflow.cli.selection import selection_of
 from vaeflow.errors import PluginError, VaeflowError, one_line
 from vaeflow.version import __version__
 
@@ -99,11 +100,3 @@ class CommandLine(LazyGroup):
             )
         )
         return plugins
-
-
-def selection_of(ctx: click.Context) -> Selection:
-    """Return which plugins the options of `vaeflow` select."""
-    from vaeflow.plugins.discovery import Selection
-
-    none, strict = (ctx.params.get(name, False) for name in ("no_plugins", "strict_plugins"))
-    return Selection.from_environment(none=none, strict=strict, files=ctx.params.get("files", ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 
 from vaeflow.cli.signals import Stop, interruptible, stopped_at_once
 from vaeflow.cli.tables import print_bounds
+from vaeflow.cli.voice import say
 from vaeflow.data.binarization import DRAWN
 from vaeflow.data.covariates import example_of
 from vaeflow.data.layout import called
@@ -31,15 +33,15 @@ def observers(run: Run, experiment: Experiment) -> Sequence[Observer]:
         for kind, part in experiment.config.parts().items()
     )
     count = sum(p.numel() for p in experiment.model.parameters())
-    click.echo(f"{names}; {count:,} parameters on {experiment.model.device}")
+    say(f"{names}; {count:,} parameters on {experiment.model.device}")
     binarization = experiment.config.binarization
-    click.echo(f"{sizes} train / validation / test examples, binarization {binarization}")
+    say(f"{sizes} train / validation / test examples, binarization {binarization}")
     if binarization == "dynamic":
-        click.echo(f"dynamic: {DRAWN}")
+        say(f"dynamic: {DRAWN}")
     if told := experiment.model.scaling.told:
-        click.echo(told)
-    click.echo(f"run directory {run.path}")
-    return [Bar() if on_terminal() else Lines(click.echo)]
+        say(told)
+    say(f"run directory {run.path}")
+    return [Bar() if on_terminal() else Lines(say)]
 
 
 def watch(stop: Stop) -> Watch:
@@ -52,18 +54,20 @@ def watch(stop: Stop) -> Watch:
     )
 
 
-def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
+def report(outcome: Outcome | None, stop: Stop, path: Path | None, *, as_json: bool = False) -> int:
     """Print how a training ended, and the next commands; return the exit code.
 
     Arguments:
         outcome: None of a run that was complete before.
         stop: what knows of a signal.
         path: the run directory, if one was given.
+        as_json: print the run, its state and its summary as JSON instead.
     """
     if outcome is None:
         assert path is not None
         done = Run(path).status.get("epoch") or 0
-        click.echo(f"{path} is complete after {done} epochs: nothing to do.")
+        say(f"{path} is complete after {done} epochs: nothing to do.")
+        _print_json(Run(path), as_json)
         return 0
     run, experiment, done = outcome.run, outcome.experiment, outcome.fit.progress
     files = [f"--plugin {shlex.quote(str(f))}" for f in experiment.plan.plugins.selection.files]
@@ -74,7 +78,11 @@ def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
         whole = outcome.fit.status == "completed"
         where = "before the end of the final evaluation" if whole else f"after step {done.step:,}"
         click.echo(f"Interrupted {where}; go on with: vaeflow resume {words}", err=True)
+        _print_json(run, as_json)
         return stop() or ELSEWHERE
+    if as_json:
+        _print_json(run, as_json)
+        return 0
     title = f"test data, binarization {experiment.config.binarization}"
     each = called(experiment.trainer.model.data_shape)
     print_bounds(outcome.bounds, title, findings=outcome.bounds.collapsed, each=each)
@@ -83,10 +91,16 @@ def report(outcome: Outcome | None, stop: Stop, path: Path | None) -> int:
     if not done.best_epoch:
         which = f"of the last epoch, {done.epoch}: within the warm-up none counts as the best"
     click.echo(f"weights {which}; all results in {run.path}")
-    click.echo("\nNext:")
+    say("\nNext:")
     for line in _next(run, experiment, words):
-        click.echo(f"  {line}")
+        say(f"  {line}")
     return 0
+
+
+def _print_json(run: Run, wanted: bool) -> None:
+    if wanted:
+        about = {"run": str(run.path), **run.status, "summary": run.summary or None}
+        click.echo(json.dumps(about, indent=2))
 
 
 def _next(run: Run, experiment: Experiment, words: str) -> Iterator[str]:

@@ -132,6 +132,7 @@ def load_plugins(
         if plugin.state == "installed":
             _load(plugins, plugin, patience)
         told = ", ".join(plugin.hooks) or plugin.reason
+        log.debug("plugin %s %s: %s", plugin.distribution, plugin.version, plugin.state)
         tell(f"plugin {plugin.distribution} {plugin.version}: {plugin.state} ({told})")
     if not quiet:
         _report(plugins)

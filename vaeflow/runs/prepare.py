@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from vaeflow.model import VAE
 from vaeflow.runs.build import build_model, images_of, load_data, make
 from vaeflow.runtime.ranks import World
 from vaeflow.training import Trainer, prepare_trainer
+
+log = logging.getLogger("vaeflow")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ def prepare(plan: Plan) -> Experiment:
     Raises:
         ConfigError, DataError, PluginError: as the parts and the data call for.
     """
+    began = time.monotonic()
     splits = load_data(plan)
+    log.debug("%s: loaded in %.2f s", splits, time.monotonic() - began)
     plan = plan.but(missing=_missing(plan.config.missing, splits))
     model = build_model(plan, splits.form)
     objective = make(plan, "objective")
@@ -85,6 +91,8 @@ def prepare(plan: Plan) -> Experiment:
     test, place = images_of(splits, "test", config).x, splits.place("test")
     support = model.likelihood.support
     check_values("test", test, splits.data_shape, support, place, gaps=model.missing)
+    count = sum(p.numel() for p in model.parameters())
+    log.debug("a model of %d parameters, binarization %s", count, config.binarization)
     return Experiment(plan, splits, trainer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Protocol
 
 Advance = Callable[[float], None]  # called with the number of items finished since the last call
@@ -30,8 +31,26 @@ def no_bar(total: int, what: str, done: int = 0) -> AbstractContextManager[Advan
     return nullcontext(unseen)
 
 
+_HIDDEN = ContextVar("hidden", default=False)
+
+
+@contextmanager
+def hidden(wanted: bool = True) -> Iterator[None]:
+    """Open no bar within the block, if that is wanted."""
+    token = _HIDDEN.set(_HIDDEN.get() or wanted)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(token)
+
+
 def on_terminal() -> bool:
-    """Tell whether the standard output is a terminal; it may be closed, or not a file."""
+    """Tell whether bars are seen: whether the standard output is a terminal, and none is hidden.
+
+    It may be closed, or not a file.
+    """
+    if _HIDDEN.get():
+        return False
     try:
         return sys.stdout.isatty()
     except (AttributeError, ValueError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from vaeflow.training.checkpoints import CheckpointStore
 from vaeflow.training.progress import Stopwatch
+
+log = logging.getLogger("vaeflow")
 
 
 class Saver:
@@ -44,5 +47,7 @@ class Saver:
     def save(self) -> None:
         """Write a checkpoint, if there is a store."""
         if self._store is not None:
+            began = Stopwatch()
             self._write(self._store)
+            log.debug("a checkpoint is written in %.2f s", began.seconds)
             self._since = Stopwatch()

@@ -11,6 +11,7 @@ import click
 from vaeflow.cli import options as shared
 from vaeflow.cli.grid_options import GridCommand, read_grid, read_seeds
 from vaeflow.cli.part_options import read_base
+from vaeflow.cli.voice import say
 from vaeflow.plugins.registry import BUILTIN
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 @shared.limit
 @shared.baseline
 @shared.anyway
+@shared.as_json
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -81,6 +83,7 @@ def command(
     limit: int | None,
     baseline: str | None,
     anyway: bool,
+    as_json: bool,
     **params: Any,
 ) -> int:
     """Train and evaluate a grid of models, and compare them.
@@ -126,7 +129,7 @@ def command(
         lenient=True,  # after all the work a report without differences is better than none
         out=out,
     )
-    print_comparison(compare_runs([out], plugins, options))
+    print_comparison(compare_runs([out], plugins, options), as_json=as_json)
     if failed:
         click.echo(f"{failed} of {total} failed; the same command tries again.", err=True)
     return 1 if failed else 0
@@ -139,7 +142,7 @@ def _run(tasks: Sequence[Task], total: int, engine: Part, jobs: int, stop: Stop,
     from vaeflow.runtime.progress import terminal_bar
 
     ready = total - len(tasks)
-    click.echo(f"{total} runs in {out}, {ready} of them done; their output is in {out / 'logs'}")
+    say(f"{total} runs in {out}, {ready} of them done; their output is in {out / 'logs'}")
     with (
         interruptible(stop),
         terminal_bar(total if tasks else 0, "runs", ready) as progress,
@@ -148,7 +151,7 @@ def _run(tasks: Sequence[Task], total: int, engine: Part, jobs: int, stop: Stop,
             if outcome.interrupted:
                 continue
             word = "failed: " + outcome.error if outcome.error else "done"
-            click.echo(f"{outcome.name} {word} ({outcome.seconds:.0f} s)")
+            say(f"{outcome.name} {word} ({outcome.seconds:.0f} s)")
             progress(1)
             ready += not outcome.error
     if stop.code:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.voice import say
 from vaeflow.errors import printable
 from vaeflow.plugins.discovery import Selection
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 )
 @shared.device
 @shared.data_root
+@shared.as_json
 @click.pass_obj
 def command(
     selection: Selection | None,
@@ -54,6 +56,7 @@ def command(
     out: Path | None,
     device: str,
     data_root: Path | None,
+    as_json: bool,
 ) -> int:
     """Compare finished runs: does a richer posterior help, and how much?
 
@@ -66,7 +69,7 @@ def command(
     from vaeflow.runtime.progress import terminal_bar
 
     def evaluating(run: Run, way: Way) -> OpenBar:
-        click.echo(printable(f"evaluating {run.path} with {way}"), err=True)
+        say(printable(f"evaluating {run.path} with {way}"), err=True)
         return terminal_bar
 
     options = CompareOptions(
@@ -80,5 +83,6 @@ def command(
         device=device,
         data_root=data_root,
     )
-    print_comparison(compare_runs(runs, load_plugins(selection), options, evaluating=evaluating))
+    found = compare_runs(runs, load_plugins(selection), options, evaluating=evaluating)
+    print_comparison(found, as_json=as_json)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import click
 
 from vaeflow.cli import options as shared
 from vaeflow.cli.signals import stopped_at_once
+from vaeflow.cli.voice import say
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
@@ -141,13 +141,13 @@ def command(
     stages = diagnosis.stages
     with stopped_at_once() as stop:
         try:
-            found = diagnosis.measure(lambda total, what, done=0: _stage(total, what, as_json))
+            found = diagnosis.measure(lambda total, what, done=0: _stage(total, what))
         except KeyboardInterrupt:
             click.echo(_interrupted(stages), err=True)
             return stop.code or 130
     if stages.found:
         known = ", ".join(stages.found)
-        click.echo(f"kept from before: {known}; --again measures them anew", err=as_json)
+        say(f"kept from before: {known}; --again measures them anew")
     _show(found, as_json)
     return 0
 
@@ -170,19 +170,19 @@ def _show(found: Diagnosis, as_json: bool) -> None:
         for sentence in sentences(found.findings):
             click.echo(sentence)
     for path in found.written:
-        click.echo(f"wrote {path}", err=as_json)
+        say(f"wrote {path}")
 
 
 @contextmanager
-def _stage(total: int, what: str, as_json: bool) -> Iterator[Advance]:
+def _stage(total: int, what: str) -> Iterator[Advance]:
     """Show a stage as a bar on a terminal, as one line with its seconds elsewhere."""
-    from vaeflow.runtime.progress import terminal_bar
+    from vaeflow.runtime.progress import on_terminal, terminal_bar
 
     began = time.monotonic()
-    with terminal_bar(0 if as_json else total, what) as done:
+    with terminal_bar(total, what) as done:
         yield done
-    if as_json or not sys.stdout.isatty():
-        click.echo(f"{what}: {time.monotonic() - began:.1f} s", err=as_json)
+    if not on_terminal():
+        say(f"{what}: {time.monotonic() - began:.1f} s")
 
 
 def _print(found: Diagnosis) -> None:

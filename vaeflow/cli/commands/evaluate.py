@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.voice import say
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(
     from vaeflow.runs.directory import Run
     from vaeflow.runs.evaluation import Evaluation
     from vaeflow.runs.evaluation_options import EvaluationOptions
-    from vaeflow.runtime.progress import no_bar, terminal_bar
+    from vaeflow.runtime.progress import terminal_bar
 
     options = EvaluationOptions(
         split=split,
@@ -93,10 +94,10 @@ def command(
     opened = Run.open(run)
     evaluation = Evaluation.of(opened, load_plugins(selection), options)
     total, kept = len(evaluation.images), evaluation.kept
-    if not as_json and evaluation.stored:
-        click.echo(f"as kept in {kept.path}; --again computes it anew")
+    if evaluation.stored and not as_json:
+        say(f"as kept in {kept.path}; --again computes it anew")
     try:
-        report = evaluation.run(no_bar if as_json else terminal_bar)
+        report = evaluation.run(terminal_bar)
     except KeyboardInterrupt:
         click.echo(
             f"Interrupted after {kept.done:,} of {total:,} images; the same command goes on there.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.voice import say
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ def command(
     click.echo(str(found))
     if beside is None:
         write_columns(out, _arrays(found))
-        click.echo(f"wrote {out}")
+        say(f"wrote {out}")
     else:
         write_columns(out, found.columns, like=found.given.path)
         write_columns(beside, {**found.key, **found.spread})
-        click.echo(f"wrote {out} and {beside}")
+        say(f"wrote {out} and {beside}")
 
 
 def _beside(out: Path) -> Path:

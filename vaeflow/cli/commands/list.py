@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
+from vaeflow.cli import options as shared
 from vaeflow.cli.formulas import plain
 from vaeflow.cli.width import wrapped
 from vaeflow.plugins.discovery import Selection
@@ -12,8 +15,9 @@ from vaeflow.plugins.registry import KINDS, Part
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[KIND]", type=click.Choice(KINDS))
+@shared.as_json
 @click.pass_obj
-def command(selection: Selection | None, kind: str | None) -> None:
+def command(selection: Selection | None, kind: str | None, as_json: bool) -> None:
     """List the parts of every KIND, or of one: their names, their packages, what they are."""
     from vaeflow.config.files import recipes
     from vaeflow.plugins.loading import load_plugins
@@ -24,6 +28,10 @@ def command(selection: Selection | None, kind: str | None) -> None:
         one: [(registry.spelling(part), part) for part in registry.parts(one)]
         for one in ([kind] if kind else KINDS)
     }
+    if as_json:
+        about = [_as_dict(name, part) for found in named.values() for name, part in found]
+        click.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        return
     width = max((len(name) for rows in named.values() for name, _ in rows), default=0)
     for one, rows in named.items():
         click.echo(f"{one}:")
@@ -37,12 +45,28 @@ def command(selection: Selection | None, kind: str | None) -> None:
             click.echo(f"  {recipe}")
 
 
-def _from(part: Part) -> str:
-    """Return the package that brings a part, and whether the part is the default."""
+def _as_dict(name: str, part: Part) -> dict[str, object]:
+    """Return what a script wants of a part: its name as the line takes it, above all."""
+    return {
+        "kind": part.kind,
+        "name": name,
+        "distribution": part.distribution,
+        "version": part.version,
+        "default": _is_default(part),
+        "summary": _sentence(part),
+    }
+
+
+def _is_default(part: Part) -> bool:
     from vaeflow.config.settings import Config
 
     default = part.name == Config.model_fields[part.kind].default.name
-    chosen = ", default" if default and part.distribution == "vaeflow" else ""
+    return default and part.distribution == "vaeflow"
+
+
+def _from(part: Part) -> str:
+    """Return the package that brings a part, and whether the part is the default."""
+    chosen = ", default" if _is_default(part) else ""
     return f"{part.distribution} {part.version}{chosen}"
 
 

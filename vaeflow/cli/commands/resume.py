@@ -21,6 +21,7 @@ from vaeflow.plugins.discovery import Selection
     help="Go on with another setting, such as lr=0.0001; can be given several times.",
 )
 @shared.data_root
+@shared.as_json
 @click.pass_obj
 def command(
     selection: Selection | None,
@@ -28,6 +29,7 @@ def command(
     epochs: int | None,
     overrides: tuple[str, ...],
     data_root: Path | None,
+    as_json: bool,
 ) -> int:
     """Continue the run directory RUN from its newest checkpoint.
 
@@ -50,4 +52,4 @@ def command(
         changes=assign({}, overrides, "--override lr=0.0001"),
         watch=watch(stop),
     )
-    return report(outcome, stop, run)
+    return report(outcome, stop, run, as_json=as_json)

@@ -9,6 +9,7 @@ import click
 
 from vaeflow.cli import options as shared
 from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
+from vaeflow.cli.voice import say
 
 
 @click.command("train", cls=PartsCommand)
@@ -27,6 +28,7 @@ from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
     "command again after a kill.",
 )
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
+@shared.as_json
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -36,6 +38,7 @@ def command(
     run_dir: Path | None,
     or_resume: bool,
     print_config: bool,
+    as_json: bool,
     **params: Any,
 ) -> int:
     """Train a model, in a new run directory, and evaluate it on the test data.
@@ -52,7 +55,7 @@ def command(
         layers.add(raw, source)
     layers.add(command_line_layer(ctx, params), "the command line")
     for notice in layers.dropped:
-        click.echo(f"Note: {notice}.", err=True)
+        say(f"Note: {notice}.", err=True)
     plan = layers.resolve(load_plugins(ctx.obj))
     if print_config:
         import tomli_w
@@ -70,4 +73,4 @@ def command(
 
     stop = Stop()
     begin = train_or_resume if or_resume else train
-    return report(begin(plan, run_dir, watch(stop)), stop, run_dir)
+    return report(begin(plan, run_dir, watch(stop)), stop, run_dir, as_json=as_json)

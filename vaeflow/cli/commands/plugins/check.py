@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli.part_options import split_dotted
+from vaeflow.cli.voice import voice
 from vaeflow.errors import PluginError
 from vaeflow.plugins.discovery import Selection
 
@@ -65,7 +66,7 @@ def command(selection: Selection | None, name: str, verbose: bool, as_json: bool
         part = list(group)
         found += part
         if not as_json:
-            click.echo("\n".join(part_lines(part, every=verbose)))
+            click.echo("\n".join(part_lines(part, every=verbose or voice().verbose)))
     if as_json:
         click.echo(json.dumps([asdict(verdict) for verdict in found], indent=2, default=str))
     told = counts(found) or "none"
