@@ -45,7 +45,7 @@ def run(tmp_path_factory):
 def test_dir_lists_only_the_face():
     assert dir(vaeflow) == sorted(dir(vaeflow))
     functions = {
-        "build", "compare", "diagnose", "encode", "evaluate", "export", "fit", "impute",
+        "build", "compare", "curves", "diagnose", "encode", "evaluate", "export", "fit", "impute",
         "interpolate", "latent", "load", "save", "score", "train", "traverse", "tune",
     }  # fmt: skip
     families = {

@@ -16,6 +16,7 @@ from vaeflow.version import __version__
 
 if TYPE_CHECKING:
     from vaeflow.comparison.by_name import compare
+    from vaeflow.comparison.curves import curves
     from vaeflow.evaluation.arrays import evaluate
     from vaeflow.model import VAE
     from vaeflow.parts import (
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "build",
     "compare",
+    "curves",
     "datasets",
     "decoders",
     "diagnose",
@@ -75,6 +77,7 @@ _HOMES = {
     "VAE": "vaeflow.model:VAE",
     "build": "vaeflow.runs.by_name:build",
     "compare": "vaeflow.comparison.by_name:compare",
+    "curves": "vaeflow.comparison.curves:curves",
     "datasets": "vaeflow.parts.datasets",
     "decoders": "vaeflow.parts.decoders",
     "diagnose": "vaeflow.runs.by_name:diagnose",

@@ -28,6 +28,7 @@ from vaeflow.version import __version__
         "benchmark": "Train and evaluate a grid of models, and compare them.",
         "tune": "Search for the options with the best validation ELBO.",
         "compare": "Compare finished runs, with standard errors and intervals.",
+        "curves": "Draw the learning curves of runs as one picture.",
         "diagnose": "Tell where the gap between log p(x) and the ELBO is.",
         "verify": "Check the files of a run by their checksums.",
         "sample": "Draw from a trained model.",

@@ -19,7 +19,7 @@ from vaeflow.evaluation.findings import Finding
 
 BASELINE = "identity"
 # Settings that change no distribution: runs that differ in them are other seeds of the same group.
-_FREE = {
+FREE = {
     "seed",
     "threads",
     "tensorboard",
@@ -28,7 +28,7 @@ _FREE = {
     "test_samples",
     "test_images",
 }
-_FREE |= {"data_root"}
+FREE |= {"data_root"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Group:
     @property
     def config(self) -> Mapping[str, Any]:
         """Return the settings that the runs share, flat."""
-        return {k: v for k, v in self.runs[0].config.items() if k not in _FREE}
+        return {k: v for k, v in self.runs[0].config.items() if k not in FREE}
 
     @property
     def posterior(self) -> str:
@@ -139,7 +139,7 @@ def _key(run: Finished) -> dict[str, Any]:
     about = run.stored.about
     own = {name: about[name] for name in ("images_sha256", "proposal", "tolerance")}
     own["K"] = about["samples"]
-    return {**{k: v for k, v in run.config.items() if k not in _FREE}, **own}
+    return {**{k: v for k, v in run.config.items() if k not in FREE}, **own}
 
 
 def choose_baselines(groups: Sequence[Group], asked: str | None) -> dict[str, Group | None]:
