@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.version import __version__
 
 if TYPE_CHECKING:
+    from vaeflow.comparison.board import tensorboard
     from vaeflow.comparison.by_name import compare
     from vaeflow.comparison.curves import curves
     from vaeflow.evaluation.arrays import evaluate
@@ -66,6 +67,7 @@ __all__ = [
     "priors",
     "save",
     "score",
+    "tensorboard",
     "train",
     "traverse",
     "tune",
@@ -98,6 +100,7 @@ _HOMES = {
     "pyro": "vaeflow.pyro",
     "save": "vaeflow.runs.save:save",
     "score": "vaeflow.runs.scoring:score",
+    "tensorboard": "vaeflow.comparison.board:tensorboard",
     "train": "vaeflow.runs.by_name:train",
     "traverse": "vaeflow.runs.walks:traverse",
     "tune": "vaeflow.tuning.tune:tune",

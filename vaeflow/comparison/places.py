@@ -49,7 +49,7 @@ def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
                 f"{path} is neither a run directory (it has no config.toml) nor that of a "
                 f"benchmark (it has no {FILE}): give what `vaeflow train` printed"
             )
-    places = [Place(name, *runs[path]) for path, name in _names([*runs]).items()]
+    places = [Place(name, *runs[path]) for path, name in names_of([*runs]).items()]
     return places, [
         Finding("machine-shared", name, severity="warning", details={"jobs": jobs})
         for jobs, names in shared.items()
@@ -57,7 +57,7 @@ def find(paths: Iterable[Path]) -> tuple[list[Place], list[Finding]]:
     ]
 
 
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
+def names_of(paths: Sequence[Path]) -> dict[Path, str]:
     """Name each path by its shortest tail that no other path has."""
     found = {}
     for path in paths:
