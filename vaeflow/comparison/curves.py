@@ -9,12 +9,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaeflow.comparison.groups import FREE
-from vaeflow.comparison.labels import labels
+from vaeflow.comparison.labels import labels, short
 from vaeflow.comparison.places import Place, find
 from vaeflow.config.flat import flatten
 from vaeflow.errors import ConfigError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vaeflow")
 _MARKERS = "osD^vP*X"
+_WIDE = 110  # letters of a line in the legend
 _LEFT_OUT = 0.1  # the share of the first epochs that does not stretch the picture
 
 
@@ -81,7 +83,7 @@ class Curves(Drawn):
         from matplotlib.ticker import MaxNLocator
 
         with style():
-            figure = blank(8.0, 4.4 + 0.13 * max(0, len(self.each) - 4))
+            figure = blank(8.0, 4.4 + 0.17 * self._lines())
             axes = figure.subplots()
             for curve, (colour, marker) in zip(self.each, self._looks(), strict=True):
                 axes.plot(curve.epochs, curve.train, "--", color=colour, linewidth=0.9, alpha=0.7)
@@ -108,7 +110,7 @@ class Curves(Drawn):
         from matplotlib.lines import Line2D
 
         marks = [
-            Line2D([], [], color=colour, marker=marker, label=curve.label)
+            Line2D([], [], color=colour, marker=marker, label=fill(curve.label, _WIDE))
             for curve, (colour, marker) in zip(self.each, self._looks(), strict=True)
         ]
         marks += [
@@ -116,12 +118,23 @@ class Curves(Drawn):
             Line2D([], [], color="0.3", linestyle="--", linewidth=0.9, label="training"),
             Line2D([], [], color="0.3", marker="o", linestyle="", label="best epoch"),
         ]
-        longest = max(len(curve.label) for curve in self.each)
-        if len(self.each) <= 4 and longest <= 30:
+        if not self._below():
             axes.legend(handles=marks, loc="lower right")
             return
-        across = 1 if longest > 60 else 2
+        across = 1 if self._longest() > 50 else 2
         figure.legend(handles=marks, loc="outside lower center", ncols=across, frameon=False)
+
+    def _lines(self) -> int:
+        """Return how many lines of names stand below the plot, about."""
+        if not self._below():
+            return 0
+        return sum(len(curve.label) // _WIDE + 1 for curve in self.each)
+
+    def _below(self) -> bool:
+        return len(self.each) > 4 or self._longest() > 30
+
+    def _longest(self) -> int:
+        return max(len(curve.label) for curve in self.each)
 
     def _lowest(self) -> float | None:
         """Return where the picture ends below: the first epochs would leave no room to the rest."""
@@ -167,7 +180,14 @@ def curves(*runs: str | Path | Run) -> Curves:
             log.warning("%s is left out: it has finished no epoch", place.name)
     if not drawn:
         raise ConfigError("curves: none of the runs has finished an epoch; train them first")
-    names = labels([_settings(place) for place in drawn])
+    settings = [_settings(place) for place in drawn]
+    for name in ("dataset", "likelihood"):
+        if len(parts := {str(each[f"{name}.name"]) for each in settings}) > 1:
+            log.warning(
+                "the runs are of %d %ss (%s): their ELBOs do not compare",
+                len(parts), name, ", ".join(sorted(map(short, parts))),
+            )  # fmt: skip
+    names = labels(settings)
     return Curves(
         tuple(
             _curve(place, name, records[place.name])
