@@ -25,10 +25,16 @@ HOOKS = Path(__file__).parents[2] / "plugins/vaeflow-mlflow/vaeflow_mlflow/hooks
 def empty_store(tmp_path_factory):
     """An empty database, whose tables take seconds to make."""
     from mlflow import MlflowClient
+    from sqlalchemy import Engine, event
 
+    def hasten(connection, record):
+        connection.execute("PRAGMA synchronous=OFF")  # no test loses power
+
+    event.listen(Engine, "connect", hasten)
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+    yield path
+    event.remove(Engine, "connect", hasten)
 
 
 @pytest.fixture
