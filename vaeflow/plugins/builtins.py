@@ -101,6 +101,6 @@ def vaeflow_register_objectives(register: Register) -> None:
 
 @hookimpl
 def vaeflow_register_engines(register: Register) -> None:
-    """Offer the built-in engines of `vaeflow benchmark`."""
+    """Offer the built-in engines, which spread runs."""
     register("local", "vaeflow.benchmark.engines:local")
     register("ray", "vaeflow.benchmark.engines:ray")

@@ -62,7 +62,7 @@ def vaeflow_register_datasets(register: Register) -> None:
 
 @hookspec
 def vaeflow_register_engines(register: Register) -> None:
-    """Offer engines: functions of (tasks, jobs, stop) that spread the runs of a benchmark."""
+    """Offer engines: functions of (tasks, jobs, stop) that spread runs over processes."""
 
 
 @hookspec

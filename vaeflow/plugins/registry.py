@@ -91,7 +91,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Tool(Part):
-    """An engine of `vaeflow benchmark` or a command of `vaeflow`, which has a line of help."""
+    """An engine, which spreads runs, or a command of `vaeflow`, which has a line of help."""
 
     summary: str = ""
 
