@@ -18,7 +18,7 @@ import pytest
 
 import vaeflow
 from vaeflow.benchmark.engines import Outcome, Stop, spread
-from vaeflow.errors import ConfigError, NonFiniteError, RunLockedError, VaeflowError
+from vaeflow.errors import ConfigError, DataError, NonFiniteError, RunLockedError, VaeflowError
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Watch
@@ -283,6 +283,12 @@ def test_without_optuna_the_cure_is_told(tune: Tune, monkeypatch: pytest.MonkeyP
         tune()
 
 
+def test_a_fault_of_the_data_is_told_before_anything_is_written(tune: Tune, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no file"):
+        tune(dataset=("file", {"path": tmp_path / "none.npz"}))
+    assert not (tmp_path / "study").exists()
+
+
 def test_wrong_numbers_and_engines_are_refused(tune: Tune) -> None:
     for wrong in ({"trials": 0}, {"jobs": 0}, {"engine": "lokal"}):
         with pytest.raises(ConfigError):
@@ -302,7 +308,7 @@ def test_the_command_line_in_processes_side_by_side(
     ]  # fmt: skip
     first = cli(*line)
     assert first.code == 0, first.err
-    assert "2 trials in studies/own, 0 of them done" in first.out
+    assert "2 trials in studies/own, 0 done" in first.out
     assert "\n  vaeflow train --dataset file" in first.out
     again = cli(*line, "--json")
     assert again.code == 0, again.err

@@ -69,7 +69,7 @@ def test_the_type_of_an_option_tells_what_a_range_is(
         ("optimizer", "adam..rmsprop", "a range is of numbers"),
         ("optimizer", "adam,sgd", "--tune optimizer=adam,sgd: --optimizer: got sgd"),
         ("lr", "1e-3", "one value is given by --lr 1e-3"),
-        ("lr", None, "give a range such as"),
+        ("lr", None, "give a range such as lr=1e-4..1e-2:log"),
         ("lr", 3, "a list of values is expected"),
         ("dataset", "digits,mnist", "same validation data"),
         ("dataset.path", "a,b", "same validation data"),

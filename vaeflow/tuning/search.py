@@ -106,7 +106,7 @@ class Search:
         for key in dict.fromkeys((*ours, *theirs)):
             if (was := ours.get(key)) != (now := theirs.get(key)):
                 return f"{key} was {was or 'not tuned'} and is {now or 'not tuned'}"
-        first, second = (flatten(s._first(plugins).config.to_toml()) for s in (self, other))
+        first, second = (flatten(s.first(plugins).config.to_toml()) for s in (self, other))
         for key in dict.fromkeys((*first, *second)):
             if first.get(key) != second.get(key) and key not in _FREE:
                 return f"{key} was {show(first.get(key))} and is {show(second.get(key))}"
@@ -144,7 +144,7 @@ class Search:
     def _names(self) -> dict[str, tuple[str, ...]]:
         return names_of(self.space, _names(self.base, self.line))
 
-    def _first(self, plugins: Plugins) -> Plan:
+    def first(self, plugins: Plugins) -> Plan:
         """Return the plan of the first value of everything."""
         values: dict[str, Any] = {}
         for key, domain in self.space.items():

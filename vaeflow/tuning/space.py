@@ -144,9 +144,10 @@ def _domain(key: str, given: object, annotation: Any, told: str) -> Domain:
     if given is None:
         values = alternatives(annotation)
         if not values:
+            example = "4..32" if is_of(annotation, int) else "1e-4..1e-2:log"
             raise ConfigError(
-                f"--tune {key}: it is {told}, whose values are no short list: give a range such "
-                f"as {key}=4..32, or values such as {key}=4,16"
+                f"--tune {key}: its values ({told}) are too many to try all: give a range such as "
+                f"{key}={example}, or values such as {key}=V1,V2"
             )
         return _choice(key, [show(value) for value in values])
     match = _RANGE.fullmatch(given) if isinstance(given, str) else None

@@ -19,6 +19,7 @@ from vaeflow.plugins.registry import BUILTIN, KINDS
 from vaeflow.runs.directory import Run
 from vaeflow.runs.lock import locked
 from vaeflow.runs.paths import path_of
+from vaeflow.runs.prepare import prepare
 from vaeflow.storage import ensure_folder, is_temporary, writing
 from vaeflow.text import show
 from vaeflow.tuning import search as searches
@@ -178,6 +179,8 @@ def run_search(
         if type(number) is not int or number < 1:
             raise ConfigError(f"--{name} {number!r}: a whole number from 1 on is expected")
     _check(out, search, plugins)
+    if not (out / searches.FILE).exists():  # data that is missing would fail every trial
+        prepare(search.first(plugins).but(device="cpu"))
     with writing(out):
         ensure_folder(out)
     with locked(out):

@@ -102,7 +102,8 @@ def command(
     stop = Stop()
 
     def begin(left: int, total: int) -> None:
-        ready = f"{total} trials in {out}, {total - left} of them done"
+        trials = "1 trial" if total == 1 else f"{total} trials"
+        ready = f"{trials} in {out}, {total - left} done"
         click.echo(f"{ready}; their output is in {out / 'logs'}", err=as_json)
 
     with interruptible(stop):
