@@ -7,6 +7,7 @@ import tomllib
 import types
 from collections.abc import Iterable, Mapping
 from functools import partial
+from html import escape
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator
@@ -171,3 +172,30 @@ def show(value: Any) -> str:
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
     return repr(value) if isinstance(value, str) and not value else str(value)
+
+
+def html_table(
+    title: str, rows: Iterable[Iterable[object]], headings: Iterable[object] = ()
+) -> str:
+    """Return a table as a notebook shows it. All text is escaped."""
+    head = _html_row("th", headings)
+    head = f"<thead>{head}</thead>" if head else ""
+    body = "".join(_html_row("td", row) for row in rows)
+    caption = f'<caption style="text-align: left">{escape(title)}</caption>'
+    return f"<table>{caption}{head}<tbody>{body}</tbody></table>"
+
+
+def html_columns(title: str, columns: Mapping[str, Any], most: int = 10) -> str:
+    """Return the first rows of named columns (N,) as a table."""
+    size = min((len(values) for values in columns.values()), default=0)
+    rows = [
+        [f"{v:.5g}" if isinstance(v, float) else "" if v is None else v for v in row]
+        for row in zip(*(list(values[:most]) for values in columns.values()), strict=True)
+    ]
+    more = [["…" for _ in columns]] if size > most else []
+    return html_table(f"{title}, {size:,} rows", [*rows, *more], columns)
+
+
+def _html_row(tag: str, cells: Iterable[object]) -> str:
+    cell = "".join(f'<{tag} style="text-align: left">{escape(str(c))}</{tag}>' for c in cells)
+    return f"<tr>{cell}</tr>" if cell else ""

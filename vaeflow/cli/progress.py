@@ -20,7 +20,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.prepare import Experiment
 from vaeflow.runs.status import ELSEWHERE
-from vaeflow.runtime.progress import on_terminal, terminal_bar
+from vaeflow.runtime.progress import lines_of, on_terminal, terminal_bar
 from vaeflow.training import Observer
 from vaeflow.training.observers.progress import Bar, Lines
 
@@ -50,7 +50,7 @@ def watch(stop: Stop) -> Watch:
         observers=observers,
         stopping=lambda world: interruptible(stop, once=world.count == 1),
         evaluating=lambda: stopped_at_once(stop),
-        bar=terminal_bar,
+        bar=terminal_bar if on_terminal() else lines_of(say),
     )
 
 

@@ -12,7 +12,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import Plugins, load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.paths import path_of
-from vaeflow.runtime.progress import no_bar, terminal_bar
+from vaeflow.runtime.progress import bar_of
 
 
 @with_options(CompareOptions)
@@ -46,7 +46,7 @@ def compare(
             'compare: give the directories of runs, as in vaeflow.compare("runs/a", "runs/b")'
         )
     paths = [run.path if isinstance(run, Run) else path_of(run, "compare") for run in runs]
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     return compare_runs(
         paths,
         plugins or load_plugins(),

@@ -11,6 +11,7 @@ from vaeflow.comparison.findings import cautions, readings, results
 from vaeflow.comparison.groups import Group, Versus
 from vaeflow.evaluation.estimates import listed
 from vaeflow.evaluation.findings import Finding, sentences
+from vaeflow.text import html_table
 
 # Runs are compared only if they agree in these; beside each, its name in a sentence.
 DATA = {
@@ -63,6 +64,15 @@ class Comparison:
         for label, versus in self.versus.items():
             groups[label] += f", {versus.nll.mean:+.2f} against {versus.baseline}"
         return listed(self, groups)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for g in self.groups:
+            versus = self.versus.get(g.label)
+            gain = "" if versus is None else f"{versus.nll.mean:+.2f} against {versus.baseline}"
+            rows.append((g.label, len(g.runs), g.bound("nll"), g.bound("elbo"), gain))
+        headings = ("group", "runs", "NLL", "ELBO", "NLL, difference")
+        return html_table("Comparison, in nats per example", rows, headings)
 
     def __str__(self) -> str:
         left_out = [f"{finding.subject} is left out: {finding}." for finding in self.unfinished]

@@ -15,7 +15,7 @@ from vaeflow.diagnosis.local_bounds import LocalBounds
 from vaeflow.diagnosis.nuts import Referee
 from vaeflow.evaluation import Estimate, PerImage
 from vaeflow.evaluation.active_units import ActiveUnits
-from vaeflow.evaluation.estimates import listed
+from vaeflow.evaluation.estimates import listed, listed_html
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,19 @@ class Measured:
     nuts: Referee | None = None
 
     def __repr__(self) -> str:
+        return listed(self, self._told())
+
+    def _repr_html_(self) -> str:
+        return listed_html(self, self._told())
+
+    def _told(self) -> dict[str, object]:
         gaps = self.gaps.listing() if self.local else {"total": self.gaps.total.over_images}
         first = {"images": len(self.elbo.values), "samples": self.samples}
         last = {
             "width": None if self.bracket is None else self.bracket.width.over_images,
             "units": self.units,
         }
-        return listed(self, {**first, "elbo": self.elbo.over_images, **gaps, **last})
+        return {**first, "elbo": self.elbo.over_images, **gaps, **last}
 
     @property
     def active_units(self) -> int | None:

@@ -22,7 +22,7 @@ from vaeflow.evaluation.proposals.marginal import Precision
 from vaeflow.model import VAE
 from vaeflow.model.frames import is_frame, of_frame, values_of
 from vaeflow.runtime.blame import Blame
-from vaeflow.runtime.progress import no_bar, terminal_bar
+from vaeflow.runtime.progress import bar_of
 from vaeflow.runtime.validation import no_validation
 
 
@@ -87,7 +87,7 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
         x, place = of_frame(x, model.form)
     data = given(model, "x", x)
     data = held_out_split("x", data, model, chosen.binarization, levels, place)
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     with (
         Blame(model, None).at(lambda: "in evaluation", "lower chunk, as in chunk=1000"),
         no_validation(),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vaeflow.config.way import ProposalKind
-from vaeflow.evaluation.estimates import Estimate, PerImage, listed
+from vaeflow.evaluation.estimates import Estimate, PerImage, listed, listed_html
 from vaeflow.evaluation.findings import Finding
 from vaeflow.evaluation.pareto import UNRELIABLE
 from vaeflow.evaluation.proposals.choice import Choice
@@ -133,8 +133,14 @@ class Bounds:
     fell_back: str = ""  # why the proposal is q, where another was asked for
 
     def __repr__(self) -> str:
+        return listed(self, self._told())
+
+    def _repr_html_(self) -> str:
+        return listed_html(self, self._told())
+
+    def _told(self) -> dict[str, object]:
         more = {"unsettled": len(self.unsettled), "fell_back": self.fell_back or None}
-        return listed(self, {**vars(self), **more})
+        return {**vars(self), **more}
 
     @classmethod
     def of(

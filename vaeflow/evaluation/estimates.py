@@ -15,12 +15,19 @@ from torch.distributions import Distribution
 
 from vaeflow.data.examples import Data
 from vaeflow.model import VAE
+from vaeflow.text import html_table
 
 
 def listed(of: object, values: Mapping[str, object]) -> str:
     """Return the repr of an object, a line for each value that is known."""
     lines = (f"  {name}={value}" for name, value in values.items() if value is not None)
     return "\n".join([f"{type(of).__name__}(", *(f"{line}," for line in lines), ")"])
+
+
+def listed_html(of: object, values: Mapping[str, object]) -> str:
+    """Return the same as a table for a notebook."""
+    rows = [(name, value) for name, value in values.items() if value is not None]
+    return html_table(type(of).__name__, rows)
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,11 @@ class PerImage:
 
     def __repr__(self) -> str:
         return f"PerImage({len(self.values):,} images, mean {self.over_images})"
+
+    def _repr_html_(self) -> str:
+        told = {"images": f"{len(self.values):,}", "mean": self.over_images}
+        low, high = self.values.min().item(), self.values.max().item()
+        return listed_html(self, {**told, "smallest": f"{low:.2f}", "largest": f"{high:.2f}"})
 
     @classmethod
     def mean(cls, draws: Tensor) -> PerImage:

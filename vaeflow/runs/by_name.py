@@ -30,7 +30,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.experiment import Outcome, Watch
 from vaeflow.runs.experiment import train as train_plan
 from vaeflow.runs.paths import new_path, path_of
-from vaeflow.runtime.progress import no_bar, terminal_bar
+from vaeflow.runtime.progress import bar_of
 from vaeflow.training import Observer
 from vaeflow.training.observers import checked
 from vaeflow.training.observers.progress import shown
@@ -77,7 +77,7 @@ def train(
     plan = layers.resolve(plugins or load_plugins())
     # Absolute: the run is found again after a change of the working directory.
     path = None if run_dir is None else path_of(run_dir, "train").absolute()
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     watch = Watch(observers=lambda run, experiment: watching, bar=bar)
     outcome: Outcome | None
     if or_resume:
@@ -115,7 +115,7 @@ def diagnose(
     """
     opened = run if isinstance(run, Run) else Run.open(path_of(run, "diagnose"))
     chosen = options_from(RunDiagnosisOptions, options, "diagnose")
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     return diagnose_run(opened, plugins or load_plugins(), chosen, progress=bar)
 
 

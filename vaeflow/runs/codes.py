@@ -20,8 +20,9 @@ from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
-from vaeflow.runtime.progress import no_bar, terminal_bar
+from vaeflow.runtime.progress import bar_of
 from vaeflow.runtime.ranks import launched
+from vaeflow.text import html_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,9 @@ class Codes:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    def _repr_html_(self) -> str:
+        return html_columns("Codes", self.columns)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -115,7 +119,7 @@ def encode(
         CheckpointError, PluginError: if the run cannot be loaded.
     """
     chosen = options_from(EncodingOptions, options, "encode")
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     with launched() as world:
         trained = Trained.of(model, chosen, "encode", plugins)
         given = trained.given(data, chosen.split)

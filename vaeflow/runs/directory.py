@@ -32,11 +32,13 @@ from vaeflow.reading import plain_json, read_text, sealed, unsealed
 from vaeflow.runs.bound import OLDER, check_config, check_data, checksum
 from vaeflow.runs.build import build_model, load_data
 from vaeflow.runs.lock import held, locked
+from vaeflow.runs.outline import outline
 from vaeflow.runs.owners import check_owner, environment_of, is_complete
 from vaeflow.runs.paths import put_in_place, taken
 from vaeflow.runs.weights import load_weights
 from vaeflow.runtime.devices import choose_device
 from vaeflow.storage import flush_folder, sweep, temporary_name, write_file, writing
+from vaeflow.text import html_table
 from vaeflow.training.checkpoints import Checkpoint, CheckpointStore, check_room
 from vaeflow.training.observers.metrics_file import read_metrics
 
@@ -72,19 +74,18 @@ class Run:
         }
 
     def __repr__(self) -> str:
+        plain = ("model", "state")
+        told = ", ".join(v if k in plain else f"{k} {v}" for k, v in self._outline().items())
+        return printable(f"Run({str(self.path)!r}: {told})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Run {printable(str(self.path))}", self._outline().items())
+
+    def _outline(self) -> dict[str, str]:
         try:
-            state, config = self.status, read_toml(self.path / "config.toml")
-            names = (
-                config[kind]["name"].removeprefix("vaeflow/") for kind in ("posterior", "dataset")
-            )
-            told = [" on ".join(names), state.get("state", "not begun")]
-            told += [f"epoch {state['epoch']}"] if "epoch" in state else []
-            for name, number in self.summary.items():
-                if name in ("elbo", "nll"):
-                    told.append(f"{name} {number['mean']:.2f} ± {number['standard_error']:.2f}")
+            return outline(read_toml(self.path / "config.toml"), self.status, self.summary)
         except (VaeflowError, KeyError, TypeError, ValueError, AttributeError):
-            told = ["its files are incomplete"]
-        return printable(f"Run({str(self.path)!r}: {', '.join(told)})")
+            return {"model": "its files are incomplete"}
 
     @cached_property
     def model(self) -> VAE:

@@ -29,7 +29,8 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given
 from vaeflow.runs.trained import Trained, TrainedOptions
 from vaeflow.runtime.blame import Blame
-from vaeflow.runtime.progress import OpenBar, no_bar, terminal_bar
+from vaeflow.runtime.progress import OpenBar, bar_of
+from vaeflow.text import html_columns, html_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,11 @@ class Filled:
         """Return how messages call an example."""
         split = "" if self.given.splits is None else f"{self.given.splits[index]} "
         return f"{split}{'row' if self.columns else 'example'} {self.given.rows[index]}"
+
+    def _repr_html_(self) -> str:
+        if not self.columns:
+            return html_table("Filled", [("examples", f"{len(self.x):,}"), ("told", self)])
+        return html_columns("Filled", {**self.key, **self.columns})
 
     @property
     def key(self) -> dict[str, np.ndarray]:
@@ -117,7 +123,7 @@ def impute(
         NonFiniteError: if what was observed of an example is too unlikely.
     """
     chosen = options_from(ImputationOptions, options, "impute")
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     trained = Trained.of(model, chosen, "impute", plugins)
     if trained.run is not None and not trained.model.missing:
         raise ConfigError(

@@ -23,7 +23,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given
 from vaeflow.runs.load import span_of_run
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
-from vaeflow.runtime.progress import no_bar, terminal_bar
+from vaeflow.runtime.progress import bar_of
 
 log = logging.getLogger("vaeflow")
 _EXAMPLES = 10_000  # more points hide each other
@@ -79,7 +79,7 @@ def latent(
         CheckpointError, PluginError: if the run cannot be loaded.
     """
     chosen = options_from(LatentOptions, options, "latent")
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     trained = Trained.of(model, chosen, "latent", plugins)
     if chosen.manifold:
         return _manifold(trained, chosen, data)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vaeflow.evaluation import Bounds
+from vaeflow.text import html_columns
 
 _FEW = 0.01  # the share of test data that tells an anomaly
 
@@ -43,6 +44,9 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.log_p)
+
+    def _repr_html_(self) -> str:
+        return html_columns("Scores", self.columns)
 
     @property
     def columns(self) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ from vaeflow.runs.given import Given
 from vaeflow.runs.scores import Scores
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
 from vaeflow.runtime.blame import Blame
-from vaeflow.runtime.progress import OpenBar, no_bar, terminal_bar
+from vaeflow.runtime.progress import OpenBar, bar_of, no_bar
 from vaeflow.runtime.ranks import World, launched
 
 log = logging.getLogger("vaeflow")
@@ -99,7 +99,7 @@ def score(
         NonFiniteError: if a score is not a number.
     """
     chosen = options_from(ScoringOptions, options, "score")
-    bar = no_bar if progress is False else terminal_bar
+    bar = bar_of(progress)
     with launched() as world:
         trained = Trained.of(model, chosen, "score", plugins)
         given = trained.given(data, chosen.split, own="test")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
+
+from vaeflow.runtime.notebook import Line, in_notebook
 
 Advance = Callable[[float], None]  # called with the number of items finished since the last call
 
@@ -57,9 +60,67 @@ def on_terminal() -> bool:
         return False
 
 
+def print_line(text: str) -> None:
+    """Write a line to the standard output of the moment."""
+    sys.stdout.write(f"{text}\n")
+
+
+def bar_of(wanted: bool | None) -> OpenBar:
+    """Return the bar of a call from Python: where a person sees it; in a log, lines if `wanted`."""
+    if wanted is False:
+        return no_bar
+    logged = wanted and not in_notebook() and not on_terminal() and sys.stdout is not None
+    return lines_of(print_line) if logged else terminal_bar
+
+
+def lines_of(write: Callable[[str], object], every: float = 10.0) -> OpenBar:
+    """Return a bar for a log: a line now and then.
+
+    Arguments:
+        write: takes a line.
+        every: seconds between two lines; a computation that is shorter has none.
+    """
+
+    @contextmanager
+    def lines(total: int, what: str, done: int = 0) -> Iterator[Advance]:
+        state, due = float(done), time.monotonic() + every
+
+        def advance(count: float) -> None:
+            nonlocal state, due
+            state += count
+            if (now := time.monotonic()) >= due:
+                due = now + every
+                write(f"{state:,.0f} of {total:,} {what}")
+
+        yield advance
+
+    return lines
+
+
+@contextmanager
+def _notebook_bar(total: int, what: str, done: int) -> Iterator[Advance]:
+    line, state, due = Line(), float(done), 0.0
+
+    def advance(count: float) -> None:
+        nonlocal state, due
+        state += count
+        if (now := time.monotonic()) >= due or state >= total:
+            due = now + 0.5  # each change is a message to the browser
+            line.show(state / total, f"{state:,.0f} of {total:,} {what}")
+
+    try:
+        yield advance
+    finally:
+        line.close()
+
+
 @contextmanager
 def terminal_bar(total: int, what: str, done: int = 0) -> Iterator[Advance]:
-    """Open a bar on a terminal, and none elsewhere."""
+    """Open a bar on a terminal and in a notebook, and none elsewhere."""
+    if total and in_notebook() and not _HIDDEN.get():
+        with _notebook_bar(total, what, done) as advance:
+            yield advance
+        return
     if not total or not on_terminal():
         yield unseen
         return

@@ -26,6 +26,7 @@ from vaeflow.parts.abstract import Objective
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import KINDS
 from vaeflow.runtime.devices import cpu_threads
+from vaeflow.text import html_table, show
 from vaeflow.training.observers import Observer, checked
 from vaeflow.training.observers.progress import shown
 from vaeflow.training.prepare import prepare_trainer
@@ -53,6 +54,15 @@ class Fitted(Fit):
             best = f"{by} {done.best_elbo:.2f} in epoch {done.best_epoch}"
         epochs = "1 epoch" if done.epoch == 1 else f"{done.epoch} epochs"
         return f"Fitted({self.status} after {epochs}, {best}, {done.seconds:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        shown = {"epoch": "epoch", "train/elbo": "train ELBO", "validation/elbo": "validation ELBO"}
+        shown |= {"validation/kl": "validation KL", "active_units": "active units"}
+        known = [name for name in shown if any(name in record for record in self.records)]
+        best = self.progress.best_epoch
+        records = [r for r in self.records if r["epoch"] == best] + self.records[-1:]
+        rows = [[show(round(r[name], 2)) for name in known if name in r] for r in records]
+        return html_table(repr(self), rows, [shown[name] for name in known])
 
 
 @documented(Settings.model_fields)

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vaeflow.data.layout import called
 from vaeflow.model import VAE
-from vaeflow.runtime.progress import on_terminal
+from vaeflow.runtime.notebook import Line, in_notebook
+from vaeflow.runtime.progress import on_terminal, print_line
 from vaeflow.training.observers import Observer, Record
 
 
@@ -32,16 +33,11 @@ def shown(wanted: bool | None) -> list[Observer]:
     """Return the observers that show progress: a bar to a person; to a log, lines if `wanted`."""
     if wanted is False:
         return []
-    if "ipykernel" in sys.modules:
+    if in_notebook():
         return [NotebookBar()]
     if on_terminal():
         return [Bar()]
     return [Lines(print_line)] if wanted and sys.stdout is not None else []
-
-
-def print_line(text: str) -> None:
-    """Write a line to the standard output of the moment."""
-    sys.stdout.write(f"{text}\n")
 
 
 class Lines(Observer):
@@ -99,7 +95,7 @@ class Bar(Observer):
 
 
 class NotebookBar(Observer):
-    """A bar of text in one line, which a notebook shows without any extension."""
+    """A bar in one line of a notebook, which needs no extension."""
 
     name = "the progress bar"
 
@@ -108,10 +104,12 @@ class NotebookBar(Observer):
         self.total = 1  # steps
         self.text = ""
         self.due = 0.0
+        self.line = Line()
 
     def start(self, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> None:
         self.epochs, self.total = epochs, epochs * steps_per_epoch
         self.text = f"epoch {epoch}/{epochs}"
+        self.line = Line()
         self._draw(step)
 
     def step(self, step: int) -> None:
@@ -124,10 +122,7 @@ class NotebookBar(Observer):
         self._draw(record["step"])
 
     def end(self, status: str) -> None:
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+        self.line.close()
 
     def _draw(self, step: int) -> None:
-        full = round(20 * step / self.total)
-        sys.stdout.write(f"\r{'█' * full}{'░' * (20 - full)} {self.text}")
-        sys.stdout.flush()
+        self.line.show(step / self.total, self.text)
