@@ -6,6 +6,7 @@ import sys
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from vaeflow.cli import cli as group
 
@@ -147,6 +148,26 @@ def test_help_loads_no_plugin_without_commands(hello, plugin, bare_environment):
     modules = set(json.loads(done.stdout.splitlines()[-1]))
     assert "vaeflow_hello_plugin" in modules
     assert not modules & {"vaeflow_other_plugin", "torch", "numpy"}
+
+
+def test_the_shell_completes_commands_and_engines(plugin):
+    engines = HELLO.replace("commands(register)", "engines(register)")
+    plugin(
+        "vaeflow-queue", engines.replace(', "Greet somebody."', "").replace('"hello"', '"queue"')
+    )
+    plugin("vaeflow-hello", HELLO)
+
+    def offered(*words):
+        shell = ShellComplete(group, {}, "vaeflow", "_VAEFLOW_COMPLETE")
+        return [item.value for item in shell.get_completions([*words[:-1]], words[-1])]
+
+    assert offered("he") == ["hello"]
+    assert offered("")[-1] == "hello"
+    assert "hello" not in offered("--no-plugins", "he")
+    assert offered("hello", "--he") == ["--help"]
+    assert offered("helo", "x") == []  # such a line has no completion, and no error
+    for command in ("benchmark", "tune"):
+        assert offered(command, "--engine", "") == ["local", "queue", "ray"]
 
 
 def test_own_commands_load_no_plugin(monkeypatch):

@@ -32,11 +32,11 @@ def starting(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 
 def part_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the name of a part, of the kind that the option or the argument before names."""
+    """Complete the name of a part or an engine, as the option or the argument before it asks."""
     from vaeflow.plugins.loading import load_plugins
 
-    kind = param.name if param.name in KINDS else ctx.params.get("kind")
-    if kind not in KINDS:
+    kind = param.name if param.name in (*KINDS, "engine") else ctx.params.get("kind")
+    if kind not in (*KINDS, "engine"):
         return []
     registry = load_plugins(selection_of(ctx.find_root())).registry
     return starting([registry.spelling(part) for part in registry.parts(kind)], incomplete)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from vaeflow.cli.lazy import LazyGroup
 from vaeflow.cli.selection import selection_of
@@ -37,9 +38,15 @@ class CommandLine(LazyGroup):
         """
         if name in self.summaries or not name[:1].isalnum():
             return super().get_command(ctx, name)
-        tool = self._plugins(selection_of(ctx)).require("command", name)
+        try:
+            tool = self._plugins(selection_of(ctx)).require("command", name)
+            command = cast(click.Command, tool.load())
+        except VaeflowError:
+            if ctx.resilient_parsing:  # a line that the shell completes
+                return None
+            raise
         ctx.meta[_TOOL] = tool
-        return cast(click.Command, tool.load())
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,26 +73,39 @@ class CommandLine(LazyGroup):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the names with their summaries, and those of plugins below them."""
+        super().format_commands(ctx, formatter)
+        if theirs := self._theirs(ctx):
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(theirs)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names with their summaries, those of plugins too."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete and not incomplete[0].isalnum():  # an option
+            return found
+        theirs = self._theirs(ctx)
+        return found + [
+            CompletionItem(n, help=text) for n, text in theirs if n.startswith(incomplete)
+        ]
+
+    def _theirs(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Return names and summaries of the commands of plugins whose source names the hook."""
         from vaeflow.plugins.glance import naming
 
-        super().format_commands(ctx, formatter)
         bring = naming(_HOOK)
         if not (bring or ctx.params.get("files")):
-            return
+            return []
         from vaeflow.plugins.registry import BUILTIN, Tool
 
         selection = selection_of(ctx)
         if selection.allowed is None:
             selection = replace(selection, allowed=bring)
         registry = self._plugins(selection).registry
-        rows = [
+        return [
             (registry.spelling(tool), tool.summary)
             for tool in registry.parts("command")
             if isinstance(tool, Tool) and tool.distribution != BUILTIN
         ]
-        if rows:
-            with formatter.section("Commands of plugins"):
-                formatter.write_dl(rows)
 
     def _plugins(self, selection: Selection) -> Plugins:
         """Load plugins, and register vaeflow's own commands beside theirs."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.completion import part_names
 from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     default="local",
     show_default=True,
     metavar="NAME",
+    shell_complete=part_names,
     help="Processes of this machine (local), a Ray cluster (ray), or an engine of a plugin.",
 )
 @click.option("--trial", type=int, hidden=True, help="Do one trial in this process.")
