@@ -114,6 +114,6 @@ def _next(run: Run, experiment: Experiment, words: str) -> Iterator[str]:
     if experiment.model.missing and form.columns:
         yield f"vaeflow impute {words} --out filled.csv"
     elif experiment.config.tensorboard:
-        yield f"tensorboard --logdir {shlex.quote(str(run.path))}"
+        yield f"vaeflow tensorboard {shlex.quote(str(run.path))}"
     else:
         yield f"vaeflow reconstruct {words} --out reconstructions.{kind}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.voice import say
 from vaeflow.plugins.discovery import Selection
 
 if TYPE_CHECKING:
@@ -67,4 +68,4 @@ def command(
         data_root=data_root,
     )
     click.echo(str(written))
-    click.echo(f"wrote {out}")
+    say(f"wrote {out}")
