@@ -24,6 +24,7 @@ from vaeflow.config.layers import Layers, Plan
 from vaeflow.config.settings import Config
 from vaeflow.config.way import Way
 from vaeflow.data.splits import Form, Splits
+from vaeflow.data.telling import told_before
 from vaeflow.errors import CheckpointError, ConfigError, VaeflowError, is_utf8, printable
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins, load_plugins
@@ -180,10 +181,13 @@ class Run:
         Raises:
             DataError, PluginError: if it cannot be had, or is another.
         """
-        plan = plan or self.plan(load_plugins())
-        splits = load_data(plan)
-        before = self.environment.get("data_sha256")
-        check_data(self.path, before, plan, splits, "score others by vaeflow.evaluate in Python")
+        with told_before():
+            splits = load_data(plan := plan or self.plan(load_plugins()))
+        own, cure = (
+            self.environment.get("data_sha256"),
+            "score others by vaeflow.evaluate in Python",
+        )
+        check_data(self.path, own, plan, splits, cure)
         return splits
 
     @property

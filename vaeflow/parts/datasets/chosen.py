@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ import numpy as np
 from vaeflow.data.columns import ColumnKind
 from vaeflow.data.kinds import LeftOut, kind_of, quoted, top_level
 from vaeflow.data.table import Table
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
-
-log = logging.getLogger("vaeflow")
 
 _NAMED = 4  # names that a message tells of many
 

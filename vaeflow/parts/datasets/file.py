@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from vaeflow.data.places import Place, in_array, in_table
 from vaeflow.data.precision import warn_of_merged
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import Stored, Values
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.arrays import read_arrays
@@ -26,8 +26,6 @@ from vaeflow.parts.datasets.files.large import large_parquet
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 from vaeflow.parts.datasets.roles import WHOLE, Part, parts_of
-
-log = logging.getLogger("vaeflow")
 
 _TABLES = {".csv", ".tsv", ".tab", ".parquet", ".arrow", ".feather"}
 _LIMIT = 8 << 30  # bytes that a file may unpack to; a .npy file is not unpacked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.others import READ
 from vaeflow.parts.datasets.roles import SPLIT_WORDS, WHOLE
-
-log = logging.getLogger("vaeflow")
 
 _SPLITS = {
     "train": "train", "training": "train",

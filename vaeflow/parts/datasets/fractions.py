@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,8 @@ from torch import Tensor
 from vaeflow.data.places import Place, moved
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import Stored, Values
+from vaeflow.data.telling import log
 from vaeflow.errors import ConfigError, DataError
-
-log = logging.getLogger("vaeflow")
 
 Labels: TypeAlias = Mapping[str, np.ndarray]
 Fraction = Annotated[float, Field(gt=0, lt=1)]

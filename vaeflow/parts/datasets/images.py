@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from vaeflow.data.memory import fits
 from vaeflow.data.places import in_files
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import Stored
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
 from vaeflow.parts.abstract import Dataset
 from vaeflow.parts.datasets.files.pictures import SUFFIXES, Header, header, pixels
@@ -27,8 +27,6 @@ from vaeflow.parts.datasets.folders import classes, find_splits
 from vaeflow.parts.datasets.fractions import Fraction, Fractions, below
 from vaeflow.parts.datasets.labels import Labels
 from vaeflow.parts.datasets.roles import WHOLE
-
-log = logging.getLogger("vaeflow")
 
 _IN_MEMORY = 1 << 30  # bytes of all images, which are read anew for each run
 _GROUP = 256  # images that are read at a time

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
-
-log = logging.getLogger("vaeflow")
 
 Labels: TypeAlias = Mapping[str, np.ndarray]  # name -> values (N,)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
-
-log = logging.getLogger("vaeflow")
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "trn": "train",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.idx import read_idx
 from vaeflow.parts.datasets.files.matlab import read_all
 from vaeflow.parts.datasets.files.others import READ, other_format
 from vaeflow.parts.datasets.files.unpacking import reason
-
-log = logging.getLogger("vaeflow")
 
 _ZIP = (b"PK\3\4", b"PK\5\6")  # an archive, and an empty one
 

@@ -5,17 +5,15 @@ pyarrow reads all of them; it is imported on first use.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from vaeflow.data.table import Table
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.arrow import from_arrow, from_frame, open_arrow
 from vaeflow.parts.datasets.files.delimited import read_text
 from vaeflow.parts.datasets.files.unpacking import decompressed
-
-log = logging.getLogger("vaeflow")
 
 LIMIT = 8 << 30  # bytes that a table may unpack to
 
