@@ -11,7 +11,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.latents.codes import encode_examples
 
 SMALL = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
-X = (torch.rand(130, 1, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+X = (torch.rand(103, 1, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.5).float()
 
 
 def model(posterior):
@@ -21,16 +21,16 @@ def model(posterior):
 @pytest.mark.parametrize("posterior", ["identity", "iaf"])
 def test_log_q_is_the_density_of_each_draw(posterior):
     vae, data = model(posterior), as_examples(X.double())
-    z, log_q = encode_examples(vae, data, draws=90)
-    assert (z.shape, log_q.shape) == ((130, 90, 3), (130, 90))
+    z, log_q = encode_examples(vae, data, draws=30)
+    assert (z.shape, log_q.shape) == ((103, 30, 3), (103, 30))
     with torch.no_grad():
         q = vae.infer(data)
         expected = torch.stack([q.log_prob(one) for one in z.unbind(1)], 1)
     torch.testing.assert_close(log_q, expected, rtol=1e-9, atol=1e-9)
-    error = z.std(1) / math.sqrt(90)
+    error = z.std(1) / math.sqrt(30)
     mean, none = encode_examples(vae, data, seed=1)
     assert none is None
-    assert ((z.mean(1) - mean).abs() < 6 * error).all()
+    assert ((z.mean(1) - mean).abs() < 8 * error).all()
 
 
 def test_a_seed_repeats_the_draws_and_the_number_of_rows_changes_none():
@@ -45,7 +45,7 @@ def test_a_seed_repeats_the_draws_and_the_number_of_rows_changes_none():
 def test_a_model_without_a_run_encodes_data_that_is_given():
     vae = model("identity").float()
     found = vaeflow.encode(vae, X.numpy(), draws=2, progress=False)
-    assert found.columns["row"].tolist() == [row for row in range(130) for _ in range(2)]
+    assert found.columns["row"].tolist() == [row for row in range(103) for _ in range(2)]
     torch.testing.assert_close(
         torch.from_numpy(vaeflow.encode(vae, X).z), vae.encode(X), rtol=1e-5, atol=1e-6
     )

@@ -15,6 +15,7 @@ PICTURES = (".png", ".svg")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000")
 GREY = "#9a9a9a"
 _DPI = 150
+_FEW = 8192  # colours that 256 stand for without being told apart
 _STYLE: Any = {
     "figure.dpi": _DPI,
     "font.size": 10,
@@ -54,4 +55,15 @@ def as_file(figure: Figure, ending: str) -> bytes:
     about = {"Date": None} if ending == ".svg" else {"Software": None}
     with style():
         figure.savefig(out, format=ending[1:], dpi=_DPI, metadata=about)
+    return out.getvalue() if ending == ".svg" else _smaller(out)
+
+
+def _smaller(png: io.BytesIO) -> bytes:
+    """Return a PNG with a palette, of half the size, if it has few colours: no photographs."""
+    from PIL import Image
+
+    picture, out = Image.open(png).convert("RGB"), io.BytesIO()
+    if picture.getcolors(_FEW) is not None:
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    picture.save(out, "PNG", dpi=(_DPI, _DPI), optimize=True)
     return out.getvalue()
