@@ -81,7 +81,7 @@ def test_chains_in_two_modes_are_not_trusted():
     assert not seen.settled.all()
     first = next(iter(findings(seen, {})))
     assert first.kind == "nuts-not-settled"
-    assert f"not settled on {int((~seen.settled).sum())} of 3 images" in str(first)
+    assert f"not settled on {int((~seen.settled).sum())} of 3 examples" in str(first)
 
 
 def test_a_diagnosis_measures_it_once(world, tmp_path):

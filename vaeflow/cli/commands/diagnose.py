@@ -28,7 +28,10 @@ _MAPS = 8  # of more than these the table has the sum and the largest alone
 _LARGEST = 3
 
 
-@click.command("diagnose")
+@click.command(
+    "diagnose",
+    epilog="Example: vaeflow diagnose runs/first --images 10 --skip gaps --nuts 5",
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--images",
