@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vaeflow.comparison.by_name import compare
     from vaeflow.comparison.curves import curves
     from vaeflow.evaluation.arrays import evaluate
+    from vaeflow.hub.hub import pull, push
     from vaeflow.model import VAE
     from vaeflow.parts import (
         datasets,
@@ -65,6 +66,8 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "pull",
+    "push",
     "save",
     "score",
     "tensorboard",
@@ -97,6 +100,8 @@ _HOMES = {
     "objectives": "vaeflow.parts.objectives",
     "posteriors": "vaeflow.parts.posteriors",
     "priors": "vaeflow.parts.priors",
+    "pull": "vaeflow.hub.hub:pull",
+    "push": "vaeflow.hub.hub:push",
     "pyro": "vaeflow.pyro",
     "save": "vaeflow.runs.save:save",
     "score": "vaeflow.runs.scoring:score",

@@ -40,6 +40,8 @@ from vaeflow.version import __version__
         "traverse": "Change one latent dimension at a time, and decode the steps.",
         "impute": "Fill in missing values, with their spread.",
         "export": "Write a part of a model as a program of its own.",
+        "push": "Put a run on the Hugging Face Hub.",
+        "pull": "Fetch a run from the Hugging Face Hub.",
         "tensorboard": "Show runs in TensorBoard, on this machine alone.",
         "list": "List the parts that can be chosen by name.",
         "info": "Explain one part and its options.",
