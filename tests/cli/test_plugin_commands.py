@@ -48,6 +48,12 @@ def test_help_shows_it_below_vaeflow_s_own(cli, hello):
     assert theirs.startswith("  hello  Greet somebody.\n")
 
 
+@pytest.mark.parametrize("summary", ["", ', " "'])
+def test_without_a_summary_its_plugin_is_named(cli, plugin, summary):
+    plugin("vaeflow-hello", HELLO.replace(', "Greet somebody."', summary))
+    assert "\n  hello  From vaeflow-hello 1.0.\n" in cli("--help").out
+
+
 @pytest.mark.parametrize("way", ["--no-plugins", "variable"])
 def test_a_plugin_that_is_left_out_has_no_command(cli, hello, monkeypatch, way):
     words = [way] if way.startswith("-") else []
@@ -119,8 +125,10 @@ def test_what_it_raises_is_told_in_a_sentence(cli, hello, one_sentence):
             "cannot be imported from vaeflow_hello_plug",
         ),
         (HELLO.replace("plugin:hello", "plugin:click"), "is <module 'click'"),
-        (HELLO.replace(', "Greet somebody."', ""), "missing 1 required positional argument: 'summ"),
-        (HELLO.replace('"Greet somebody."', '" "'), "command 'hello': give what it does in a line"),
+        (
+            HELLO.replace('"Greet somebody."', "hello"),
+            "command 'hello': its summary is <Command he",
+        ),
         (HELLO.replace('register("hello"', 'register("Hello"'), "use up to 50 lower-case letters"),
     ],
 )

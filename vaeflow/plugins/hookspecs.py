@@ -67,7 +67,7 @@ def vaeflow_register_engines(register: Register) -> None:
 
 @hookspec
 def vaeflow_register_commands(register: RegisterCommand) -> None:
-    """Offer commands of `vaeflow`: a command of click, with a line of help as third argument."""
+    """Offer commands of `vaeflow`: a command of click and, as third argument, a line of help."""
 
 
 @hookspec

@@ -215,10 +215,12 @@ def _register(kind: str, plugin: Plugin, offered: list[Part]) -> Callable[..., N
         make = Tool if kind in TOOLS else Part
         offered.append(_checked(make(kind, name, *owner, target)))
 
-    def register_command(name: str, target: object, summary: str) -> None:
-        if not (isinstance(summary, str) and summary.strip()):
-            raise PluginError(f"command {name!r}: give what it does in a line, as third argument")
-        line = " ".join(summary.split())
+    def register_command(name: str, target: object, summary: str = "") -> None:
+        if not isinstance(summary, str):
+            raise PluginError(
+                f"command {name!r}: its summary is {summary!r}, but a text is expected"
+            )
+        line = " ".join(summary.split()) or f"From {' '.join(owner)}."
         offered.append(_checked(Tool(kind, name, *owner, target, line)))
 
     return register_command if kind == "command" else register

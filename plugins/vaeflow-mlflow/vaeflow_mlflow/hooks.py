@@ -45,7 +45,8 @@ def _begun(client: Any, run_dir: Path) -> Any:
     """Return the run of this directory, found by a tag with the id of the training."""
     from mlflow.exceptions import MlflowException
 
-    own = json.loads((run_dir / "environment.json").read_text("utf-8"))["run_id"]
+    about = json.loads((run_dir / "environment.json").read_text("utf-8"))
+    own = about.get("run_id", run_dir.name)  # runs of vaeflow's first days have no id
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default"
     try:
         experiment = client.create_experiment(name)

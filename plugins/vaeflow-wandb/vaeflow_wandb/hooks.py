@@ -22,7 +22,8 @@ def vaeflow_train_start(run_dir: Path, config: Mapping[str, Any]) -> bool | None
         return False
     import wandb
 
-    own = json.loads((run_dir / "environment.json").read_text("utf-8"))["run_id"]
+    about = json.loads((run_dir / "environment.json").read_text("utf-8"))
+    own = about.get("run_id", run_dir.name)  # runs of vaeflow's first days have no id
     run = _runs[run_dir] = wandb.init(
         project=project,  # wandb itself reads its variables once
         id=os.environ.get("WANDB_RUN_ID", own),  # an agent of a sweep gives one
