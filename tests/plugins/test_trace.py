@@ -36,10 +36,10 @@ def test_each_plugin_and_each_hook_is_told(installed, monkeypatch, capsys, tmp_p
     monkeypatch.setenv("VAEFLOW_TRACE_PLUGINS", "1")
     plugins = load_plugins(quiet=True)
     assert without_times(capsys.readouterr().err) == [
+        "Trace: plugin vaeflow-off 0.2: disabled ($VAEFLOW_DISABLE_PLUGINS names it)",
         "Trace: import of vaeflow_good_plugin took …",
         "Trace: vaeflow_register_posteriors of vaeflow-good 1.0 took …",
         "Trace: plugin vaeflow-good 1.0: ok (vaeflow_epoch_end, vaeflow_register_posteriors)",
-        "Trace: plugin vaeflow-off 0.2: disabled ($VAEFLOW_DISABLE_PLUGINS names it)",
         "Trace: import of vaeflow_torn_plugin took … and failed (ZeroDivisionError: division by "
         "zero)",
         "Trace: plugin vaeflow-torn 0.3: failed (ZeroDivisionError: division by zero)",
@@ -53,6 +53,12 @@ def test_each_plugin_and_each_hook_is_told(installed, monkeypatch, capsys, tmp_p
         "Trace: vaeflow_epoch_end of vaeflow-good 1.0 took … and failed (ZeroDivisionError: "
         "division by zero)",
     ]
+
+
+def test_a_list_tells_which_plugins_are_left_out(installed, monkeypatch, cli):
+    monkeypatch.setenv("VAEFLOW_TRACE_PLUGINS", "1")
+    told = "Trace: plugin vaeflow-off 0.2: disabled ($VAEFLOW_DISABLE_PLUGINS names it)\n"
+    assert cli("plugins").err == told
 
 
 def test_the_time_is_that_of_the_hook(plugin, monkeypatch, capsys):

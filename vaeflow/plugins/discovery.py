@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, one_line
 from vaeflow.plugins.registry import Part
+from vaeflow.plugins.trace import tell
 from vaeflow.version import __version__
 
 GROUP = "vaeflow"
@@ -116,6 +117,7 @@ def find_plugins(selection: Selection | None = None) -> list[Plugin]:
             name, version = (dist.metadata["Name"], dist.version) if points else ("", "")
         except Exception as error:  # such as the remains of an uninstallation
             log.debug("an installed distribution cannot be read: %s", error)
+            tell(f"an installed distribution cannot be read ({one_line(error)})")
             continue
         if not name or normal(name) in seen:  # as for imports, the first on the path counts
             continue
@@ -127,6 +129,8 @@ def find_plugins(selection: Selection | None = None) -> list[Plugin]:
                 plugin.state, plugin.reason = "disabled", reason
             elif misfit:
                 plugin.state, plugin.reason = "incompatible", misfit
+            if plugin.state != "installed":
+                tell(f"plugin {name} {version}: {plugin.state} ({plugin.reason})")
             found.append(plugin)
     found.sort(key=lambda plugin: (plugin.distribution, plugin.name))
     return found + [_file(path) for path in selection.files]

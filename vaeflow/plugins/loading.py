@@ -131,9 +131,9 @@ def load_plugins(
     for plugin in plugins.found:
         if plugin.state == "installed":
             _load(plugins, plugin, patience)
-        told = ", ".join(plugin.hooks) or plugin.reason
+            told = ", ".join(plugin.hooks) or plugin.reason
+            tell(f"plugin {plugin.distribution} {plugin.version}: {plugin.state} ({told})")
         log.debug("plugin %s %s: %s", plugin.distribution, plugin.version, plugin.state)
-        tell(f"plugin {plugin.distribution} {plugin.version}: {plugin.state} ({told})")
     if not quiet:
         _report(plugins)
     return plugins
