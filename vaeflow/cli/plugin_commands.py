@@ -51,7 +51,7 @@ class CommandLine(LazyGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command."""
+        """Find the command; an unknown one is refused by `get_command`."""
         return click.Group.resolve_command(self, ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -94,7 +94,8 @@ def vaeflow_train_end(run_dir: Path, status: str, summary: Mapping[str, Any]) ->
         if path.exists():
             client.log_artifact(run.info.run_id, str(path))
     asked = os.environ.get("VAEFLOW_MLFLOW_LOG_MODEL", "false").lower()
-    newest = max((run_dir / "checkpoints").glob("step-*"), default=None)  # with the best weights
+    # The newest checkpoint holds the best weights.
+    newest = max((run_dir / "checkpoints").glob("step-*"), default=None)
     if newest and asked not in ("", "0", "false"):
         client.log_artifacts(run.info.run_id, str(newest), f"checkpoints/{newest.name}")
     client.set_terminated(run.info.run_id, STATES[status])

@@ -59,7 +59,7 @@ def vaeflow_train_end(run_dir: Path, status: str, summary: Mapping[str, Any]) ->
     from wandb import Artifact
 
     run = _runs.pop(run_dir)
-    figures = {"status": status}
+    figures: dict[str, Any] = {"status": status}
     for name, estimate in summary.items():
         if isinstance(estimate, Mapping):  # "nll" has a mean, a standard error and more
             for what, number in estimate.items():
@@ -69,9 +69,8 @@ def vaeflow_train_end(run_dir: Path, status: str, summary: Mapping[str, Any]) ->
     for path in (run_dir / name for name in FILES):
         if path.exists():
             files.add_file(str(path))
-    newest = max(
-        (run_dir / "checkpoints").glob("step-*"), default=None
-    )  # it holds the best weights
+    # The newest checkpoint holds the best weights.
+    newest = max((run_dir / "checkpoints").glob("step-*"), default=None)
     if newest and os.environ.get("WANDB_LOG_MODEL", "false").lower() not in ("", "0", "false"):
         files.add_dir(str(newest), name=f"checkpoints/{newest.name}")
     run.log_artifact(files)
