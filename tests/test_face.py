@@ -47,7 +47,7 @@ def test_dir_lists_only_the_face():
     functions = {
         "build", "compare", "curves", "diagnose", "encode", "evaluate", "export", "fit", "impute",
         "interpolate", "latent", "load", "save", "score", "train", "traverse", "tune",
-        "pull", "push", "tensorboard",
+        "doctor", "pull", "push", "tensorboard",
     }  # fmt: skip
     families = {
         "datasets", "decoders", "encoders", "likelihoods", "objectives", "posteriors", "priors",

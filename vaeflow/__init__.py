@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vaeflow.runs.save import save
     from vaeflow.runs.scoring import score
     from vaeflow.runs.walks import interpolate, traverse
+    from vaeflow.runtime.doctor import doctor
     from vaeflow.training.fit import fit
     from vaeflow.tuning.tune import tune
 
@@ -52,6 +53,7 @@ __all__ = [
     "datasets",
     "decoders",
     "diagnose",
+    "doctor",
     "encode",
     "encoders",
     "evaluate",
@@ -86,6 +88,7 @@ _HOMES = {
     "datasets": "vaeflow.parts.datasets",
     "decoders": "vaeflow.parts.decoders",
     "diagnose": "vaeflow.runs.by_name:diagnose",
+    "doctor": "vaeflow.runtime.doctor:doctor",
     "encode": "vaeflow.runs.codes:encode",
     "encoders": "vaeflow.parts.encoders",
     "evaluate": "vaeflow.evaluation.arrays:evaluate",

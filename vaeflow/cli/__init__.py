@@ -46,6 +46,7 @@ from vaeflow.version import __version__
         "list": "List the parts that can be chosen by name.",
         "info": "Explain one part and its options.",
         "plugins": "List, explain, check and write plugins.",
+        "doctor": "Tell whether this machine is ready, and what mends it.",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="These options are understood anywhere on the line. $VAEFLOW_PLUGINS lists the only "

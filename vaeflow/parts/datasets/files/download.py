@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,20 @@ class Origin:
         if root is None:
             return self._download(name, read)
         return self._accept(self._find(root, name), name, read)
+
+    def folder_at_hand(self) -> Path | None:
+        """Return the folder of the files below $VAEFLOW_DATA, or in the cache; None without them.
+
+        Nothing is downloaded, and no checksum is taken.
+        """
+        if given := os.environ.get("VAEFLOW_DATA"):
+            with suppress(DataError):
+                first, *_ = [self._find(Path(given), name) for name in self.checksums]
+                return first.parent
+            return None
+        cache = _cache() / self.folder
+        files = [cache / f"{name}{self.suffix}" for name in self.checksums]
+        return cache if all(file.is_file() for file in files) else None
 
     def _find(self, root: Path, name: str) -> Path:
         # Kaggle writes train-images.idx3-ubyte, and puts a file in a folder of its own name.
