@@ -16,6 +16,7 @@ from vaeflow.data.stored import ends
 from vaeflow.options import describe
 from vaeflow.pictures import is_image, span_of
 from vaeflow.runs.given import of_splits
+from vaeflow.runs.latent import tells_rows_apart
 from vaeflow.runs.prepare import Experiment
 from vaeflow.runtime.noise import Noise
 from vaeflow.text import show
@@ -85,7 +86,8 @@ def points_of(experiment: Experiment) -> Points:
 def _labels(
     beside: Mapping[str, np.ndarray], rows: object, which: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return labels and covariates, and which example of its file each is."""
+    """Return labels and covariates, ids behind them, and which example of its file each is."""
+    beside = dict(sorted(beside.items(), key=lambda item: tells_rows_apart(item[1])))
     called = np.asarray(rows)[which]
     name = "file" if called.dtype == object else "row"
     return {**{k: v[which] for k, v in beside.items()}, name: called}

@@ -21,6 +21,8 @@ from vaeflow.latents.scatter import scatter
 from vaeflow.model import VAE
 from vaeflow.pictures import draw, is_drawable, pixels, span_of
 from vaeflow.runs.build import images_of
+from vaeflow.runs.given import Given, of_splits
+from vaeflow.runs.latent import tells_rows_apart
 from vaeflow.runs.prepare import Experiment
 from vaeflow.runtime.frozen import frozen
 from vaeflow.training.observers.gallery import Gallery, Numbers, Picture
@@ -51,7 +53,7 @@ def gallery_of(experiment: Experiment) -> Gallery:
         pictures |= _examples(held_out, span)
     if config.latent == 2:
         pictures["posterior"] = partial(_posterior, held_out[:_PORTRAITS].read())
-        pictures["codes"] = partial(_codes, held_out, experiment.splits.labels.get("validation"))
+        pictures["codes"] = partial(_codes, of_splits(experiment.splits, ("validation",), config))
     some = evenly_spaced(held_out, min(_MEASURED, len(held_out))).read()
     histograms: dict[str, Numbers] = {
         "latent": partial(_dimensions, some),
@@ -83,11 +85,12 @@ def _posterior(some: Examples, model: VAE) -> np.ndarray:
     return _drawn(portraits(windows(model, x, qs, side=_SIDE, draws=500), x.values))
 
 
-def _codes(held_out: Examples, labels: Mapping[str, np.ndarray] | None, model: VAE) -> np.ndarray:
+def _codes(given: Given, model: VAE) -> np.ndarray:
     """Draw the codes of held-out examples in their plane, by their first label if they have one."""
-    index = torch.linspace(0, len(held_out) - 1, min(_CODES, len(held_out))).round().long()
-    z = model.encode(held_out[index].read()).cpu().numpy()
-    name, values = next(iter((labels or {}).items()), ("", None))
+    index = torch.linspace(0, len(given) - 1, min(_CODES, len(given))).round().long()
+    z = model.encode(given.examples[index].read()).cpu().numpy()
+    labels = {name: v for name, v in given.beside.items() if not tells_rows_apart(v)}
+    name, values = next(iter(labels.items()), ("", None))
     chosen = None if values is None else values[index.numpy()]
     return _drawn(scatter(z, chosen, name=name, title="means of q(z|x) of validation data"))
 

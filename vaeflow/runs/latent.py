@@ -127,7 +127,7 @@ def _label(given: Given, model: VAE, wanted: str | None) -> tuple[str, np.ndarra
     """
     known = {**given.table, **given.named}
     if wanted is None:
-        labels = {n: v for n, v in given.beside.items() if not _tells_rows_apart(v)}
+        labels = {n: v for n, v in given.beside.items() if not tells_rows_apart(v)}
         name = next(iter(labels), "")
         if len(labels) > 1:
             log.info("coloured by %s; --label chooses among %s", name, ", ".join(labels))
@@ -143,6 +143,6 @@ def _label(given: Given, model: VAE, wanted: str | None) -> tuple[str, np.ndarra
     )
 
 
-def _tells_rows_apart(values: np.ndarray) -> bool:
+def tells_rows_apart(values: np.ndarray) -> bool:
     """Tell whether values are ids, which are nearly all different texts."""
     return values.dtype == object and len({*values.tolist()}) > len(values) / 2
