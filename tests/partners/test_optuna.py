@@ -239,8 +239,12 @@ def test_epochs_within_the_warm_up_are_not_compared(tune: Tune) -> None:
 def test_a_bound_of_several_samples_judges_by_itself(tune: Tune) -> None:
     own = tune({"lr": "1e-4..1e-2:log"}, objective=("iwae", {"samples": 5}))
     run = Run.open(own.best.run)
-    losses = [record["validation/loss"] for record in run.metrics]
-    assert own.best.value == pytest.approx(run.load().likelihood.log_peak - min(losses))
+    peak = run.load().likelihood.log_peak
+    bounds = {r["epoch"]: peak - r["validation/loss"] for r in run.metrics}
+    assert own.best.value == pytest.approx(max(bounds.values()))
+    reported = Study(own.out)._study.trials[0].intermediate_values
+    assert reported == pytest.approx(bounds)
+    assert reported != pytest.approx({r["epoch"]: r["validation/elbo"] for r in run.metrics})
 
 
 def test_a_failing_trial_costs_itself_alone(tune: Tune) -> None:

@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaeflow
 from vaeflow.errors import ConfigError, DataError
+from vaeflow.evaluation.proposals.choice import Choice
 from vaeflow.sklearn import VAE
 
 _SMALL = ("mlp", {"hidden": (8,)})
@@ -87,6 +88,17 @@ def test_scores_are_log_densities_in_the_units_of_the_data(
     assert fitted.score(iris) == pytest.approx(fitted.score_samples(iris).mean())
 
 
+def test_where_nothing_can_be_fitted_the_draws_are_of_q(
+    iris: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = small().fit(iris)
+    fine = fitted.score_samples(iris)
+    monkeypatch.setattr("vaeflow.sklearn.estimator.choose", lambda *given: Choice("q"))
+    under_q = fitted.score_samples(iris)
+    assert not np.array_equal(fine, under_q)
+    np.testing.assert_allclose(under_q, fine, atol=0.5)
+
+
 def test_another_unit_moves_scores_by_its_logarithm_alone(iris: np.ndarray) -> None:
     near, far = small().fit(iris), small().fit(1024 * iris)
     moved = near.score_samples(iris) - far.score_samples(1024 * iris)
@@ -140,6 +152,10 @@ def test_parameters_of_parts_are_set_and_told_by_name() -> None:
     assert "posterior__steps" not in estimator.get_params(deep=False)
     copied = clone(estimator).set_params(posterior__steps=8, latent=3)
     assert (copied.posterior, copied.latent) == (("planar", {"steps": 8}), 3)
+    assert copied.set_params(posterior__amortize="none").posterior == (
+        "planar",
+        {"steps": 8, "amortize": "none"},
+    )
     assert estimator.posterior == ("planar", {"steps": 4})
     replaced = copied.set_params(posterior__steps=2, posterior="iaf")  # the option is the new one's
     assert replaced.posterior == ("iaf", {"steps": 2})
