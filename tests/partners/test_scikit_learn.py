@@ -257,8 +257,22 @@ def test_wrong_data_is_refused(iris: np.ndarray, on_frame: VAE, frame: pd.DataFr
         on_frame.transform(frame.assign(site="east"))
     with pytest.raises(DataError, match="column 'name' is 90 different texts"):
         small().fit(frame.assign(name=[f"P{i}" for i in range(90)]))
+    with pytest.raises(DataError, match="column 'visits' is infinite in row 0"):
+        small().fit(frame.assign(visits=np.inf))
     with pytest.raises(NotFittedError):
         small().sample()
+
+
+def test_an_index_is_no_column(frame: pd.DataFrame, on_frame: VAE) -> None:
+    shuffled = frame.sample(frac=1, random_state=0)
+    named = frame.set_index(pd.Index(range(90), name="id"))
+    for other in (shuffled, named):
+        fitted = small("identity", epochs=1).fit(other)
+        assert fitted.model_.columns.names == tuple(frame.columns)
+    order = shuffled.index.to_numpy()
+    np.testing.assert_allclose(
+        on_frame.transform(shuffled), on_frame.transform(frame)[order], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_gaps_in_an_array_are_taken(iris: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,10 +20,22 @@ from vaeflow.parts.datasets.files.tables import table_from
 
 
 def as_columns(x: Any) -> Mapping[str, np.ndarray]:
-    """Return name -> values (N,) of a data frame, or of an array (N, F) as x0, x1, …."""
-    if is_frame(x):
-        return table_from(x)
-    return {f"x{i}": column for i, column in enumerate(np.asarray(x).T)}
+    """Return name -> values (N,) of a data frame, or of an array (N, F) as x0, x1, ….
+
+    Raises:
+        DataError: if it is no table, or a number is infinite.
+    """
+    if not is_frame(x):
+        return {f"x{i}": column for i, column in enumerate(np.asarray(x).T)}
+    # pandas would hand a named index on as a column.
+    table = table_from(x.reset_index(drop=True) if hasattr(x, "reset_index") else x, "X")
+    for name, values in table.items():
+        if values.dtype != object and np.isinf(values).any():
+            raise DataError(
+                f"X: column {name!r} is infinite in row {int(np.isinf(values).argmax())}: correct "
+                "it, or put NaN in its place if it is missing"
+            )
+    return table
 
 
 def describe(
