@@ -93,6 +93,13 @@ def test_parts_are_explained_by_name():
     assert offered("vaeflow list like") == ["likelihood"]
 
 
+def test_other_options_that_take_a_part_offer_it():
+    assert offered("vaeflow diagnose run --richer pl") == ["planar"]
+    assert offered("vaeflow data inspect --dataset dig") == ["digits"]
+    assert offered("vaeflow info nothing ") == []
+    assert offered("vaeflow --plugin nothing.py train --posterior pl") == []
+
+
 def test_runs_are_found_below_runs(here):
     for name in ("runs/b", "runs/a", "other/c", "runs/no-run"):
         (here / name).mkdir(parents=True)

@@ -33,13 +33,26 @@ def starting(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def part_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a part or an engine, as the option or the argument before it asks."""
-    from vaeflow.plugins.loading import load_plugins
-
     kind = param.name if param.name in (*KINDS, "engine") else ctx.params.get("kind")
-    if kind not in (*KINDS, "engine"):
-        return []
-    registry = load_plugins(selection_of(ctx.find_root())).registry
-    return starting([registry.spelling(part) for part in registry.parts(kind)], incomplete)
+    return names_of(str(kind))(ctx, param, incomplete)
+
+
+def names_of(kind: str) -> Complete:
+    """Return the completion of the name of a part or an engine; of another kind there is none."""
+
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from vaeflow.plugins.loading import load_plugins
+
+        found: list[str] = []
+        if kind in (*KINDS, "engine"):
+            with suppress(VaeflowError):
+                registry = load_plugins(selection_of(ctx.find_root())).registry
+                found = [registry.spelling(part) for part in registry.parts(kind)]
+        return starting(found, incomplete)
+
+    return complete
 
 
 def recipe_names(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import options as shared
+from vaeflow.cli.completion import names_of
 from vaeflow.cli.signals import stopped_at_once
 from vaeflow.cli.voice import say
 from vaeflow.plugins.discovery import Selection
@@ -60,6 +61,7 @@ _LARGEST = 3
     "--richer",
     multiple=True,
     metavar="POSTERIOR",
+    shell_complete=names_of("posterior"),
     help="A family to compare the run's with, beside identity, the diagonal Gaussian; can be given "
     "several times. By default planar for a Gaussian or a mixture, mixture for a flow.",
 )

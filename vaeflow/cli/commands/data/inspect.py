@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vaeflow.cli.completion import names_of
 from vaeflow.cli.part_options import split_dotted
 from vaeflow.plugins.discovery import Selection
 
@@ -26,7 +27,12 @@ class _Command(click.Command):
 
 @click.command("inspect", cls=_Command)
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--dataset", metavar="NAME", help="The data set, where PATH does not tell it.")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    shell_complete=names_of("dataset"),
+    help="The data set, where PATH does not tell it.",
+)
 @click.option("--data-root", type=click.Path(path_type=Path), help="The directory of its files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
