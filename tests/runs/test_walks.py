@@ -68,7 +68,8 @@ def test_walks_are_pictures_or_numbers(
 
 def test_a_row_that_is_not_there_is_named_with_those_that_are(people_run, trained, one_sentence):
     with pytest.raises(DataError, match="1 is no row of the test data: name one of") as caught:
-        vaeflow.interpolate(people_run, 1, 2)
+        vaeflow.interpolate(people_run, 1, 2, split="test")
     one_sentence(str(caught.value))
+    assert vaeflow.traverse(people_run, example=2, steps=2).name == "row 2, id P000"
     with pytest.raises(DataError, match="row 3 is in train and validation and test: choose by"):
         vaeflow.interpolate(trained, 3, 4, split="all")

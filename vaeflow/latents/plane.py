@@ -191,8 +191,9 @@ class Manifold(Drawn):
             )
             axes.set_title(printable(names[i]))
             figure.colorbar(shown, ax=axes)
-        for axes in cells.flat[len(most) :]:
-            axes.set_axis_off()
+        for index in range(len(most), across * down):
+            cells[-1, index % across].set_axis_off()
+            cells[-2, index % across].tick_params(labelbottom=True)
         figure.supxlabel("z0", fontsize=10)
         figure.supylabel("z1", fontsize=10)
         return figure

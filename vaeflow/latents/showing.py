@@ -55,12 +55,12 @@ class Walks:
             ConfigError: if the examples are neither pictures, nor signals, nor a list of values.
         """
         shape = self.x.shape[2:]
-        if not self.columns and is_image(shape):
-            draw = _pictures
-        elif not self.columns and is_signal(shape):
-            draw = _signals
+        if not self.columns and is_signal(shape):
+            draw, data = _signals, "dotted: the data"
+        elif not self.columns and is_image(shape):
+            draw, data = _pictures, ""
         elif len(shape) == 1:
-            draw = _curves
+            draw, data = _curves, "points: the data"
         else:
             raise ConfigError(
                 f"one example has shape {shape}, of which there is no picture: write the values, "
@@ -68,8 +68,8 @@ class Walks:
             )
         with style():
             figure = draw(self)
-            if title:
-                figure.suptitle(printable(title), fontsize=11)
+            hint = f"; {data}" if data and self.ends else ""
+            figure.suptitle(printable(title) + hint, fontsize=11)
         return figure
 
 
@@ -115,6 +115,8 @@ def _signals(walks: Walks) -> Figure:
     figure = blank(max(5.0, 3.2 * channels + 1), 1.7 * len(x) + 1)
     cells = figure.subplots(len(x), channels, squeeze=False, sharex=True, sharey="col")
     colours = _shades(len(walks.at))
+    for axes in cells[-1]:
+        axes.set_xlabel("time")
     for row, signals, name in zip(cells, x, walks.rows, strict=True):
         for c, axes in enumerate(row):
             for signal, colour in zip(signals, colours, strict=True):
@@ -122,8 +124,10 @@ def _signals(walks: Walks) -> Figure:
             for end, mark in zip(walks.ends.values(), (0, -1), strict=False):
                 line = end.reshape(channels, -1)[c]
                 axes.plot(line, ":", color=colours[mark], linewidth=1)
-            axes.set_xlabel("time" if row is cells[-1] else "")
         row[0].set_ylabel(name or "E[x|z]")
+    if channels > 1:
+        for c, axes in enumerate(cells[0]):
+            axes.set_title(f"channel {c}")
     _bar(figure, cells, walks)
     return figure
 
@@ -156,6 +160,7 @@ def _curves(walks: Walks) -> Figure:
         walk, which = divmod(index, across) if several else (0, index)
         if which >= len(columns):
             axes.set_axis_off()
+            cells[-2, index % across].tick_params(labelbottom=True)
             continue
         column, where = columns[which], slices[which]
         _curve(axes, walks, walk, column, where)

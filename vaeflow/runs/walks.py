@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -22,7 +23,7 @@ from vaeflow.latents.walks import Interpolation, Traversal, interpolation, trave
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
-from vaeflow.runs.given import Given
+from vaeflow.runs.given import Given, own_file
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
 from vaeflow.runtime.frozen import frozen
 from vaeflow.runtime.noise import Noise
@@ -38,7 +39,8 @@ class WalkOptions(TrainedOptions):
     """Where a walk begins.
 
     Attributes:
-        split: of the run's own data: "test", by default, "train", "validation" or "all".
+        split: of the run's own data: "train", "validation", "test" or "all"; by default all rows of
+            a file, and of other data the test split.
         seed: of the draws, from which the mean of q is taken where it has no formula.
     """
 
@@ -93,7 +95,7 @@ def interpolate(
         model: a run, or a model.
         a, b: the rows of the two examples, as the file or the split numbers them.
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
-            an array; by default the run's own test data.
+            an array; by default the run's own data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
 
     Returns:
@@ -107,7 +109,7 @@ def interpolate(
     """
     chosen = options_from(InterpolationOptions, options, "interpolate")
     trained = Trained.of(model, chosen, "interpolate", plugins)
-    given = trained.given(data, chosen.split, own="test")
+    given = _by_rows(trained, data, chosen.split)
     rows = given.find(a), given.find(b)
     pair = given.examples[[*rows]]
     if pair.condition is not None:
@@ -125,6 +127,15 @@ def interpolate(
         seed=chosen.seed,
         span=trained.span(given),
     )
+
+
+def _by_rows(trained: Trained, data: object, split: Choice | None) -> Given:
+    """Return data in which rows are named: by default all of a run's file, else its test data."""
+    if data is None and split is None and own_file(trained.plan) is not None:
+        given = trained.given(own=None)
+        if len({*np.asarray(given.rows).tolist()}) == len(given):
+            return given
+    return trained.given(data, split, own="test")
 
 
 def _named(given: Given, row: int) -> str:
@@ -153,7 +164,7 @@ def traverse(
     Arguments:
         model: a run, or a model.
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
-            an array; by default the run's own test data.
+            an array; by default the run's own data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
 
     Returns:
@@ -167,7 +178,7 @@ def traverse(
     """
     chosen = options_from(TraversalOptions, options, "traverse")
     trained = Trained.of(model, chosen, "traverse", plugins)
-    given = trained.given(data, chosen.split, own="test")
+    given = _by_rows(trained, data, chosen.split)
     row = 0 if chosen.example is None else given.find(chosen.example)
     some = evenly_spaced(given.examples, min(len(given), _EXAMPLES))
     codes, _ = encode_examples(trained.model, some, draws=1, seed=chosen.seed)

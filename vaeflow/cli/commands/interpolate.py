@@ -18,7 +18,7 @@ from vaeflow.plugins.discovery import Selection
 @click.argument("a")
 @click.argument("b")
 @shared.data
-@shared.own_split("test")
+@shared.own_split("all rows of a file, else test")
 @click.option(
     "--steps",
     type=click.IntRange(2, 1000),

@@ -26,7 +26,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.data
-@shared.own_split("test")
+@shared.own_split("all rows of a file, else test")
 @click.option(
     "--example", metavar="ROW", help="From whose code all walks begin.  [default: the first]"
 )
