@@ -46,7 +46,7 @@ def test_a_file_tells_what_it_is_and_holds_no_pickle(exported):
     assert str(exported).startswith("encoder: x (N, 1, 4, 4), noise (N, 3) → z (N, 3), log_q (N)")
     with zipfile.ZipFile(exported.path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
-    notes = json.loads(contents["archive/extra/vaeflow.json"])
+    notes = json.loads(contents["archive/extra/about.json"])
     assert notes["run"] == "first"
     assert notes["config"] == {"latent": 3}
     assert notes["inputs"]["x"]["shape"] == ["N", *SHAPE]

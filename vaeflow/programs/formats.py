@@ -25,7 +25,7 @@ from vaeflow.reading import read_file
 
 FormatName = Literal["torch-export", "onnx"]
 About = Mapping[str, Any]  # name -> values of JSON
-NOTES = "vaeflow.json"  # among the extra files of torch's format
+NOTES = "about.json"  # among the extra files of torch's format
 _ONNX_BYTES = 2_000_000_000  # of weights; protobuf ends at 2³¹ − 1 with all that is beside them
 
 
@@ -72,7 +72,7 @@ class TorchExport:
     def pack(
         self, recorded: Any, names: tuple[Sequence[str], Sequence[str]], about: About
     ) -> bytes:
-        """Return the content of a file, with `about` as the extra file vaeflow.json."""
+        """Return the content of a file, with `about` as the extra file about.json."""
         recorded.example_inputs = None  # which torch would pickle
         buffer = io.BytesIO()
         torch.export.save(recorded, buffer, extra_files={NOTES: json.dumps(about, indent=1)})

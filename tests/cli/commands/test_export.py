@@ -13,9 +13,9 @@ def test_the_decoder_of_a_table_with_its_names(cli, people_run, here):
     assert done.code == 0, done.err
     assert done.out.startswith("decoder: z (N, 3), condition (N, 1) → mean (N, ")
     assert done.out.endswith("wrote decoder.pt2\n")
-    extra = {"vaeflow.json": ""}
+    extra = {"about.json": ""}
     program = torch.export.load("decoder.pt2", extra_files=extra).module()
-    notes, run = json.loads(extra["vaeflow.json"]), Run.open(people_run)
+    notes, run = json.loads(extra["about.json"]), Run.open(people_run)
     assert notes["columns"] == json.loads(json.dumps(run.form.columns.as_list()))
     assert notes["config"]["posterior"]["name"] == run.settings()["posterior"]["name"]
     assert notes["run"] == people_run.name
