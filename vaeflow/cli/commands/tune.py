@@ -11,6 +11,7 @@ import click
 from vaeflow.cli import options as shared
 from vaeflow.cli.completion import part_names
 from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
+from vaeflow.cli.voice import say
 
 if TYPE_CHECKING:
     from vaeflow.benchmark.engines import Outcome
@@ -106,7 +107,7 @@ def command(
     def begin(left: int, total: int) -> None:
         trials = "1 trial" if total == 1 else f"{total} trials"
         ready = f"{trials} in {out}, {total - left} done"
-        click.echo(f"{ready}; their output is in {out / 'logs'}", err=as_json)
+        say(f"{ready}; their output is in {out / 'logs'}")
 
     with interruptible(stop):
         tuned = run_search(
@@ -117,7 +118,7 @@ def command(
             jobs=jobs,
             engine=engine,
             stop=stop,
-            tell=lambda trial, outcome: click.echo(_line(trial, outcome), err=as_json),
+            tell=lambda trial, outcome: say(_line(trial, outcome)),
             begin=begin,
         )
     _report(tuned, as_json)
