@@ -108,6 +108,7 @@ _HOMES = {
     "pyro": "vaeflow.pyro",
     "save": "vaeflow.runs.save:save",
     "score": "vaeflow.runs.scoring:score",
+    "sklearn": "vaeflow.sklearn",
     "tensorboard": "vaeflow.comparison.board:tensorboard",
     "train": "vaeflow.runs.by_name:train",
     "traverse": "vaeflow.runs.walks:traverse",

@@ -132,6 +132,9 @@ def test_each_trial_is_a_run_and_the_best_one_has_the_best_elbo(found: Tuned) ->
         assert run.summary["split"] == "test"
     assert found.best.value == max(trial.value for trial in found.trials)
     assert found.run.path == found.best.run
+    table = found._repr_html_()
+    order = sorted(found.trials, key=lambda trial: table.index(trial.run.name))
+    assert order == sorted(found.trials, key=lambda trial: -trial.value)
     assert repr(found).endswith(f"3 complete, best trial-00{found.best.number} with "
                                 f"{found.best.value:.2f})")  # fmt: skip
 
@@ -223,7 +226,7 @@ def test_a_trial_below_the_median_is_pruned_and_told(tune: Tune, copy: Path) -> 
     pruned = tune(trials=10).trials[9]
     assert (pruned.state, pruned.epochs) == ("pruned", 1)
     run = Run.open(pruned.run)
-    assert run.status["state"] == "interrupted"
+    assert (run.status["state"], run.status["pruned"]) == ("interrupted", True)
     assert [record["epoch"] for record in run.metrics] == [1]
     assert pruned.value == pytest.approx(run.metrics[0]["validation/elbo"])
     assert tune(trials=10).trials[9] == pruned  # and it stays so

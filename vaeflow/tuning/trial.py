@@ -128,3 +128,5 @@ def _train(study: Study, number: int, plan: Plan, watch: Watch) -> None:
         study.close(number, "complete", best)
     elif status.get("exit_code") == PRUNED:
         study.close(number, "pruned")
+        with run.locked():
+            run.set_status(**status, pruned=True)

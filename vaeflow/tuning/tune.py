@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vaeflow.runs.lock import locked
 from vaeflow.runs.paths import path_of
 from vaeflow.runs.prepare import prepare
 from vaeflow.storage import ensure_folder, is_temporary, writing
-from vaeflow.text import show
+from vaeflow.text import html_table, show
 from vaeflow.tuning import search as searches
 from vaeflow.tuning.command import train_command
 from vaeflow.tuning.search import Search
@@ -73,8 +74,8 @@ class Tuned:
     @cached_property
     def best(self) -> Trial | None:
         """Return the best trial that was completed."""
-        done = [t for t in self.trials if t.state == "complete" and t.value is not None]
-        return max(done, key=lambda trial: trial.value or 0.0, default=None)
+        done = [trial for trial in self.trials if trial.state == "complete"]
+        return min(done, key=_by_value, default=None)
 
     @property
     def run(self) -> Run:
@@ -113,6 +114,26 @@ class Tuned:
         best = self.best
         told = f", best {name_of(best.number)} with {best.value:.2f}" if best else ""
         return f"Tuned({str(self.out)!r}: {self.counts}{told})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                name_of(t.number),
+                t.state,
+                "" if t.value is None else f"{t.value:.2f}",
+                t.epochs,
+                told(t),
+            )
+            for t in sorted(self.trials, key=_by_value)
+        ]
+        headings = ("trial", "state", "validation bound, nats", "epochs", "values")
+        return html_table(f"Search {self.out}, {self.counts}", rows, headings)
+
+
+def _by_value(trial: Trial) -> tuple[bool, float]:
+    """Put whole trials first, and the better one before the other."""
+    value = -inf if trial.value is None else trial.value
+    return trial.state != "complete", -value
 
 
 @documented(Config.model_fields)
