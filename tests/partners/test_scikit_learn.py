@@ -124,6 +124,15 @@ def test_a_fit_is_a_function_of_its_random_state(iris: np.ndarray) -> None:
     assert not np.array_equal(one.sample(5, random_state=3), one.sample(5, random_state=4))
 
 
+def test_a_row_of_weight_zero_is_as_good_as_none(iris: np.ndarray) -> None:
+    weights = np.zeros(len(iris))
+    weights[::15] = 2  # so few that a split by chance would hold out none of them
+    weighted, without = small().fit(iris, sample_weight=weights), small().fit(iris[::15])
+    np.testing.assert_allclose(weighted.transform(iris), without.transform(iris), rtol=1e-5)
+    doubled = small().fit(iris, sample_weight=1 + (iris[:, 0] > 6))
+    assert not np.allclose(doubled.transform(iris), small().fit(iris).transform(iris), rtol=1e-3)
+
+
 def test_fitting_and_scoring_leave_the_generators_alone(iris: np.ndarray) -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     fitted = small().fit(iris)

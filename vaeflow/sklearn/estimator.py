@@ -132,7 +132,11 @@ class VAE(
         """
         X = self._checked(X, reset=True)
         given, seed = features.as_columns(X), seed_of(self.random_state)
-        train, held_out = split(len(X), self.validation_fraction, seed)
+        weights = weights_of(sample_weight, len(X))
+        rows = (
+            np.arange(len(X)) if weights is None else np.flatnonzero(weights)
+        )  # of weight 0: none
+        train, held_out = (rows[i] for i in split(len(rows), self.validation_fraction, seed))
         scale = train if takes_any_unit(self.likelihood) else None
         columns = features.describe(given, self.kinds or {}, scale)
         x = torch.from_numpy(columns.encode(given))
@@ -146,7 +150,7 @@ class VAE(
         )
         own = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr}
         settings = settings_of(self.settings, {**own, "seed": seed, "device": self.device})
-        data = Examples(x, None, weights_of(sample_weight, len(x)))
+        data = Examples(x, None, weights)
         self._run = None
         self._library = features.library_of(X)
         self._fitted = fit(

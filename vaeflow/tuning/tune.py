@@ -65,11 +65,13 @@ class Tuned:
         out: the directory of the search.
         trials: by their numbers.
         command: which trains the best one again; "" where no trial was completed.
+        selected_by: the bound: "ELBO", or "objective" where that has its own.
     """
 
     out: Path
     trials: tuple[Trial, ...]
     command: str = ""
+    selected_by: str = "ELBO"
 
     @cached_property
     def best(self) -> Trial | None:
@@ -105,6 +107,7 @@ class Tuned:
         """Return plain values, for JSON."""
         return {
             "out": str(self.out),
+            "selected_by": self.selected_by,
             "best": None if self.best is None else self.best.as_dict(),
             "command": self.command,
             "trials": [trial.as_dict() for trial in self.trials],
@@ -126,7 +129,7 @@ class Tuned:
             )
             for t in sorted(self.trials, key=_by_value)
         ]
-        headings = ("trial", "state", "validation bound, nats", "epochs", "values")
+        headings = ("trial", "state", f"validation {self.selected_by}, nats", "epochs", "values")
         return html_table(f"Search {self.out}, {self.counts}", rows, headings)
 
 
@@ -224,7 +227,8 @@ def outcome_of(out: Path, search: Search, study: Study, plugins: Plugins) -> Tun
     if found.best is None:
         return found
     plan = search.plan(found.best.values, plugins)
-    return replace(found, command=train_command(plan))
+    objective: Any = plan.parts["objective"].load()
+    return replace(found, command=train_command(plan), selected_by=objective.selects_by)
 
 
 def told(trial: Trial) -> str:

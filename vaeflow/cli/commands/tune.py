@@ -105,8 +105,7 @@ def command(
     stop = Stop()
 
     def begin(left: int, total: int) -> None:
-        trials = "1 trial" if total == 1 else f"{total} trials"
-        ready = f"{trials} in {out}, {total - left} done"
+        ready = f"{_trials(total)} in {out}, {total - left} done"
         say(f"{ready}; their output is in {out / 'logs'}")
 
     with interruptible(stop):
@@ -135,6 +134,10 @@ def _read(item: str) -> tuple[str, str | None]:
             f"--tune {item}: write KEY=RANGE, as in --tune posterior.steps=4..32"
         )
     return key.strip(), text.strip() if equals else None
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def _one(out: Path, number: int, plugins: Plugins, threads: str | None) -> int:
@@ -180,6 +183,6 @@ def _report(tuned: Tuned, as_json: bool) -> None:
     if best is None:
         click.echo(f"No trial was completed ({tuned.counts}): try other ranges.", err=True)
         return
-    click.echo(f"best of {len(tuned.trials)} trials ({tuned.counts}): {told(best)}")
-    click.echo(f"validation bound {best.value:.2f} nats; the run is {best.run}")
+    click.echo(f"best of {_trials(len(tuned.trials))} ({tuned.counts}): {told(best)}")
+    click.echo(f"validation {tuned.selected_by} {best.value:.2f} nats; the run is {best.run}")
     click.echo(f"\nTrain with these values:\n  {tuned.command}")
