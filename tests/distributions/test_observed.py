@@ -92,3 +92,22 @@ def test_a_law_of_whole_examples_is_refused():
     p = MultivariateNormal(torch.zeros(1, 1, 2), torch.eye(2))
     with pytest.raises(ConfigError, match=r"likelihood mine scores .* as a whole .*Multivariate"):
         log_prob_of_observed(p, torch.zeros(1, 2), torch.ones(1, 2).bool(), "likelihood mine")
+
+
+class Correlated(MultivariateNormal):
+    """A law whose values depend on each other, and which knows its marginals."""
+
+    def log_prob_of_observed(self, x):
+        known = ~x[0].isnan()
+        covariance = self.covariance_matrix[known][:, known]
+        return MultivariateNormal(self.loc[known], covariance).log_prob(x[:, known])
+
+
+def test_a_law_that_knows_its_marginals_is_asked_for_them():
+    p = Correlated(
+        torch.zeros(3), torch.tensor([[2.0, 0.5, 0.9], [0.5, 1.0, 0.2], [0.9, 0.2, 3.0]])
+    )
+    x, observed = torch.ones(2, 3), torch.tensor([[True, False, True]]).expand(2, 3)
+    wanted = MultivariateNormal(torch.zeros(2), torch.tensor([[2.0, 0.9], [0.9, 3.0]]))
+    seen = log_prob_of_observed(p, x, observed)
+    torch.testing.assert_close(seen, wanted.log_prob(x[:, [0, 2]]))

@@ -251,6 +251,8 @@ def test_values_that_depend_on_values():
         mean = 0.9 * mean + output[..., t]
         assert (p.mean[..., t] - mean).abs().max() < 0.03  # by draws, always the same
     assert torch.equal(p.mean, p.mean)
+    grown = 0.01 * (1 + 0.81 + 0.81**2)  # of the last, not 0.01 given the one before
+    assert (p.variance[..., 2] / grown - 1).abs().max() < 0.25
     x[0, 0] = torch.nan  # its marginal is not known: loud, and not wrong
     assert log_prob_of_observed(p, x, ~x.isnan())[:, 0].isnan().all()
 

@@ -12,7 +12,7 @@ from typing import Any
 from vaeflow.diagnosis.calibration import Calibration
 from vaeflow.diagnosis.gaps import Gaps
 from vaeflow.diagnosis.local_bounds import LocalBounds
-from vaeflow.diagnosis.nuts import Referee
+from vaeflow.diagnosis.nuts import NutsReferee
 from vaeflow.evaluation import Estimate, PerImage
 from vaeflow.evaluation.active_units import ActiveUnits
 from vaeflow.evaluation.estimates import listed, listed_html
@@ -53,7 +53,7 @@ class Measured:
     calibration: Calibration | None
     log_dets: list[tuple[str, Estimate]] | None  # by map, in order of application
     units: ActiveUnits | None  # of the latent dimensions; a single image shows none
-    nuts: Referee | None = None
+    nuts: NutsReferee | None = None
 
     def __repr__(self) -> str:
         return listed(self, self._told())

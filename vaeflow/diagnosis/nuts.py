@@ -59,7 +59,7 @@ class Chains:
 
 
 @dataclass(frozen=True)
-class Referee:
+class NutsReferee:
     """What NUTS tells of N images."""
 
     r_hat: Tensor  # (N,): the largest over the dimensions of z and log p(x, z)
@@ -67,6 +67,10 @@ class Referee:
     spread: Tensor  # (N,): the mean over dimensions of log(sd of q / sd of the posterior)
     shift: Tensor  # (N,): the root mean square of (mean of q − mean) / sd of the posterior
     log_px: PerImage  # by bridge sampling
+
+    def __repr__(self) -> str:
+        told = f"{len(self.r_hat):,} images, {int(self.settled.sum()):,} settled"
+        return f"NutsReferee({told}, log_px={self.log_px.over_images})"
 
     @property
     def settled(self) -> Tensor:
@@ -88,14 +92,14 @@ class Referee:
 _TENSORS = ("r_hat", "effective", "spread", "shift")
 
 
-def _pack(found: Referee) -> Figures:
+def _pack(found: NutsReferee) -> Figures:
     tensors = {name: getattr(found, name) for name in _TENSORS}
     return Figures({**tensors, "values": found.log_px.values, "errors": found.log_px.errors})
 
 
-def _unpack(found: Figures) -> Referee:
+def _unpack(found: Figures) -> NutsReferee:
     rest = {name: found.tensors[name] for name in _TENSORS}
-    return Referee(**rest, log_px=PerImage(found.tensors["values"], found.tensors["errors"]))
+    return NutsReferee(**rest, log_px=PerImage(found.tensors["values"], found.tensors["errors"]))
 
 
 NUTS = Form(_pack, _unpack)
@@ -103,7 +107,7 @@ NUTS = Form(_pack, _unpack)
 
 def referee(
     model: VAE, x: Data, options: Chains | None = None, *, progress: Advance = unseen
-) -> Referee:
+) -> NutsReferee:
     """Draw from the posterior of each image by NUTS, and measure q and log p(x) by the draws.
 
     Arguments:
@@ -119,10 +123,10 @@ def referee(
             images = x[start : start + options.batch].to(model.device)
             parts.append(_batch(model, images, options, progress))
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
-    return Referee(**tensors, log_px=PerImage.cat([part.log_px for part in parts]))
+    return NutsReferee(**tensors, log_px=PerImage.cat([part.log_px for part in parts]))
 
 
-def _batch(model: VAE, x: Data, options: Chains, progress: Advance) -> Referee:
+def _batch(model: VAE, x: Data, options: Chains, progress: Advance) -> NutsReferee:
     from vaeflow.pyro.nuts import convergence, posterior_draws
 
     with torch.no_grad():
@@ -138,7 +142,7 @@ def _batch(model: VAE, x: Data, options: Chains, progress: Advance) -> Referee:
         theirs = z.flatten(0, 1).double()
         sd, mean = theirs.std(0), theirs.mean(0)
         log_px = _bridge(joint, z, log_joint)
-    return Referee(
+    return NutsReferee(
         r_hat.amax(-1).cpu(),
         effective.amin(-1).cpu(),
         (ours.std(0) / sd).log().mean(-1).cpu(),
@@ -190,7 +194,7 @@ def _gaussian(z: Tensor) -> torch.distributions.MultivariateNormal:
     return torch.distributions.MultivariateNormal(z.mean(0), mixed, validate_args=False)
 
 
-def findings(found: Referee, log_px: Mapping[str, PerImage]) -> Iterator[Finding]:
+def findings(found: NutsReferee, log_px: Mapping[str, PerImage]) -> Iterator[Finding]:
     """Yield what NUTS says of q, and of the other estimates of log p(x), by name."""
     settled, images = found.settled, len(found.settled)
     if left := int((~settled).sum()):

@@ -30,7 +30,7 @@ from vaeflow.diagnosis.kept import (
 from vaeflow.diagnosis.local_bounds import GAUSSIAN, LocalBounds, local_bounds
 from vaeflow.diagnosis.log_dets import log_dets
 from vaeflow.diagnosis.measured import Bracket
-from vaeflow.diagnosis.nuts import NUTS, Chains, Referee, referee
+from vaeflow.diagnosis.nuts import NUTS, Chains, NutsReferee, referee
 from vaeflow.diagnosis.options import BATCH, DiagnosisOptions
 from vaeflow.errors import ConfigError, NonFiniteError
 from vaeflow.evaluation import ImageBounds, PerImage, evaluate_images
@@ -190,14 +190,14 @@ class Stages:
             how={**asdict(options), "from_gaussian": gaussian is not None},
         )
 
-    def nuts(self) -> Referee | None:
+    def nuts(self) -> NutsReferee | None:
         """Return what NUTS says of the first images, if it is asked."""
         if not self.options.nuts:
             return None
         images = self.x[: self.options.nuts]
         chains = Chains(batch=BATCH, seed=self.options.seed)
 
-        def measure(done: Advance) -> Referee:
+        def measure(done: Advance) -> NutsReferee:
             return referee(self.model, images.read(), chains, progress=done)
 
         how = asdict(chains)

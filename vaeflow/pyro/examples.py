@@ -123,9 +123,7 @@ def _average(trace: Any, site: Any, value: Tensor) -> Tensor:
         weighed = weight.reshape(*weight.shape, *[1] * event) * value
         value = weighed.sum([d - event for d in dims], keepdim=True)
     depth = event - min(frame.dim for frame in frames)
-    while value.dim() > depth:
-        value = value.squeeze(0)
-    return value
+    return value.reshape(value.shape[max(0, value.dim() - depth) :])
 
 
 def _numbers(program: Observing, output: Tensor) -> Tensor:
