@@ -13,7 +13,8 @@ from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.imputation import impute_examples
 from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.runs.directory import Run
-from vaeflow.runs.imputation import _listed, _put, impute
+from vaeflow.runs.filled import _listed
+from vaeflow.runs.imputation import _put, impute
 
 MISSING = {"age": "", "visits": "", "smokes": "", "site": ""}
 
@@ -258,3 +259,14 @@ def test_a_column_keeps_the_type_that_it_was_read_with(values, found, wanted):
     filled = _put(np.array(values, kind), np.array([False, True]), found)
     assert [*map(str, filled)] == [*map(str, wanted)]
     assert [*map(type, filled.tolist())] == [*map(type, wanted)]
+
+
+def test_filled_data_writes_itself_as_the_command_does(cli, filled, people_run, tmp_path):
+    paths = filled.save(tmp_path / "filled.csv")
+    assert [path.name for path in paths] == ["filled.csv", "filled.spread.csv"]
+    done = cli("impute", people_run, "--samples", 200, "--out", tmp_path / "again.csv")
+    assert done.code == 0, done.err
+    for path, other in zip(paths, ("again.csv", "again.spread.csv"), strict=True):
+        assert path.read_bytes() == (tmp_path / other).read_bytes()
+    with pytest.raises(ConfigError, match="it exists, and nothing is overwritten"):
+        filled.save(tmp_path / "filled.csv")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.cli.voice import say
-from vaeflow.parts.datasets.files.written import check_new, write_columns
+from vaeflow.parts.datasets.files.written import TABLES, check_new, write_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from vaeflow.data.columns import Columns
 
-TABLES = (".csv", ".tsv", ".parquet", ".arrow")
 __all__ = ["TABLES", "check_new", "new_file", "write_columns", "write_rows", "write_values"]
 
 

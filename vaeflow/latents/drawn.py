@@ -1,4 +1,4 @@
-"""A result that is arrays, a table and a picture, and writes itself as each of them."""
+"""Results that are arrays and a table, some also a picture, and write themselves as each."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaeflow.latents.figures import PICTURES, as_file
-from vaeflow.parts.datasets.files.written import check_new, write_columns
+from vaeflow.parts.datasets.files.written import TABLES, check_new, write_columns
 from vaeflow.storage import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDINGS = (*PICTURES, ".npz", ".csv", ".tsv", ".parquet", ".arrow")
+NUMBERS = (".npz", *TABLES)
+ENDINGS = (*PICTURES, *NUMBERS)
 
 
-class Drawn(ABC):
-    """A picture with its numbers: `figure()` draws it, `save(path)` writes it by the ending."""
+class Saved(ABC):
+    """Numbers by name: `save(path)` writes them as arrays or as a table, by the ending."""
 
     @property
     @abstractmethod
@@ -30,6 +31,25 @@ class Drawn(ABC):
     @abstractmethod
     def columns(self) -> dict[str, np.ndarray]:
         """Return the numbers as the columns of a table, by name."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the arrays (.npz) or the table (.csv, .tsv, .parquet or .arrow).
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigError: if the file exists, or has no directory or another ending.
+            StorageError: if it cannot be written.
+        """
+        path = Path(path)
+        check_new(path, *NUMBERS, named="")
+        write_columns(path, self.arrays if path.suffix.lower() == ".npz" else self.columns)
+        return path
+
+
+class Drawn(Saved):
+    """A picture with its numbers: `figure()` draws it, `save(path)` writes it by the ending."""
 
     @abstractmethod
     def figure(self) -> Figure:
@@ -45,13 +65,11 @@ class Drawn(ABC):
             ConfigError: if the file exists, or has no directory or another ending.
             StorageError: if it cannot be written.
         """
-        path = Path(path)
+        path, ending = Path(path), Path(path).suffix.lower()
         check_new(path, *ENDINGS, named="")
-        ending = path.suffix.lower()
-        if ending in PICTURES:
-            write_file(path, as_file(self.figure(), ending))
-        else:
-            write_columns(path, self.arrays if ending == ".npz" else self.columns)
+        if ending not in PICTURES:
+            return super().save(path)
+        write_file(path, as_file(self.figure(), ending))
         return path
 
     def _repr_png_(self) -> bytes:

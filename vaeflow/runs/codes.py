@@ -16,6 +16,7 @@ from pydantic import Field
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.evaluation.options import Seed, Whole
 from vaeflow.latents.codes import encode_examples
+from vaeflow.latents.drawn import Saved
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
@@ -41,7 +42,7 @@ class EncodingOptions(TrainedOptions):
 
 
 @dataclass(frozen=True)
-class Codes:
+class Codes(Saved):
     """The means of q(z|x) of N examples, or D draws of it for each.
 
     Attributes:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vaeflow.evaluation import Bounds
+from vaeflow.latents.drawn import Saved
 from vaeflow.text import html_columns
 
 _FEW = 0.01  # the share of test data that tells an anomaly
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Saved):
     """The scores of N examples, in nats: the lower log p(x), the stranger the example.
 
     Attributes:
@@ -47,6 +48,11 @@ class Scores:
 
     def _repr_html_(self) -> str:
         return html_columns("Scores", self.columns)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the scores by name, as a table has them."""
+        return self.columns
 
     @property
     def columns(self) -> dict[str, np.ndarray]:

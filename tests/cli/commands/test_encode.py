@@ -56,7 +56,7 @@ def test_a_split_of_other_data_is_refused(cli, people_run, people, here):
     assert (done.code, "leave it out beside --data" in done.err) == (2, True)
     assert not list(here.iterdir())
     done = cli("encode", people_run, "--out", "codes.png")
-    assert "the name must end in .npz, .csv, .tsv, .parquet or .arrow" in done.err
+    assert "the name must end in .npz, .csv, .tsv, .parquet, .arrow or .feather" in done.err
 
 
 def test_the_codes_of_images_tell_their_files(cli, tiny, tmp_path, here):

@@ -50,6 +50,6 @@ def test_arrays_go_to_an_npz_file(cli, trained, people_run, here):
     done = cli("impute", trained, "--out", "filled.csv")
     assert (done.code, "the name must end in .npz" in done.err) == (2, True)
     done = cli("impute", people_run, "--out", "filled.npy")
-    assert "the name must end in .csv, .tsv, .parquet or .arrow" in done.err
+    assert "the name must end in .csv, .tsv, .parquet, .arrow or .feather" in done.err
     done = cli("impute", trained, "--out", "filled.npz")
     assert (done.code, "train it again with --missing mask" in done.err) == (2, True)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from vaeflow.cli import options as shared
 from vaeflow.cli.voice import say
 from vaeflow.plugins.discovery import Selection
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vaeflow.runs.imputation import Filled
 
 
 @click.command("impute", epilog="Example: vaeflow impute runs/people --out filled.csv")
@@ -51,43 +46,13 @@ def command(
     count, or site_probability, the probability of the level; and of each row the effective sample
     size and Pareto-k̂ of its weights. An .npz file holds x and spread side by side.
     """
-    from vaeflow.cli.output import TABLES, check_new, write_columns
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
+    from vaeflow.runs.filled import places
     from vaeflow.runs.imputation import impute
 
     opened = Run.open(run)
-    table = bool(opened.form.columns)
-    beside = _beside(out) if table else None
-    for path in (out, beside):
-        if path is not None:
-            check_new(path, *(TABLES if table else (".npz",)))
+    places(out, table=bool(opened.form.columns), named="--out ")  # before the work
     found = impute(opened, data, plugins=load_plugins(selection), **options)
     click.echo(str(found))
-    if beside is None:
-        write_columns(out, _arrays(found))
-        say(f"wrote {out}")
-    else:
-        write_columns(out, found.columns, like=found.given.path)
-        write_columns(beside, {**found.key, **found.spread})
-        say(f"wrote {out} and {beside}")
-
-
-def _beside(out: Path) -> Path:
-    """Return people.spread.csv beside people.csv."""
-    zipped = ".gz" if out.name.lower().endswith(".gz") else ""
-    stem, _, ending = out.name[: len(out.name) - len(zipped)].rpartition(".")
-    return out.with_name(f"{stem}.spread.{ending}{zipped}")
-
-
-def _arrays(found: Filled) -> dict[str, np.ndarray]:
-    """Return what an .npz file holds of examples that are no table."""
-    of = found.imputed
-    beside = {"effective_sample_size": of.effective_sample_size, "pareto_k": of.pareto_k}
-    splits = {} if found.given.splits is None else {"split": found.given.splits}
-    return {
-        "x": found.x,
-        "spread": of.spread.numpy(),
-        **{name: values.numpy() for name, values in beside.items()},
-        **splits,
-    }
+    say(f"wrote {' and '.join(map(str, found.save(out, named='--out ')))}")
