@@ -69,7 +69,7 @@ def evaluate(model: VAE, x: object, *, progress: bool | None = None, **options: 
         model: the model, on the device where it is to be evaluated.
         x: data (N, *data_shape), a NumPy array or a tensor; of a model of a table also a data
             frame; or `model.examples(…)` with its covariates and weights.
-        progress: show progress: by default on a terminal.
+        progress: show progress: by default on a terminal and in a notebook.
 
     Returns:
         Bounds, whose `elbo`, `nll`, `kl` and other figures are means with standard errors.

@@ -103,7 +103,7 @@ def diagnose(
     Arguments:
         run: a run directory.
         plugins: where its parts are looked up; by default all that the environment selects.
-        progress: show progress: by default on a terminal.
+        progress: show progress: by default on a terminal and in a notebook.
 
     Returns:
         The diagnosis, in nats per example; print it to read its findings.

@@ -109,7 +109,7 @@ def encode(
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
             an array; by default the run's own data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
-        progress: show progress: by default on a terminal.
+        progress: show progress: by default on a terminal and in a notebook.
 
     Returns:
         The codes `z` (N, L), or (N, D, L) with `log_q` (N, D), and what stands `beside` them.

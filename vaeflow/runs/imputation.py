@@ -58,7 +58,7 @@ def impute(
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
             an array; by default the run's own data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
-        progress: show progress: by default on a terminal.
+        progress: show progress: by default on a terminal and in a notebook.
 
     Returns:
         The data filled in, with the spread of each filled value and the weights of each example;

@@ -90,7 +90,7 @@ def score(
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
             an array; by default the run's own test data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
-        progress: show progress: by default on a terminal.
+        progress: show progress: by default on a terminal and in a notebook.
 
     Raises:
         ConfigError: if an option cannot be used.
