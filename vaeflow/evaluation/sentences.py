@@ -170,8 +170,8 @@ _EVALUATION: Sentences = {
     "active-units": _active_units,
     "information-unknown": "I(x; z) and KL(q(z)‖p) are unknown: {reason}",
     "information-limited": (
-        "I(x; z) and KL(q(z)‖p) are of {images:,} images, of which I(x; z) cannot tell more than "
-        "{limit:.2f} nats"
+        "I(x; z) and KL(q(z)‖p) are estimated from {images:,} examples, and so I(x; z) cannot come "
+        "out above their logarithm, {limit:.2f} nats"
     ),
 }
 
