@@ -14,6 +14,8 @@ from vaeflow.distributions import draw
 from vaeflow.errors import ConfigError
 from vaeflow.plugins.loading import load_plugins
 from vaeflow.plugins.registry import BUILTIN
+from vaeflow.programs.formats import record
+from vaeflow.programs.parts import program_of
 from vaeflow.programs.written import export_model
 
 SHAPE, LATENT = (1, 4, 4), 3
@@ -103,6 +105,20 @@ def test_likelihoods_in_onnxruntime(likelihood, tmp_path):
     mean, output = run.run(["mean", "output"], {"z": z.numpy()})
     np.testing.assert_allclose(mean, model.generate(z[None]).mean[0], rtol=1e-5, atol=1e-5)
     assert output.shape == (1, *model.likelihood.output_shape)
+
+
+@pytest.mark.parametrize("network", builtin("encoder"))
+def test_every_network_leaves_the_number_of_examples_free(network):
+    model = small(encoder=network, decoder=network)
+    for part, inputs in (
+        ("encoder", {"x": images(3), "noise": torch.randn(3, LATENT)}),
+        ("decoder", {"z": torch.randn(3, LATENT)}),
+    ):
+        program = program_of(model, part)
+        recorded = record(program, inputs).module()
+        for rows in (slice(0, 1), slice(0, 2)):
+            some = [each[rows] for each in inputs.values()]
+            torch.testing.assert_close(dict(recorded(*some)), program(*some))
 
 
 def test_gaps_and_covariates_are_inputs(tmp_path):

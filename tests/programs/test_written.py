@@ -68,6 +68,16 @@ def test_a_file_that_computes_anything_else_is_removed(vae, tmp_path, monkeypatc
     assert not [*tmp_path.iterdir()]
 
 
+def test_parts_that_fix_the_number_of_examples_are_refused(tmp_path):
+    class Fixed(Planar):
+        def forward(self, h):
+            return super().forward(h.reshape(len(h), -1))
+
+    with pytest.raises(ConfigError, match=r"posterior Fixed .it fixes the number N of examples"):
+        export_model(model(Fixed), tmp_path / "x.pt2", Examples(images(3)), form="torch-export")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_wrong_words_are_refused(vae, tmp_path):
     with pytest.raises(ConfigError, match="--part code: encoder, decoder or sampler"):
         export_model(vae, tmp_path / "x.pt2", Examples(images(2)), part="code", form="torch-export")

@@ -209,6 +209,8 @@ def _cause(error: BaseException) -> str:
     """Return in one line what went wrong at first."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if "Constraints violated" in str(error):
+        return "it fixes the number N of examples, as len(x) does where x.shape[0] does not"
     return one_line(error).split(". ")[0][:200]
 
 

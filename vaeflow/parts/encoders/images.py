@@ -42,5 +42,5 @@ class ImageEncoder(Encoder):
             )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.layers(x.reshape(len(x), self.channels, *self.size))
+        h: Tensor = self.layers(x.reshape(x.shape[0], self.channels, *self.size))
         return h
