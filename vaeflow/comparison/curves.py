@@ -54,7 +54,7 @@ class Curve:
     best: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Curves(Drawn):
     """The learning curves of runs."""
 

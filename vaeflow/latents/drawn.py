@@ -72,6 +72,10 @@ class Drawn(Saved):
         write_file(path, as_file(self.figure(), ending))
         return path
 
+    def __repr__(self) -> str:
+        shapes = (f"{name} {values.shape}" for name, values in self.arrays.items())
+        return f"{type(self).__name__}({', '.join(shapes)})"
+
     def _repr_png_(self) -> bytes:
         """Return the picture that a notebook shows."""
         return as_file(self.figure(), ".png")

@@ -33,7 +33,7 @@ _TILES, _CURVES, _FINE = 20, 8, 40  # along each side: of pictures, of signals, 
 _PANELS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Latent(Drawn):
     """The codes of N examples in a plane.
 
@@ -108,7 +108,7 @@ class Latent(Drawn):
         return scatter(self.points, self.values, name=self.name, axes=self.axes, title=title)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Manifold(Drawn):
     """What a latent space of two dimensions decodes to, on a grid of quantiles of the prior.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Interpolation(Drawn):
     """A walk from one example to another.
 
@@ -103,7 +103,7 @@ def interpolation(
     return Interpolation(z.numpy(), x.numpy(), at.numpy(), values, path, model.columns, span)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Traversal(Drawn):
     """Walks from the code of an example, along one dimension at a time.
 

@@ -41,7 +41,7 @@ class EncodingOptions(TrainedOptions):
     seed: Seed = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Codes(Saved):
     """The means of q(z|x) of N examples, or D draws of it for each.
 
@@ -57,6 +57,10 @@ class Codes(Saved):
 
     def __len__(self) -> int:
         return len(self.z)
+
+    def __repr__(self) -> str:
+        scores = "" if self.log_q is None else f", log_q {self.log_q.shape}"
+        return f"Codes(z {self.z.shape}{scores}, beside {', '.join(self.beside)})"
 
     def _repr_html_(self) -> str:
         return html_columns("Codes", self.columns)

@@ -17,7 +17,7 @@ from vaeflow.text import html_columns
 _FEW = 0.01  # the share of test data that tells an anomaly
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Scores(Saved):
     """The scores of N examples, in nats: the lower log p(x), the stranger the example.
 
@@ -45,6 +45,15 @@ class Scores(Saved):
 
     def __len__(self) -> int:
         return len(self.log_p)
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores({len(self):,} examples, log p(x) {-self.bounds.nll}, ELBO {self.bounds.elbo})"
+        )
+
+    def __str__(self) -> str:
+        """Return in sentences how many examples are strange."""
+        return "\n".join([repr(self), *self.sentences])
 
     def _repr_html_(self) -> str:
         return html_columns("Scores", self.columns)

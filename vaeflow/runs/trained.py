@@ -10,7 +10,7 @@ from typing import Any, Literal
 from vaeflow.config.layers import Plan
 from vaeflow.data.splits import NAMES
 from vaeflow.data.stored import ends
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, DataError
 from vaeflow.evaluation.options import Weights
 from vaeflow.model import VAE
 from vaeflow.pictures import span_of
@@ -110,6 +110,8 @@ class Trained:
         split = split or own
         if data is None and split is None and (file := own_file(self.plan)) is not None:
             data = file.path
+        if isinstance(data, str | Path) and not Path(data).exists():
+            raise DataError(f"--data {data}: there is no such file; check the path")
         if data is not None:
             return given_data(self.plan, self.model, data, self.options.condition)
         assert self.run is not None

@@ -89,13 +89,20 @@ def command(
     if as_json:
         click.echo(json.dumps({"run": str(run), **_as_dict(found, count)}, indent=2))
     elif out is None:
-        _print(found, f"{options['split'] or 'test'} data" if data is None else str(data), count)
+        _print(
+            found,
+            f"{options['split'] or 'test'} data" if data is None else f"data in {data}",
+            count,
+        )
 
 
 def _as_dict(found: Scores, count: int) -> dict[str, Any]:
     """Return the means, and the least likely examples by their names."""
     least = found.least_likely(count)
-    columns = {name: values[least].tolist() for name, values in found.columns.items()}
+    columns = {
+        name: [None if value != value else value for value in values[least].tolist()]
+        for name, values in found.columns.items()
+    }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return {**found.bounds.as_dict(), "reference": found.reference, "least_likely": rows}
 
