@@ -37,7 +37,7 @@ _SIDE = 48  # of the grid of a posterior
 _CODES = 500  # points of a scatter plot
 _SELDOM = ("posterior", "codes")  # which take a third of a second
 _MEASURED = 100  # examples in a histogram
-_DRAWS = 10  # of z for the log-determinants of each
+_DRAWS = 20  # of z for each, where they are needed
 _MAPS = 16  # of a flow of more the sum alone is shown
 
 
@@ -108,13 +108,13 @@ def _drawn(figure: Figure) -> np.ndarray:
 def _dimensions(some: Examples, model: VAE) -> Mapping[str, np.ndarray]:
     """Return the figures of each latent dimension.
 
-    They are the variance of the means of q over the examples, by which active units are counted
-    and, where q and p are products, the KL.
+    They are the variance of the means of q over the examples, by which active units are counted,
+    and the KL, of a Gaussian or of a product as the prior.
     """
     x = some.to(model.device)
     found = {}
     with frozen(model):
-        kl = kl_per_dimension(model.infer(x), model.latent_prior())
+        kl = kl_per_dimension(model.infer(x), model.latent_prior(), draws=_DRAWS)
         units = active_units(model, x, most=len(x) * _DRAWS)
     if kl is not None:
         found["latent/kl_per_dimension"] = kl.cpu().numpy()

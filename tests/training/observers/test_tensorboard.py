@@ -80,9 +80,14 @@ def test_pictures_can_be_seen(board):
 def test_dimensions_and_maps_are_histograms(board, trained):
     tags = board("validation").Tags()["histograms"]
     assert set(tags) == {
-        "latent/variance_of_means", "log_det/01 PlanarMaps", "log_det/02 PlanarMaps"
+        "latent/kl_per_dimension", "latent/variance_of_means", "log_det/01 PlanarMaps",
+        "log_det/02 PlanarMaps",
     }  # fmt: skip
-    for tag, count in {"latent/variance_of_means": 3, "log_det/01 PlanarMaps": 8}.items():
+    for tag, count in {
+        "latent/kl_per_dimension": 3,
+        "latent/variance_of_means": 3,
+        "log_det/01 PlanarMaps": 8,
+    }.items():
         (event,) = board("validation").Histograms(tag)
         assert (event.step, event.histogram_value.num) == (3, count)
 
