@@ -109,14 +109,6 @@ condition = click.option(
 )
 
 
-picture = click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="A picture, .png or .svg, or the numbers, .npz, .csv, .tsv, .parquet or .arrow.",
-)
-
-
 def _stacked(*decorators: Decorator) -> Decorator:
     """Return several options as one decorator, in their order."""
 
@@ -150,6 +142,17 @@ def own_split(default: str) -> Decorator:
         "--split",
         type=click.Choice(["all", "train", "validation", "test"]),
         help=f"The part of RUN's own data.  [default: {default}]",
+    )
+
+
+def picture(default: str) -> Decorator:
+    """Return the option of the file that a picture goes to, or its numbers."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=default,
+        show_default=True,
+        help="A picture, .png or .svg, or the numbers, .npz, .csv, .tsv, .parquet or .arrow.",
     )
 
 

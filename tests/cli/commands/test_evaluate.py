@@ -141,7 +141,9 @@ def test_the_table_shows_standard_errors(cli, trained):
     assert re.fullmatch(
         r"active units \d of 3, and \d undecided from 6 images: more images would tell", units
     )
-    assert information.startswith("I(x; z) and KL(q(z)‖p) are estimated from 6 examples, and so I(x; z)")
+    assert information.startswith(
+        "I(x; z) and KL(q(z)‖p) are estimated from 6 examples, and so I(x; z)"
+    )
 
 
 def test_a_stored_evaluation_is_shown_at_once(cli, trained):

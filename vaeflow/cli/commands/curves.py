@@ -14,7 +14,7 @@ from vaeflow.plugins.discovery import Selection
 @click.argument(
     "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN|BENCHMARK..."
 )
-@shared.picture
+@shared.picture("curves.png")
 @click.pass_obj
 def command(selection: Selection | None, /, runs: tuple[Path, ...], out: Path) -> None:
     """Draw the learning curves of runs as one picture: the ELBO by epoch, in nats per example.

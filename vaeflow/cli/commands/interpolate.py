@@ -11,9 +11,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 
-@click.command(
-    "interpolate", epilog="Example: vaeflow interpolate runs/first 3 7 --out from-3-to-7.png"
-)
+@click.command("interpolate", epilog="Example: vaeflow interpolate runs/first 3 7 --out walk.png")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("a")
 @click.argument("b")
@@ -33,7 +31,7 @@ from vaeflow.plugins.discovery import Selection
     show_default=True,
     help="A spherical path keeps to the norms of the two codes.",
 )
-@shared.picture
+@shared.picture("interpolation.png")
 @shared.seed
 @shared.trained
 @click.pass_obj

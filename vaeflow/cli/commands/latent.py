@@ -11,7 +11,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 
-@click.command("latent", epilog="Example: vaeflow latent runs/first --out codes.png")
+@click.command("latent", epilog="Example: vaeflow latent runs/first --out latent.png")
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.data
 @shared.own_split("test")
@@ -25,7 +25,7 @@ from vaeflow.plugins.discovery import Selection
     is_flag=True,
     help="For two latent dimensions: decode a grid of quantiles of the prior instead.",
 )
-@shared.picture
+@shared.picture("latent.png")
 @shared.seed
 @shared.trained
 @click.pass_obj

@@ -22,7 +22,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
 
 
 @click.command(
-    "traverse", epilog="Example: vaeflow traverse runs/first --example 3 --out dimensions.png"
+    "traverse", epilog="Example: vaeflow traverse runs/first --example 3 --out traversal.png"
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.data
@@ -43,7 +43,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
     show_default=True,
     help="Of each walk.",
 )
-@shared.picture
+@shared.picture("traversal.png")
 @shared.seed
 @shared.trained
 @click.pass_obj
