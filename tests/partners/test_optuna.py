@@ -174,6 +174,15 @@ def test_a_seed_draws_the_same_values_and_another_seed_others(
     assert len({trial.values["lr"] for trial in found.trials}) == 3
 
 
+def test_a_study_lies_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "odd ?x#y%20z"
+    folder.mkdir()
+    assert Study(folder).plan(2) == [0, 1]
+    assert (folder / "study.db").is_file()
+    assert Study(folder).plan(1) == [0]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
 def test_a_search_goes_on_and_grows(found: Tuned, tune: Tune, copy: Path, engine: Engine) -> None:
     same = tune(trials=3)
     assert engine.done == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,8 +67,8 @@ class Study:
             # by side draw different values, and one after the other the same as ever.
             sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
             storage = optuna.storages.RDBStorage(
-                f"sqlite:///{folder / FILE}",
-                engine_kwargs={"connect_args": {"timeout": _SECONDS}},
+                f"sqlite:///{FILE}",  # a URL cannot hold every path, but the connection can
+                engine_kwargs={"creator": partial(_connected, (folder / FILE).absolute())},
             )
             self._study = optuna.create_study(
                 study_name=_NAME,
@@ -147,6 +149,10 @@ class Study:
             values=found.user_attrs.get(_VALUES, {}),
             run=run_of(self.folder, found.number),
         )
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_SECONDS, check_same_thread=False)
 
 
 def run_of(folder: Path, number: int) -> Path:
