@@ -64,6 +64,7 @@ def tried(run, before, cases):
             silent.append(str(file))
         if file.name.startswith(UNREAD):
             assert what == "without effect"
+            count["unread"] += 1
     return count, silent
 
 
@@ -71,7 +72,7 @@ def test_every_flipped_bit_is_found_or_without_effect(run, before, amount, count
     n = amount(40, 300)
     count, silent = tried(run, before, flips(files(run), n))
     assert silent == []
-    assert count["found"] > 0.8 * n
+    assert count["found"] > 0.8 * (n - count["unread"])
     counted("flipped bits, all files", n, silent=count["silent"])
 
 
@@ -79,7 +80,7 @@ def test_every_cut_file_is_found_or_without_effect(run, before, amount, counted)
     n = amount(30, 200)
     count, silent = tried(run, before, cuts(files(run), n))
     assert silent == []
-    assert count["found"] > 0.8 * n
+    assert count["found"] > 0.8 * (n - count["unread"])
     counted("cut files, all files", n, silent=count["silent"])
 
 
