@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 import vaeflow.testing
 from vaeflow.distributions.observed import log_prob_of_observed
 from vaeflow.errors import ConfigError
+from vaeflow.evaluation.imputation import impute_examples
 from vaeflow.model import VAE
 from vaeflow.parts import decoders, encoders, posteriors, priors
 from vaeflow.pyro import Program, as_pyro
@@ -227,6 +228,28 @@ def test_gaps_of_a_chain_are_summed_out():
     torch.testing.assert_close(score, formula(part, output[..., :2], x[:, :2]), **CLOSE)
 
 
+def test_means_given_what_is_known():
+    """What is observed tells of the discrete sites, and they of what is missing."""
+    part, output, x = made(SemiSupervised, (3,))
+    x[0, 2], x[1, :2], x[2, 1:] = torch.nan, torch.nan, torch.nan
+    p = part(output).given(x)
+    label = dist.Bernoulli(logits=output[..., 4]).probs
+    loc = torch.stack([output[..., 2:4], output[..., :2]])  # of label 0 and of 1, (2, K, B, 2)
+    likely = dist.Normal(loc, 0.7).log_prob(x[..., :2].nan_to_num()).exp()
+    both = torch.stack([1 - label, label])
+    weighed = both[:, :, 0] * likely[:, :, 0].prod(-1)
+    torch.testing.assert_close(p.mean[:, 0, 2], weighed[1] / weighed.sum(0), **CLOSE)
+    assert torch.equal(p.mean[:, 0, :2], x[0, :2].expand(K, 2))
+    torch.testing.assert_close(p.mean[:, 1, :2], loc[x[1, 2].long()][:, 1], **CLOSE)
+    assert (p.variance[:, 1, :2] - 0.49).abs().max() < 1e-10
+    weighed = both[:, :, 2] * likely[:, :, 2, 0]
+    share = weighed[1] / weighed.sum(0)
+    mean = (1 - share) * loc[0, :, 2, 1] + share * loc[1, :, 2, 1]
+    torch.testing.assert_close(p.mean[:, 2, 1], mean, **CLOSE)
+    spread = share * (1 - share) * (loc[1, :, 2, 1] - loc[0, :, 2, 1]).square()
+    torch.testing.assert_close(p.variance[:, 2, 1], 0.49 + spread, **CLOSE)
+
+
 class Walk(Program):
     """Each number depends on the one before."""
 
@@ -255,6 +278,8 @@ def test_values_that_depend_on_values():
     assert (p.variance[..., 2] / grown - 1).abs().max() < 0.25
     x[0, 0] = torch.nan  # its marginal is not known: loud, and not wrong
     assert log_prob_of_observed(p, x, ~x.isnan())[:, 0].isnan().all()
+    with pytest.raises(ConfigError, match="the program Walk tells no mean of what is missing"):
+        _ = p.given(x).mean
 
 
 class Unsummable(Program):
@@ -286,6 +311,24 @@ def test_what_cannot_be_summed_or_drawn_is_told(one_sentence):
     with pytest.raises(ConfigError, match="Scaled does not observe each value") as error:
         p.sample()
     one_sentence(str(error.value))
+
+
+def test_imputation_takes_what_is_known_into_account():
+    """Of a model whose decoder leaves z aside, the mean is the program's own."""
+    part = SemiSupervised((3,))
+    model = VAE(
+        encoders.MLP((6,), hidden=(4,)), posteriors.Identity(2, 4), priors.Normal(2, (3,)),
+        decoders.MLP(2, (5,), hidden=(4,)), part, missing=True,
+    ).double()  # fmt: skip
+    output = torch.tensor([1.0, 2.0, -1.0, 0.0, 0.3], dtype=torch.float64)
+    with torch.no_grad():
+        model.decoder.layers[-1].weight.zero_()
+        model.decoder.layers[-1].bias.copy_(output)
+    x = torch.tensor([[0.9, math.nan, math.nan]], dtype=torch.float64)
+    found = impute_examples(model, x, samples=20)
+    wanted = part(output[None, None]).given(x)
+    torch.testing.assert_close(found.x, wanted.mean[0])
+    torch.testing.assert_close(found.spread, wanted.variance[0].sqrt(), rtol=0, atol=1e-6)
 
 
 def test_the_sum_does_not_underflow():

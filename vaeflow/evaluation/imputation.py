@@ -142,7 +142,9 @@ def _given_observed(
         rounding = torch.finfo(pieces.dtype).eps * pieces.abs().sum(0).to(home).double()
         log_weight = pieces.to(home).double().sum(0)
         weights.add(log_weight, rounding)
-        moments.add(log_weight, *(m.to(home).double() for m in _moments(px)))
+        # Of values that depend on each other, what is observed tells more than z does.
+        law = px.given(x.values) if hasattr(px, "given") else px
+        moments.add(log_weight, *(m.to(home).double() for m in _moments(law)))
     return moments.mean, moments.variance, weights
 
 

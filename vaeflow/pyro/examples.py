@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from vaeflow.errors import ConfigError
+from vaeflow.pyro.gaps import Gaps, Known
 from vaeflow.pyro.running import Observing, apart, contracted, enumerated, plates, run
 
 
@@ -48,6 +49,36 @@ def moment(program: Observing, output: Tensor, power: int) -> Tensor:
         if values[name].isnan().any():
             raise NotImplementedError(f"the site {name!r} has no mean that is known beforehand")
     return _put_together(program, output, sites.numbers, values)
+
+
+def moment_given(program: Observing, output: Tensor, x: Tensor, power: int) -> Tensor:
+    """Return E[x] or E[x²] of each value given z and what is known of x, (K, B, *data_shape).
+
+    The discrete sites are summed out under what is known.
+
+    Arguments:
+        x: (B, *data_shape), NaN where a value is missing.
+        power: 1 or 2.
+
+    Raises:
+        NotImplementedError: if a law has no formula, or depends on a missing continuous value.
+    """
+    places, sites = _Draws(), _Given(power)
+    with apart():
+        run(program, output, _numbers(program, output), places)
+    trace = enumerated(program, output, x, sites)
+    values = {}
+    for name in places.numbers:
+        site = trace.nodes[name]
+        value = sites.values.get(name)
+        value = site["value"] ** power if value is None else value
+        values[name] = _average(trace, site, value, observed=True)
+    found = _put_together(program, output, places.numbers, values)
+    found = torch.where(x.isnan(), found, x**power)
+    score = contracted(trace, [plate.name for plate in plates(program, output)])
+    if found.isnan().any() or score.isnan().any():
+        raise NotImplementedError("a missing value has no mean that is known")
+    return found
 
 
 class _Observed(Messenger):  # type: ignore[misc]
@@ -95,6 +126,19 @@ class _Moments(_Observed):
         msg["fn"], msg["value"] = law.mask(False), torch.full_like(value, torch.nan)
 
 
+class _Given(_Moments):
+    """Keeps observed what is known, enumerates what is not, and keeps moments of the others."""
+
+    def replace(self, msg: Any) -> None:
+        law = msg["fn"]
+        if law.has_enumerate_support:
+            msg["fn"] = Known(law, msg["value"])
+            msg["is_observed"], msg["value"] = False, None
+        else:
+            self.values[msg["name"]] = _moment_of(law, self.power)
+            msg["fn"] = Gaps(law)
+
+
 def _moment_of(law: Any, power: int) -> Tensor:
     """Return E[x] or E[x²] of a site's law, by its finite support or its formula."""
     values = law
@@ -108,8 +152,12 @@ def _moment_of(law: Any, power: int) -> Tensor:
     return mean if power == 1 else mean.square() + law.variance
 
 
-def _average(trace: Any, site: Any, value: Tensor) -> Tensor:
-    """Average a moment of a site over the discrete sites that it depends on."""
+def _average(trace: Any, site: Any, value: Tensor, *, observed: bool = False) -> Tensor:
+    """Average a moment of a site over the discrete sites that it depends on.
+
+    Arguments:
+        observed: whether their weights are those given what is observed.
+    """
     event, symbols = site["fn"].event_dim, site["infer"]["_dim_to_symbol"]
     frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
     batch = value.shape[: value.dim() - event]
@@ -117,7 +165,7 @@ def _average(trace: Any, site: Any, value: Tensor) -> Tensor:
     dims = [d for d in range(-len(batch), 0) if batch[d] > 1 and symbols[d] not in among]
     if dims:
         kept = {symbols[d] for d in dims}
-        weight = contracted(trace, [f.name for f in frames], kept, observed=False)
+        weight = contracted(trace, [f.name for f in frames], kept, observed=observed)
         weight = packed.unpack(weight, {symbol: dim for dim, symbol in symbols.items()})
         weight = (weight - weight.logsumexp(dims, keepdim=True)).exp()
         weighed = weight.reshape(*weight.shape, *[1] * event) * value

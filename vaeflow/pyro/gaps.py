@@ -29,10 +29,10 @@ class GapMessenger(Messenger):  # type: ignore[misc]
         if not msg["is_observed"] or not isinstance(msg["fn"], TorchDistributionMixin):
             return
         if msg["fn"].has_enumerate_support:
-            msg["fn"] = _Known(msg["fn"], msg["value"])
+            msg["fn"] = Known(msg["fn"], msg["value"])
             msg["is_observed"], msg["value"] = False, None
         else:
-            msg["fn"] = _Gaps(msg["fn"])
+            msg["fn"] = Gaps(msg["fn"])
 
 
 class _Wrapped(TorchDistribution):  # type: ignore[misc]
@@ -45,7 +45,7 @@ class _Wrapped(TorchDistribution):  # type: ignore[misc]
         self.law = law
 
 
-class _Known(_Wrapped):
+class Known(_Wrapped):
     """A law of finitely many values, of which only the observed one is possible where there is one.
 
     Arguments:
@@ -71,7 +71,7 @@ class _Known(_Wrapped):
         return log_prob + torch.where(possible, 0.0, -torch.inf)
 
 
-class _Gaps(_Wrapped):
+class Gaps(_Wrapped):
     """A law that scores what was observed of a value."""
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from vaeflow.pyro.examples import drawn, moment
+from vaeflow.errors import ConfigError
+from vaeflow.pyro.examples import drawn, moment, moment_given
 from vaeflow.pyro.gaps import GapMessenger
 from vaeflow.pyro.running import Observing, contracted, enumerated, plates
 
@@ -113,3 +114,43 @@ class RowLaw(ProgramLaw):
     def log_prob_of_observed(self, x: Tensor) -> Tensor:
         """Return the log-density (K, B) of what is known of x: NaN is what is not."""
         return self._scores(x, gaps=True)
+
+    def given(self, x: Tensor) -> GivenLaw:
+        """Return the law of x given what is known of it, (B, *event_shape): its mean and variance.
+
+        For values that depend on each other it differs from the law given z alone.
+        """
+        return GivenLaw(self.program, self.output, x)
+
+
+class GivenLaw(ProgramLaw):
+    """p(x|z, x_o): the law of a program given what is known of x.
+
+    Arguments:
+        program, output: as of `ProgramLaw`, batch (K, B).
+        x: (B, *event_shape), NaN where a value is missing.
+    """
+
+    def __init__(self, program: Observing, output: Tensor, x: Tensor) -> None:
+        super().__init__(program, output)
+        self.x = x
+
+    @property
+    def mean(self) -> Tensor:
+        """Return E[x|z, x_o], (K, B, *event_shape)."""
+        return self.moment(1)
+
+    def moment(self, power: int) -> Tensor:
+        """Return E[x|z, x_o] or E[x²|z, x_o] of each value, (K, B, *event_shape).
+
+        Raises:
+            ConfigError: if it is not known.
+        """
+        try:
+            return moment_given(self.program, self.output, self.x, power)
+        except NotImplementedError as error:
+            raise ConfigError(
+                f"missing values: the program {type(self.program).__name__} tells no mean of what "
+                f"is missing given the rest ({error}); a program whose sites depend on discrete "
+                "sites alone does"
+            ) from error
