@@ -72,6 +72,23 @@ def test_a_plugin_that_fails_to_import_costs_only_itself(plugin, code, told):
     assert loaded.require("posterior", "planar").distribution == "vaeflow"
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_an_import_does_not_decide_whether_torch_checks_arguments(plugin, caplog, before):
+    """Importing Pyro switches the check of distributions on, importing zuko off."""
+    from torch.distributions import Distribution
+
+    kept = Distribution._validate_args
+    code = "import torch.distributions as d\nd.Distribution.set_default_validate_args({})"
+    plugin("vaeflow-twist", code.format(not before) + GOOD)
+    try:
+        Distribution.set_default_validate_args(before)
+        load_plugins()
+        assert Distribution._validate_args == before
+        assert not caplog.records
+    finally:
+        Distribution.set_default_validate_args(kept)
+
+
 def test_an_interrupt_during_an_import_is_not_blamed_on_the_plugin(plugin):
     plugin("vaeflow-slow", "import signal\nsignal.raise_signal(signal.SIGINT)")
     with pytest.raises(KeyboardInterrupt):

@@ -44,6 +44,7 @@ def importing(name: str, patience: float | None = None) -> Iterator[None]:
     try:
         with ExitStack() as held:
             held.enter_context(modes_kept(name))
+            held.enter_context(_checks_kept())
             held.enter_context(streams_kept())
             held.enter_context(contextlib.redirect_stdout(sys.stderr))
             held.enter_context(no_exit())
@@ -154,6 +155,30 @@ def _modes() -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
             "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
         }
     return found
+
+
+@contextmanager
+def _checks_kept() -> Iterator[None]:
+    """Put back whether torch checks the arguments of distributions, without a word.
+
+    Importing Pyro switches it on, importing zuko off: no fault of a plugin, and not to decide.
+    """
+    before = _checks()
+    try:
+        yield
+    finally:
+        if (law := _law()) is not None:
+            law.set_default_validate_args(before)
+
+
+def _checks() -> bool:
+    law = _law()
+    return __debug__ if law is None else bool(law._validate_args)
+
+
+def _law() -> Any:
+    """Return torch's class of distributions, where it is imported."""
+    return getattr(sys.modules.get("torch.distributions"), "Distribution", None)
 
 
 def _directory() -> str:

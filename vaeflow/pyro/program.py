@@ -35,6 +35,7 @@ class Program(Likelihood):
         by_value: whether the program is written for a single value.
     """
 
+    example = "--dataset file --dataset.path PATH"
     outputs: ClassVar[int] = 1
     by_value: ClassVar[bool] = True
 

@@ -31,6 +31,7 @@ class Law(Likelihood):
     or tails that leave no digits.
     """
 
+    example = "--dataset file --dataset.path PATH"
     law: ClassVar[Any]
     arguments: ClassVar[tuple[str, ...]]
     shapes: ClassVar[tuple[str, ...]] = ()
