@@ -21,7 +21,7 @@ from vaeflow.programs.written import export_model
 SHAPE, LATENT = (1, 4, 4), 3
 SMALL = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
 FEW = {
-    **dict.fromkeys(("householder", "planar", "radial", "iaf", "realnvp"), {"steps": 2}),
+    **{key: {"steps": 2} for key in ("householder", "planar", "radial", "iaf", "realnvp")},
     "spline": {"steps": 1, "bins": 3},
     "sylvester": {"steps": 1},
     "flow": {"steps": 1},
