@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 import vaeflow
 from vaeflow.errors import CheckpointError, ConfigError
 from vaeflow.reading import TEXT
+from vaeflow.runs.verify import is_whole, verify
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,20 @@ def test_the_card_tells_the_figures_and_how_to_use_them(pushed, trained):
     assert "| posterior | planar | vaeflow" in card
     config = tomllib.loads((pushed / "config.toml").read_text())
     assert config["posterior"]["name"] == "vaeflow/planar"
+
+
+def test_a_model_that_was_fitted_in_python_is_shared_too(tmp_path):
+    x = torch.rand(40, 1, 4, 4).round()
+    small = {"encoder": ("mlp", {"hidden": [4]}), "decoder": ("mlp", {"hidden": [4]})}
+    fitted = vaeflow.fit(vaeflow.build(x.shape[1:], latent=2, **small), x, epochs=1, progress=False)
+    run = vaeflow.save(fitted, tmp_path / "saved")
+    assert is_whole(verify(run))
+    folder = vaeflow.push(run, tmp_path / "pushed")
+    pulled = vaeflow.pull(Path(folder), tmp_path / "pulled")
+    assert torch.equal(pulled.model.encode(x), run.model.encode(x))
+    card = (tmp_path / "pushed" / "README.md").read_text()
+    assert "The run was not evaluated." in card
+    assert "vaeflow train" not in card
 
 
 HOSTILE = {

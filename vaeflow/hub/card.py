@@ -73,9 +73,7 @@ def _body(run: Run, name: str, samples: Tensor, picture: bool) -> Iterator[str]:
     yield from ("| part | name | package |", "|---|---|---|")
     for kind, part in parts.items():
         yield f"| {kind} | {_plain(part['name'])} | {part['distribution']} {part['version']} |"
-    yield from ("", "## Data", "", *_data(run), "", "## Train it again", "", "```sh")
-    yield from ("vaeflow train --config config.toml --run-dir again", "```", "")
-    yield "`config.toml` holds every setting and every option; the seed repeats the run."
+    yield from ("", "## Data", "", *_data(run), "", "## Train it again", "", *_again(run))
 
 
 def _figures(run: Run) -> Iterator[str]:
@@ -98,7 +96,9 @@ def _figures(run: Run) -> Iterator[str]:
 
 def _data(run: Run) -> Iterator[str]:
     about = run.environment
-    sizes = ", ".join(f"{count:,} for {split}" for split, count in about["data_sizes"].items())
+    sizes = ", ".join(
+        f"{count:,} for {split}" for split, count in about["data_sizes"].items() if count
+    )
     shape = " × ".join(map(str, about["data_shape"]))
     dataset = _plain(about["parts"]["dataset"]["name"])
     yield f"The data set {dataset}: {shape} values of each example, {sizes}."
@@ -108,6 +108,16 @@ def _data(run: Run) -> Iterator[str]:
         if columns:
             each = ", ".join(f"{_cell(c.name)} ({c.kind})" for c in columns)
             yield f"{told}: {each}."
+
+
+def _again(run: Run) -> Iterator[str]:
+    dataset = run.settings()["dataset"]
+    if _plain(dataset["name"]) == "given":
+        yield "`vaeflow.fit` fitted it, with the settings and options of `config.toml`."
+        return
+    moved = " --dataset.path FILE" if "path" in dataset else ""
+    yield from ("```sh", f"vaeflow train --config config.toml{moved} --run-dir again", "```", "")
+    yield "`config.toml` holds every setting and every option; the seed repeats the run."
 
 
 def _rows(run: Run, samples: Tensor) -> Iterator[str]:

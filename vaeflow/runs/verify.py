@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,7 +41,7 @@ def verify(run: Run) -> list[Checked]:
         _check(run, "environment.json", lambda: _read(run.environment)),
         _check(run, "status.json", lambda: _read(run.status)),
     ]
-    if _completed(run) or (run.path / "summary.json").exists():
+    if (_completed(run) and _is_tested(run)) or (run.path / "summary.json").exists():
         found.append(_check(run, "summary.json", lambda: _read(run.summary)))
     if _completed(run) or (run.path / "metrics.jsonl").exists():
         found.append(_check(run, "metrics.jsonl", lambda: _metrics(run)))
@@ -83,6 +84,13 @@ def _completed(run: Run) -> bool:
         return run.status.get("state") == "completed"
     except CheckpointError:
         return False
+
+
+def _is_tested(run: Run) -> bool:
+    """Tell whether the run has test data: one that was fitted in Python has none."""
+    with suppress(CheckpointError, KeyError, TypeError, AttributeError):
+        return bool(run.environment["data_sizes"].get("test", 1))
+    return True
 
 
 def _config(run: Run) -> str:
