@@ -15,6 +15,7 @@ from vaeflow.pyro.gaps import GapMessenger
 from vaeflow.pyro.running import Observing, contracted, enumerated, plates
 
 _DRAWS = 1000  # of a mean without a formula
+_NUMBERS = 10_000_000  # of draws at a time
 
 
 class ProgramLaw(Distribution):
@@ -63,7 +64,12 @@ class ProgramLaw(Distribution):
             cuda = [self.output.device] if self.output.is_cuda else []
             with torch.random.fork_rng(devices=cuda):
                 torch.manual_seed(0)
-                return self.sample(Size((_DRAWS,))).pow(power).mean(0)
+                at_once = max(1, _NUMBERS // max(1, self._extended_shape().numel()))
+                total = self.output.new_zeros(())
+                for done in range(0, _DRAWS, at_once):
+                    draws = self.sample(Size((min(at_once, _DRAWS - done),)))
+                    total = total + draws.pow(power).sum(0)
+                return total / _DRAWS
         return found.reshape(*self.batch_shape, *self.event_shape)
 
     def _scores(self, x: Tensor, *, gaps: bool = False) -> Tensor:
