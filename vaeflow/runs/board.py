@@ -24,6 +24,7 @@ from vaeflow.training.observers.projector import Points
 from vaeflow.training.observers.tensorboard import TensorBoard
 
 _POINTS = 1000  # examples in the projector
+_DRAWS = 20  # of q for each, where its mean has no formula
 _ALWAYS = ("batch_size", "epochs", "latent", "lr", "seed")
 _HOUSEKEEPING = (
     "checkpoint_seconds", "data_root", "device", "image_every", "tensorboard", "test_images",
@@ -79,7 +80,7 @@ def points_of(experiment: Experiment) -> Points:
     model, index = experiment.model, torch.from_numpy(which)
     some = given.examples[index].read()
     with Noise(config.seed, model.device).private("projector"):
-        z = model.encode(some).cpu().numpy()
+        z = model.encode(some, draws=_DRAWS).cpu().numpy()
     return Points(z, _labels(given.beside, given.rows, which), _thumbnails(splits, index))
 
 

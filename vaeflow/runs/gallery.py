@@ -88,7 +88,7 @@ def _posterior(some: Examples, model: VAE) -> np.ndarray:
 def _codes(given: Given, model: VAE) -> np.ndarray:
     """Draw the codes of held-out examples in their plane, by their first label if they have one."""
     index = torch.linspace(0, len(given) - 1, min(_CODES, len(given))).round().long()
-    z = model.encode(given.examples[index].read()).cpu().numpy()
+    z = model.encode(given.examples[index].read(), draws=_DRAWS).cpu().numpy()
     labels = {name: v for name, v in given.beside.items() if not tells_rows_apart(v)}
     name, values = next(iter(labels.items()), ("", None))
     chosen = None if values is None else values[index.numpy()]
