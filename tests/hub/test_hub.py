@@ -110,6 +110,21 @@ def test_a_changed_file_is_refused_by_name(hostile, tmp_path):
     assert {each.name for each in tmp_path.iterdir()} == {"hostile"}
 
 
+def test_a_file_beside_the_manifest_is_refused_by_name(hostile, tmp_path):
+    (weights,) = hostile.rglob("model.safetensors")
+    weights.with_name("more.safetensors").write_bytes(pickle.dumps([1]))
+    with pytest.raises(CheckpointError, match=r"more\.safetensors, which its manifest does not"):
+        vaeflow.pull(hostile, tmp_path / "run")
+    assert {each.name for each in tmp_path.iterdir()} == {"hostile"}
+
+
+def test_an_absent_library_is_one_sentence(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaeflow.hub.hub.find_spec", lambda name: None)
+    for call in (lambda: vaeflow.push(trained, "me/first"), lambda: vaeflow.pull("me/first")):
+        with pytest.raises(ConfigError, match=r"pip install 'vaeflow\[hub\]'"):
+            call()
+
+
 def test_nothing_is_overwritten_and_names_are_checked(pushed, trained, tmp_path):
     with pytest.raises(ConfigError, match="exists, and nothing is overwritten"):
         vaeflow.push(trained, pushed)

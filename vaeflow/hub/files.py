@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vaeflow.errors import CheckpointError, printable
-from vaeflow.reading import TEXT
+from vaeflow.reading import TEXT, plain_json, read_text
 from vaeflow.runs.directory import Run
 
 CARD, PICTURE = "README.md", "samples.png"
@@ -19,6 +19,7 @@ _RUN = re.compile(
     re.ASCII,
 )
 _BESIDE = (CARD, PICTURE, ".gitattributes")  # on the Hub, and no part of a run directory
+_MANIFEST = "manifest.json"
 _LINES = 16 * TEXT  # bytes of metrics.jsonl
 _NEEDED = ("config.toml", "environment.json")
 
@@ -81,6 +82,19 @@ def check_folder(source: str, folder: Path, names: Iterable[str] | None = None) 
             raise _refused(source, name, "which is no regular file")
         sizes[name] = (folder / name).stat().st_size
     return check_names(source, sizes)
+
+
+def check_manifests(source: str, folder: Path, names: Iterable[str]) -> None:
+    """Check that the manifest of each checkpoint, which was verified, names all of its files.
+
+    Raises:
+        CheckpointError: naming the first file that it does not.
+    """
+    for name in (name for name in names if name.startswith("checkpoints/")):
+        manifest = folder / Path(name).parent / _MANIFEST
+        known = plain_json(read_text(manifest))["sha256"] if manifest.is_file() else {}
+        if Path(name).name not in (_MANIFEST, *known):
+            raise _refused(source, name, "which its manifest does not name")
 
 
 def _walked(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vaeflow.errors import CheckpointError, ConfigError, StorageError, VaeflowError, one_line
 from vaeflow.hub.card import card_of, samples_of
-from vaeflow.hub.files import CARD, PICTURE, check_folder, check_names, files_of
+from vaeflow.hub.files import CARD, PICTURE, check_folder, check_manifests, check_names, files_of
 from vaeflow.pictures import draw, is_drawable, write_png
 from vaeflow.plugins.loading import Plugins
 from vaeflow.runs.directory import Run
@@ -177,6 +177,7 @@ def _take(source: str, folder: Path, names: list[str], path: Path) -> Run:
             bad = next(one for one in found if one.state in ("damaged", "missing"))
             why = f": {bad.why}" if bad.why else ""
             raise CheckpointError(f"{source}: {bad.name} is {bad.state}{why}; nothing is pulled")
+        check_manifests(source, half, names)
         with writing(path):
             put_in_place(half, path)
             flush_folder(path.parent)

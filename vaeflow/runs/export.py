@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def export(
     check_new(path, FORMATS[form].ending)
     about: dict[str, Any] = {}
     if isinstance(model, VAE):
+        model = model if model.device.type == "cpu" else deepcopy(model).cpu()
         examples = _drawn(model)
     else:
         run = model if isinstance(model, Run) else Run.open(path_of(model, "export"))
