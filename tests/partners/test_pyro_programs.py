@@ -107,6 +107,20 @@ class Mixed(Program):
         pyro.sample("category", dist.Bernoulli(logits=logit + 2 * cause), obs=x[..., 2])
 
 
+class Plated(Program):
+    """Values with causes of their own in a plate of the program, and one cause of all."""
+
+    by_value = False
+    support = constraints.real
+
+    def program(self, output, x):
+        common = pyro.sample("common", dist.Bernoulli(output.new_tensor(0.3)))
+        with pyro.plate("values", x.shape[-1], dim=-3):
+            own = pyro.sample("own", dist.Categorical(logits=output.new_zeros(3)))
+            loc = output.movedim(-1, 0) + common + 2 * own
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x.movedim(-1, 0))
+
+
 def formula(part, output, x):
     """Return log p(x|z) (K, B) as one would write it down."""
     inf = x.new_tensor(-math.inf)
@@ -139,6 +153,11 @@ def formula(part, output, x):
         return torch.where(x[..., 2].isnan(), both.logsumexp(0), known)
     terms = []
     for cause, p in ((0.0, 0.7), (1.0, 0.3)):
+        if isinstance(part, Plated):
+            each = [dist.Normal(output + cause + 2 * own, 1.0).log_prob(x) for own in range(3)]
+            values = torch.stack(each).logsumexp(0) - math.log(3)
+            terms.append(values.sum(-1) + math.log(p))
+            continue
         mean, log_rate, logit = output.unbind(-1)
         terms.append(
             dist.Normal(mean + cause, 1.0).log_prob(x[..., 0])
@@ -151,7 +170,7 @@ def formula(part, output, x):
 
 PARTS = [
     (ZeroInflated, (1, 2, 3)), (Ordinal, (4,)), (Chain, (5,)), (SemiSupervised, (3,)),
-    (Mixed, (3,)),
+    (Mixed, (3,)), (Plated, (2,)),
 ]  # fmt: skip
 programs = pytest.mark.parametrize(("make", "shape"), PARTS, ids=[p.__name__ for p, _ in PARTS])
 

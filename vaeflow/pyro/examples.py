@@ -57,7 +57,7 @@ def moment_given(program: Observing, output: Tensor, x: Tensor, power: int) -> T
     The discrete sites are summed out under what is known.
 
     Arguments:
-        x: (B, *data_shape), NaN where a value is missing.
+        x: (1, B, *data_shape), NaN where a value is missing.
         power: 1 or 2.
 
     Raises:

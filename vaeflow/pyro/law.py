@@ -85,6 +85,8 @@ class ProgramLaw(Distribution):
         output = self._in_two(output)
         if x.dim() > event + 1:
             x = x.expand(*lead, *self.event_shape).reshape(*output.shape[:2], *self.event_shape)
+        else:
+            x = x[None]  # with as many axes as the output, so that a program may move them alike
         trace = enumerated(self.program, output, x, GapMessenger() if gaps else None)
         names = [plate.name for plate in plates(self.program, output)]
         total = contracted(trace, names)
@@ -153,7 +155,7 @@ class GivenLaw(ProgramLaw):
             ConfigError: if it is not known.
         """
         try:
-            return moment_given(self.program, self.output, self.x, power)
+            return moment_given(self.program, self.output, self.x[None], power)
         except NotImplementedError as error:
             raise ConfigError(
                 f"missing values: the program {type(self.program).__name__} tells no mean of what "

@@ -55,7 +55,7 @@ class Program(Likelihood):
         Arguments:
             output: (K, B, *data_shape), or (K, B, D) without `by_value`; with several `outputs` a
                 tuple of so many; (K, B, *output_shape) where that was set to something else.
-            x: (B, *data_shape) or (K, B, *data_shape); without `by_value` (B, D) or (K, B, D).
+            x: (1 or K, B, *data_shape), or (1 or K, B, D) without `by_value`.
         """
 
     def mean(self, output: Tensor) -> Tensor:
