@@ -42,6 +42,12 @@ def test_a_seed_repeats_the_draws_and_the_number_of_rows_changes_none():
     assert not torch.equal(z, encode_examples(vae, as_examples(X.double()), draws=2)[0])
 
 
+def test_batches_of_equal_examples_have_other_noise():
+    copies = as_examples(X[:1].double().repeat(200, 1, 1, 1))
+    z, _ = encode_examples(model("identity"), copies, draws=1)
+    assert len(z.unique(dim=0)) == 200
+
+
 def test_a_model_without_a_run_encodes_data_that_is_given():
     vae = model("identity").float()
     found = vaeflow.encode(vae, X.numpy(), draws=2, progress=False)

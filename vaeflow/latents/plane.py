@@ -25,6 +25,8 @@ from vaeflow.latents.scatter import scatter
 from vaeflow.latents.showing import in_columns, unnamed
 from vaeflow.model import VAE
 from vaeflow.pictures import draw, is_drawable, is_signal
+from vaeflow.runtime.blame import Blame
+from vaeflow.runtime.frozen import frozen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +142,7 @@ class Manifold(Drawn):
         pictured = is_drawable(shape) and not model.columns
         count = (_CURVES if is_signal(shape) else _TILES) if pictured else _FINE
         shares = (torch.arange(count) + 0.5) / count
-        with torch.no_grad():
+        with Blame(model, None).at(lambda: "in the prior"), frozen(model), torch.no_grad():
             z = grid(prior_quantiles(model.latent_prior(), shares))
         x = decode(model, z.flatten(0, 1), beside).unflatten(0, (count, count))
         return cls(z.numpy(), x.numpy(), model.columns, span)
