@@ -1,5 +1,6 @@
 """Flows: draws, densities, gradients, and their words."""
 
+import copy
 import sys
 import weakref
 from functools import partial
@@ -336,6 +337,7 @@ def test_last_draw_keeps_no_draw_and_no_missing_gradient():
         assert q.log_prob(z).isfinite()
     with pytest.raises(NotImplementedError):  # a score function would have no gradient
         q.log_prob(z)
+    assert copy.deepcopy(q)._last is None
     del z
     assert held() is None
     assert known.log_prob_of(torch.zeros(2)) is None

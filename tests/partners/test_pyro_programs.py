@@ -311,6 +311,15 @@ class Unsummable(Program):
         pyro.sample("x", dist.Normal(count, 1.0), obs=x)
 
 
+class Kept(Program):
+    """A parameter in Pyro's store."""
+
+    support = constraints.real
+
+    def program(self, output, x):
+        pyro.sample("x", dist.Normal(output + pyro.param("a", torch.zeros(())), 1.0), obs=x)
+
+
 class Scaled(Program):
     """An observed value that is not x."""
 
@@ -324,6 +333,9 @@ def test_what_cannot_be_summed_or_drawn_is_told(one_sentence):
     output = torch.zeros(1, 2, 3)
     with pytest.raises(ConfigError, match="'count' of the program Unsummable") as error:
         Unsummable((3,))(output).log_prob(output[0])
+    one_sentence(str(error.value))
+    with pytest.raises(ConfigError, match=r"pyro.param\('a'\), which a run neither") as error:
+        Kept((3,))(output).log_prob(output[0])
     one_sentence(str(error.value))
     p = Scaled((3,))(output)
     assert p.log_prob(output[0]).shape == (1, 2)

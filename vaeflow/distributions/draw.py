@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -45,6 +46,13 @@ class OwnDraw:
         wanted = torch.is_grad_enabled() and not self._with_gradients
         return self._log_prob if own and not wanted else None
 
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _no_draw, ()
+
+
+def _no_draw() -> None:
+    """Return what a copy of a distribution knows of the draws of the original."""
+
 
 def _version(z: Tensor) -> int | None:
     return None if z.is_inference() else z._version
@@ -62,6 +70,8 @@ class OnePass(Distribution):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Pyro may be imported at any time, and asks before it calls a method; compiled code does
+        # not ask.
         if not torch.compiler.is_compiling() and (mixin := _pyro_mixin()) is not None:
             mixin.register(OnePass)
 

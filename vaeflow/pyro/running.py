@@ -27,8 +27,6 @@ from vaeflow.runtime.validation import no_validation
 
 _ROOM = 4  # plates that a program may open itself
 Handler = AbstractContextManager[Any]
-
-
 Packed = Any  # a tensor whose axes Pyro names by letters, `_pyro_dims`
 
 
@@ -91,7 +89,8 @@ def enumerated(
     """Return the trace of a run in which the discrete sites have all their values side by side.
 
     Raises:
-        ConfigError: if a site that is not observed has not finitely many values.
+        ConfigError: if a site that is not observed has not finitely many values, or a parameter is
+            not the part's own.
     """
 
     def whole() -> None:
@@ -101,6 +100,12 @@ def enumerated(
     every = poutine.enum(config_enumerate(whole), first_available_dim=first)
     with apart():
         trace = poutine.trace(every).get_trace()
+        for name, node in trace.nodes.items():
+            if node["type"] == "param":
+                raise ConfigError(
+                    f"the program {type(program).__name__} asks for pyro.param({name!r}), which a "
+                    "run neither trains nor keeps: make it a torch.nn.Parameter of the part"
+                )
         for name, site in _sites(trace):
             if not site["is_observed"] and "_enumerate_dim" not in site["infer"]:
                 raise ConfigError(
