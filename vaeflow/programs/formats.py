@@ -150,14 +150,26 @@ CURES: dict[FormatName, str] = {  # of a program that a format cannot hold
 FORMATS: dict[FormatName, Format] = {"torch-export": TorchExport(), "onnx": Onnx()}
 
 
+def format_named(name: str) -> FormatName:
+    """Return a format by its name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    for known in FORMATS:
+        if name == known:
+            return known
+    raise ConfigError(f"--format {name}: torch-export or onnx is expected: choose one of them")
+
+
 def format_of(path: Path, name: str | None) -> FormatName:
     """Return the format that a name says, or else the ending of the file.
 
     Raises:
         ConfigError: if there is no such format, or the ending is that of another.
     """
-    if name is not None and name not in FORMATS:
-        raise ConfigError(f"--format {name}: torch-export or onnx is expected: choose one of them")
+    if name is not None:
+        format_named(name)
     allowed = {each.ending: key for key, each in FORMATS.items() if name in (None, key)}
     if (found := allowed.get(path.suffix.lower())) is None:
         raise ConfigError(f"--out {path}: the name must end in {' or '.join(allowed)}")

@@ -17,7 +17,7 @@ from vaeflow.evaluation.options import Weights
 from vaeflow.model import VAE
 from vaeflow.parts.datasets.files.written import check_new
 from vaeflow.plugins.loading import Plugins, load_plugins
-from vaeflow.programs.formats import FORMATS, format_of
+from vaeflow.programs.formats import FORMATS, format_named, format_of
 from vaeflow.programs.written import Exported, export_model
 from vaeflow.runs.build import images_of
 from vaeflow.runs.directory import Run
@@ -48,7 +48,7 @@ class ExportOptions:
 @with_options(ExportOptions)
 def export(
     model: VAE | str | Path | Run,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     plugins: Plugins | None = None,
     **options: Any,
@@ -63,7 +63,8 @@ def export(
 
     Arguments:
         model: a run, or a model.
-        out: the new file, .pt2 or .onnx.
+        out: the new file, .pt2 or .onnx; by default RUN-PART with the ending of the format, in the
+            working directory.
         plugins: where the run's parts are looked up; by default all that the environment selects.
 
     Returns:
@@ -76,6 +77,10 @@ def export(
         StorageError: if the file cannot be written.
     """
     chosen = options_from(ExportOptions, options, "export")
+    if out is None:
+        name = "model" if isinstance(model, VAE) else _name(model)
+        ending = FORMATS[format_named(chosen.format or "torch-export")].ending
+        out = f"{name}-{chosen.part}{ending}"
     path = Path(out)
     form = format_of(path, chosen.format)
     check_new(path, FORMATS[form].ending)
@@ -89,12 +94,18 @@ def export(
         model = run.load(weights=chosen.weights, plugins=plugins)
         examples = _examples(run, model, plugins, chosen)
         about = {
-            "run": run.path.absolute().name,
+            "run": _name(run),
             "run_id": run.id,
             "weights": chosen.weights,
             "config": run.settings(),
         }
     return export_model(model, path, examples, part=chosen.part, form=form, about=about)
+
+
+def _name(run: str | Path | Run) -> str:
+    """Return the name of a run's directory."""
+    path = run.path if isinstance(run, Run) else path_of(run, "export")
+    return path.absolute().name
 
 
 def _examples(run: Run, model: VAE, plugins: Plugins, options: ExportOptions) -> Examples:

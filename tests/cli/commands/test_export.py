@@ -24,6 +24,14 @@ def test_the_decoder_of_a_table_with_its_names(cli, people_run, here):
     torch.testing.assert_close(program(z, condition)["mean"], expected.mean[0])
 
 
+def test_a_file_is_called_by_run_and_part(cli, people_run, here):
+    done = cli("export", people_run, "--part", "decoder", "--format", "torch-export")
+    name = f"{people_run.name}-decoder.pt2"
+    assert done.out.endswith(f"wrote {name}\n"), done.err
+    assert (here / name).is_file()
+    assert cli("export", people_run, "--part", "decoder").code == 2  # nothing is overwritten
+
+
 def test_wrong_words(cli, trained, here):
     (here / "taken.pt2").touch()
     for out, words in (

@@ -28,13 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     type=click.Choice(["torch-export", "onnx"]),
-    help="Of the file.  [default: by its ending]",
+    help="Of the file.  [default: by its ending, torch-export without --out]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The new file, .pt2 or .onnx.",
+    help="The new file, .pt2 or .onnx.  [default: RUN-PART in the working directory]",
 )
 @shared.weights
 @shared.data_root
@@ -44,7 +43,7 @@ def command(
     run: Path,
     part: str,
     format: str | None,
-    out: Path,
+    out: Path | None,
     weights: Weights,
     data_root: Path | None,
 ) -> None:
@@ -68,4 +67,4 @@ def command(
         data_root=data_root,
     )
     click.echo(str(written))
-    say(f"wrote {out}")
+    say(f"wrote {written.path}")
