@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registry import Part
 
 
-@click.command("benchmark", cls=GridCommand)
+@click.command(
+    "benchmark",
+    cls=GridCommand,
+    epilog="Example: vaeflow benchmark --posterior planar --posterior iaf --seeds 2",
+)
 @shared.recipe
 @shared.config
 @shared.assignments

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vaeflow.runtime.progress import OpenBar
 
 
-@click.command("compare")
+@click.command("compare", epilog="Example: vaeflow compare runs/first runs/second")
 @click.argument(
     "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN|BENCHMARK..."
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaeflow.evaluation.options import Split, Weights
 
 
-@click.command("evaluate")
+@click.command("evaluate", epilog="Example: vaeflow evaluate runs/first --proposal q -k 5000")
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.proposal(
     "Of the NLL: a Gaussian fitted to the posterior of each image, its mixture with q, or q alone, "

@@ -13,7 +13,7 @@ from vaeflow.plugins.discovery import Selection
 from vaeflow.plugins.registry import KINDS, Part
 
 
-@click.command("list")
+@click.command("list", epilog="Example: vaeflow list posterior")
 @click.argument("kind", required=False, metavar="[KIND]", type=click.Choice(KINDS))
 @shared.as_json
 @click.pass_obj

@@ -10,7 +10,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 
-@click.command("reconstruct")
+@click.command("reconstruct", epilog="Example: vaeflow reconstruct runs/first -n 8 --out pairs.png")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "-n", "count", type=click.IntRange(1), default=32, show_default=True, help="How many."

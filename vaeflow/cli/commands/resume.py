@@ -10,7 +10,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 
-@click.command("resume")
+@click.command("resume", epilog="Example: vaeflow resume runs/first")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--epochs", type=click.IntRange(1), help="Train to this many epochs in all.")
 @click.option(

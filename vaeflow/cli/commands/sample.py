@@ -10,7 +10,7 @@ from vaeflow.cli import options as shared
 from vaeflow.plugins.discovery import Selection
 
 
-@click.command("sample")
+@click.command("sample", epilog="Example: vaeflow sample runs/first -n 16 --out samples.png")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "-n", "count", type=click.IntRange(1, 100_000), default=64, show_default=True, help="How many."

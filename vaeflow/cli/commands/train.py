@@ -12,7 +12,11 @@ from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
 from vaeflow.cli.voice import say
 
 
-@click.command("train", cls=PartsCommand)
+@click.command(
+    "train",
+    cls=PartsCommand,
+    epilog="Example: vaeflow train --posterior planar --epochs 20 --run-dir runs/first",
+)
 @shared.recipe
 @shared.config
 @shared.assignments

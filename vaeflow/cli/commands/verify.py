@@ -11,7 +11,7 @@ import click
 from vaeflow.cli import options as shared
 
 
-@click.command("verify")
+@click.command("verify", epilog="Example: vaeflow verify runs/first")
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.as_json
 def command(run: Path, as_json: bool) -> int:

@@ -25,7 +25,7 @@ class _Command(click.Command):
         return super().parse_args(ctx, rest)
 
 
-@click.command("inspect", cls=_Command)
+@click.command("inspect", cls=_Command, epilog="Example: vaeflow data inspect people.csv")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--dataset",

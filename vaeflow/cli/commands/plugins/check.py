@@ -27,7 +27,12 @@ class _Command(click.Command):
         return super().parse_args(ctx, rest)
 
 
-@click.command("check", cls=_Command, options_metavar="[--KIND.OPTION VALUE] [OPTIONS]")
+@click.command(
+    "check",
+    cls=_Command,
+    options_metavar="[--KIND.OPTION VALUE] [OPTIONS]",
+    epilog="Example: vaeflow plugins check my_flow.py",
+)
 @click.argument("name")
 @click.option("--verbose", "-v", is_flag=True, help="Give a line for each check.")
 @click.option(

@@ -11,7 +11,7 @@ import click
 from vaeflow.plugins.discovery import Plugin, Selection
 
 
-@click.command("info")
+@click.command("info", epilog="Example: vaeflow plugins info vaeflow-zuko")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj

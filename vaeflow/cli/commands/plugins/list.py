@@ -10,7 +10,7 @@ import click
 from vaeflow.plugins.discovery import Plugin, Selection, find_plugins
 
 
-@click.command("list")
+@click.command("list", epilog="Example: vaeflow plugins list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--requirements", is_flag=True, help="Print them with their versions, as pip install -r reads."

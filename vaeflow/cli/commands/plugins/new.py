@@ -10,7 +10,7 @@ import click
 from vaeflow.plugins.registry import KINDS
 
 
-@click.command("new")
+@click.command("new", epilog="Example: vaeflow plugins new bend --kind posterior")
 @click.argument("name")
 @click.option(
     "--kind", type=click.Choice(KINDS), required=True, help="The kind of part that it brings."
