@@ -1,6 +1,7 @@
 """Exported parts in onnxruntime, and recorded posteriors in torch, against the models."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -68,6 +69,8 @@ def test_every_posterior_in_onnxruntime(posterior, tmp_path, monkeypatch):
     model = small(posterior)
     exported, run = session(model, tmp_path / "encoder.onnx")
     assert [*tmp_path.iterdir()] == [exported.path]  # one file
+    assert {each.shape[0] for each in (*run.get_inputs(), *run.get_outputs())} == {"N"}
+    assert str(Path(vaeflow.__file__).parents[1]).encode() not in exported.path.read_bytes()
     x, noise = images(7), torch.randn(7, *exported.inputs["noise"])
     found = run.run(None, {"x": x.numpy(), "noise": noise.numpy()})
     found = {o.name: f for o, f in zip(run.get_outputs(), found, strict=True)}

@@ -2,11 +2,13 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from small_vae import SHAPE, images, model
 
+import vaeflow
 from vaeflow.data.examples import Examples
 from vaeflow.distributions import draw
 from vaeflow.errors import ConfigError
@@ -51,6 +53,7 @@ def test_a_file_tells_what_it_is_and_holds_no_pickle(exported):
     assert notes["config"] == {"latent": 3}
     assert notes["inputs"]["x"]["shape"] == ["N", *SHAPE]
     assert notes["outputs"]["log_q"]["meaning"] == "log q(z|x) of the draw z, in nats"
+    assert not any(str(Path(vaeflow.__file__).parents[1]).encode() in c for c in contents.values())
     assert not any(content.startswith((b"PK", b"\x80")) for content in contents.values())
 
 

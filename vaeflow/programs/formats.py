@@ -124,6 +124,8 @@ class Onnx:
             verbose=False,
         )
         assert made is not None
+        for each in (*made.model.graph.inputs, *made.model.graph.outputs):
+            each.shape[0] = "N"  # type: ignore[index]
         for name, value in about.items():
             text = value if isinstance(value, str) else json.dumps(value)
             made.model.metadata_props[name] = text
@@ -185,14 +187,16 @@ def record(program: Program, inputs: Mapping[str, Tensor]) -> Any:
     batch = torch.export.Dim("N")
     try:
         with torch.no_grad(), silence(), _unchecked():
-            return torch.export.export(
-                program, tuple(inputs.values()), dynamic_shapes=(tuple({0: batch} for _ in inputs),)
-            )
+            shapes = (tuple({0: batch} for _ in inputs),)
+            recorded = torch.export.export(program, tuple(inputs.values()), dynamic_shapes=shapes)
     except Exception as error:
         raise ConfigError(
             f"torch.export cannot record {program.told} ({_cause(error)}): use the model in Python "
             "by vaeflow.load, or train with another part"
         ) from error
+    for node in recorded.graph.nodes:  # it would name folders of this machine
+        node.meta.pop("stack_trace", None)
+    return recorded
 
 
 def pack(

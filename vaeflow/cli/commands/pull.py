@@ -18,7 +18,8 @@ def command(source: str, run_dir: Path | None, revision: str | None) -> None:
     else, a link, or a damaged file is refused, and the file is named. A source that begins with ./
     or / is a folder that `vaeflow push` wrote.
     """
+    from vaeflow.cli.voice import say
     from vaeflow.hub.hub import pull
 
     run = pull(source, run_dir, revision=revision)
-    click.echo(f"pulled {source} to {run.path}")
+    say(f"pulled {source} to {run.path}")
