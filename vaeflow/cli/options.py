@@ -63,19 +63,19 @@ tolerance = click.option(
     type=click.FloatRange(0, min_open=True),
     default=0.05,
     show_default=True,
-    help="Nats: the error of an image's NLL for which the proposal draws.",
+    help="Nats: the error of an example's NLL for which the proposal draws.",
 )
 max_draws = click.option(
     "--max-draws",
     type=click.IntRange(1),
     default=10_000,
     show_default=True,
-    help="Of the proposal per image, at most.",
+    help="Of the proposal per example, at most.",
 )
 chunk = click.option(
     "--chunk",
     type=click.IntRange(1),
-    help="Draws that pass through the decoder at a time, of all images together: fewer take "
+    help="Draws that pass through the decoder at a time, of all examples together: fewer take "
     "less memory, and change the figures by rounding only.",
 )
 

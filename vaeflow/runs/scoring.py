@@ -100,13 +100,15 @@ def score(
     """
     chosen = options_from(ScoringOptions, options, "score")
     bar = bar_of(progress)
+    own_test = data is None and chosen.split in (None, "test")
     with launched() as world:
         trained = Trained.of(model, chosen, "score", plugins)
         given = trained.given(data, chosen.split, own="test")
         given = replace(given, examples=_weighted(trained, given))
-        bounds, means = _bounds(trained, given, chosen, world, bar if world.first else no_bar)
+        kept = _kept(trained, chosen) if own_test else None
+        bounds, means = _bounds(trained, given, chosen, kept, world, bar if world.first else no_bar)
         log_p = -bounds.nll.values
-        if data is None and chosen.split in (None, "test"):
+        if own_test:
             reference: tuple[Tensor, Tensor] | None = log_p, _weights(bounds)
         else:
             reference = _reference(trained, chosen, world, bar)
@@ -135,9 +137,14 @@ def _weighted(trained: Trained, given: Given) -> Examples:
 
 
 def _bounds(
-    trained: Trained, given: Given, options: ScoringOptions, world: World, bar: OpenBar
+    trained: Trained,
+    given: Given,
+    options: ScoringOptions,
+    kept: ImageBounds | None,
+    world: World,
+    bar: OpenBar,
 ) -> tuple[ImageBounds, Bounds]:
-    """Return the bounds of each example, and their means.
+    """Return the bounds of each example, as they are kept or anew, and their means.
 
     Raises:
         NonFiniteError: naming the first example whose score is not a number.
@@ -148,7 +155,7 @@ def _bounds(
         bar(len(given), "examples") as done,
     ):
         choice = choose(model, given.examples, options.proposal)
-        bounds = evaluate_shared(
+        bounds = kept or evaluate_shared(
             model,
             given.examples,
             world,
@@ -203,17 +210,23 @@ def _reference(
     return (log_p, weights) if len(log_p) else None
 
 
+def _kept(trained: Trained, options: ScoringOptions) -> ImageBounds | None:
+    """Return the bounds of all test data that `vaeflow evaluate` has kept, if it has."""
+    run, whole = trained.run, options.of_test(None)
+    if run is None or not run.evaluation("test", whole.way, options.weights).exists():
+        return None
+    evaluation = Evaluation.of(run, trained.plugins or load_plugins(), whole)
+    return evaluation.kept.bounds if evaluation.stored else None
+
+
 def _test_data(run: Run, trained: Trained, options: ScoringOptions, bar: OpenBar) -> Tensor:
     """Return log p(x) and weights (2, N) of the test data, of all that is kept or of the first."""
-    plugins = trained.plugins or load_plugins()
-    whole = options.of_test(None)
-    evaluation = None
-    if run.evaluation("test", whole.way, options.weights).exists():
-        evaluation = Evaluation.of(run, plugins, whole)
-    if evaluation is None or not evaluation.stored:
+    bounds = _kept(trained, options)
+    if bounds is None:
+        plugins = trained.plugins or load_plugins()
         evaluation = Evaluation.of(run, plugins, options.of_test(options.reference))
         evaluation.run(bar)
-    bounds = evaluation.kept.bounds
+        bounds = evaluation.kept.bounds
     return torch.stack((-bounds.nll.values, _weights(bounds)))
 
 
