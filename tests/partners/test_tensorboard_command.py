@@ -69,6 +69,12 @@ def test_a_taken_port_and_a_folder_without_runs(trained, tmp_path):
         tensorboard(tmp_path)
 
 
+def test_it_ends_with_the_python_that_started_it(trained):
+    code = f"import vaeflow; print(vaeflow.tensorboard({str(trained)!r}, port=0).port)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not listening(int(done.stdout))
+
+
 def test_ctrl_c_ends_the_command(trained):
     words = [sys.executable, "-m", "vaeflow", "tensorboard", trained, "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:

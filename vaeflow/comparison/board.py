@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import subprocess
 import sys
@@ -41,6 +42,7 @@ class Board:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
             )
+        atexit.register(self.close)  # it would outlive this process
         try:
             self._wait(log)
         except BaseException:
@@ -72,6 +74,7 @@ class Board:
 
     def close(self) -> None:
         """End TensorBoard."""
+        atexit.unregister(self.close)
         self.process.terminate()
         try:
             self.process.wait(10)
