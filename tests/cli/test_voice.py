@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
 import vaeflow
-from vaeflow.cli.voice import Voice
+from vaeflow.cli import _log_to_stderr
+from vaeflow.cli.voice import Voice, speaking
 from vaeflow.comparison.report.numbers import as_json
 from vaeflow.runs.directory import Run
 
@@ -52,6 +54,17 @@ def test_verbose_tells_the_steps(train):
     steps = [line for line in told.err.splitlines() if line.startswith("Debug: ")]
     assert any("loaded in" in line for line in steps)
     assert any("checkpoint" in line for line in steps)
+
+
+@pytest.mark.parametrize(("how", "told"), [(Voice(verbose=True), False), (Voice(debug=True), True)])
+def test_tracebacks_are_for_debugging(how, told, capsys):
+    _log_to_stderr(how.level)
+    with speaking(how):
+        try:
+            raise RuntimeError("odd")
+        except RuntimeError:
+            logging.getLogger("vaeflow").debug("its traceback", exc_info=True)
+    assert ("RuntimeError: odd" in capsys.readouterr().err) is told
 
 
 def test_a_word_after_two_dashes_is_no_option():

@@ -25,15 +25,19 @@ def test_a_row_has_its_covariate_its_id_and_its_number(experiment):
     assert [*points.labels] == ["group", "id", "row"]  # what tells rows apart comes last
     assert set(points.labels["group"]) == {"a", "b"}
     assert points.thumbnails is None
-    again = points_of(experiment)
-    assert np.array_equal(points.z, again.z)
 
 
-def test_watching_draws_from_noise_of_its_own(experiment):
+def test_the_codes_of_a_flow_are_drawn_from_noise_of_their_own(trained):
+    experiment = prepare(Run(trained).plan(load_plugins()))
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    points_of(experiment)
+    z = points_of(experiment).z
     assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert np.array_equal(points_of(experiment).z, z)
+
+
+def test_watching_leaves_the_model_as_it_is(experiment):
     model = experiment.model
     grads = [p.requires_grad for p in model.parameters()]
     gallery = gallery_of(experiment)

@@ -14,7 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from vaeflow.training.observers.gallery import Gallery
+from vaeflow.training.observers.metrics_file import write_metrics
 from vaeflow.training.observers.projector import Points, write_points
+from vaeflow.training.observers.tensorboard import TensorBoard
 
 TERMS = ("elbo", "loss", "log_px", "log_pz", "log_q0", "log_det", "kl")
 BESIDE = {
@@ -109,6 +111,23 @@ def test_the_final_figures_are_level_lines_and_results_of_hparams(board, trained
         for tag, value in figures.items():
             assert [e.step for e in found.Scalars(tag)] == [0, 6]
             assert [e.value for e in found.Scalars(tag)] == pytest.approx([value] * 2, rel=1e-6)
+
+
+def test_the_figures_are_those_of_the_best_epoch(tmp_path):
+    records = [
+        {"epoch": epoch, "step": epoch, "validation/elbo": -10.0 * epoch, "active_units": epoch}
+        for epoch in (1, 2, 3)
+    ]
+    write_metrics(tmp_path / "metrics.jsonl", records)
+    observer = TensorBoard(tmp_path, {}, {"lr": 0.1}, lambda: Points(np.ones((2, 3))))
+    for end in (2, 3):  # the second time after a resume
+        observer.start(0, 0, end, 1)
+        observer.finish("completed", {"best_epoch": 2, "nll": {"mean": 30.0 + end}})
+    for split, tag, value in (("validation", "bound/elbo", -20), ("test", "bound/nll", 33)):
+        found = EventAccumulator(str(tmp_path / "final" / split))
+        found.Reload()
+        assert [(e.step, e.value) for e in found.Scalars(tag)] == [(0, value), (3, value)]
+        assert len([*(tmp_path / "final" / split).iterdir()]) == 1
 
 
 def test_hparams_are_the_parts_and_what_differs_from_its_default(board, trained):
