@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,8 +86,10 @@ class Curves(Drawn):
             figure = blank(8.0, 4.4 + 0.17 * self._lines())
             axes = figure.subplots()
             for curve, (colour, marker) in zip(self.each, self._looks(), strict=True):
-                axes.plot(curve.epochs, curve.train, "--", color=colour, linewidth=0.9, alpha=0.7)
-                axes.plot(curve.epochs, curve.validation, color=colour, linewidth=1.5)
+                dots = "." if len(curve.epochs) == 1 else ""  # of which there is no line
+                thin: Any = {"linewidth": 0.9, "alpha": 0.7, "marker": dots}
+                axes.plot(curve.epochs, curve.train, "--", color=colour, **thin)
+                axes.plot(curve.epochs, curve.validation, color=colour, linewidth=1.5, marker=dots)
                 if curve.best is not None:
                     at = int(np.flatnonzero(curve.epochs == curve.best)[0])
                     axes.plot(curve.best, curve.validation[at], marker, color=colour, markersize=7)

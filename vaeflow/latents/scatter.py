@@ -146,6 +146,8 @@ def _name(plot: Axes, points: np.ndarray, texts: np.ndarray, levels: list[str]) 
     from matplotlib.patheffects import withStroke
 
     around = withStroke(linewidth=2.5, foreground="white")
+    if not levels:
+        return
     span = np.ptp(points, 0) + 1e-12
     taken: list[np.ndarray] = []
     for level in levels:
