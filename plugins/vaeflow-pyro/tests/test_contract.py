@@ -3,11 +3,13 @@
 These are the quick checks; `vaeflow plugins check vaeflow-pyro` runs all of them on every law.
 """
 
+import json
 import math
 import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -18,6 +20,7 @@ from vaeflow_pyro import likelihoods
 from vaeflow_pyro.hooks import LIKELIHOODS
 from vaeflow_pyro.posterior import Transformed
 
+from vaeflow.cli import main
 from vaeflow.distributions import draw
 from vaeflow.testing import NotApplicable, checks
 
@@ -199,6 +202,23 @@ def test_options_reach_the_law():
     assert part.support.upper_bound == 3
     whole = part(torch.zeros(1, 1, 2)).log_prob(torch.tensor([[3.0, 0.0]]))
     assert whole.item() == pytest.approx(2 * math.log(1 / 8))
+
+
+def test_a_law_trains_from_the_shell(tmp_path, capsys):
+    counts = np.random.default_rng(0).poisson(3.0, (60, 4))
+    np.save(tmp_path / "counts.npy", counts)
+    words = (
+        "train --likelihood pyro-zero-inflated-poisson --posterior planar --dataset file "
+        "--latent 2 --encoder.hidden 8 --decoder.hidden 8 --epochs 2 --threads 1 "
+        "--test-samples 5 --no-tensorboard"
+    )
+    rest = ["--dataset.path", tmp_path / "counts.npy", "--run-dir", tmp_path / "run"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), *map(str, rest)])
+    assert ended.value.code == 0, capsys.readouterr().err
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    first, second = (json.loads(line)["validation/elbo"] for line in lines)
+    assert second > first
 
 
 def test_hooks_import_nothing_and_validation_stays_as_it_was():
