@@ -95,6 +95,8 @@ class Curves(Drawn):
                     axes.plot(curve.best, curve.validation[at], marker, color=colour, markersize=7)
             if (low := self._lowest()) is not None:
                 axes.set_ylim(bottom=low)
+            if max(len(curve.epochs) for curve in self.each) == 1:
+                axes.set_xlim(0, 2)
             axes.set_xlabel("epoch")
             axes.set_ylabel("ELBO, nats per example")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
