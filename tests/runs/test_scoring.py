@@ -12,6 +12,7 @@ from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import Evaluation
 from vaeflow.runs.evaluation_options import EvaluationOptions
+from vaeflow.runs.scoring import _share_below
 
 FAST = {"samples": 3, "progress": False}
 
@@ -86,3 +87,9 @@ def test_the_command_shows_the_least_likely_or_writes_all(cli, people_run, peopl
     assert all(f" {table['id'][i]} " in shown.out for i in least)
     assert cli(*words, "--out", "scores.csv").code == 2
     assert '"least_likely": [' in cli(*words, "--json").out
+
+
+def test_the_share_counts_the_weights_of_the_test_data():
+    log_p, reference = torch.tensor([0.5, -1.0, 2.0]).double(), torch.tensor([1.0, 0.0]).double()
+    share = _share_below(log_p, reference, torch.tensor([1.0, 3.0]).double())
+    assert share.tolist() == [0.75, 0, 1]
