@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -82,9 +83,11 @@ def print_columns(rows: Sequence[tuple[str, str, str, str]]) -> None:
 
 def print_rows(title: str, columns: Mapping[str, np.ndarray]) -> None:
     """Print columns (N,) by name as a table; of numbers, the digits that a reader compares."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name, values in columns.items():
-        table.add_column(escape(name), justify="left" if values.dtype == object else "right")
+        heading = escape(name).replace("_", " ")  # which a narrow terminal breaks between words
+        justify = "left" if values.dtype == object else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*(escape(_cell(value)) for value in row))
     Console().print(table)
@@ -94,7 +97,9 @@ def _cell(value: object) -> str:
     if value is None or value != value:
         return ""
     if isinstance(value, float | np.floating):
-        return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+        number = float(value)
+        digits = ".0f" if number.is_integer() else ".3f" if 0.001 <= abs(number) < 1 else ".4g"
+        return f"{number:{digits}}"
     return printable(str(value))
 
 
