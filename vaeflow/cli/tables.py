@@ -83,11 +83,11 @@ def print_columns(rows: Sequence[tuple[str, str, str, str]]) -> None:
 
 def print_rows(title: str, columns: Mapping[str, np.ndarray]) -> None:
     """Print columns (N,) by name as a table; of numbers, the digits that a reader compares."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     for name, values in columns.items():
         heading = escape(name).replace("_", " ")  # which a narrow terminal breaks between words
-        justify = "left" if values.dtype == object else "right"
-        table.add_column(heading, justify=justify, overflow="fold")
+        left = values.dtype == object
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*(escape(_cell(value)) for value in row))
     Console().print(table)
