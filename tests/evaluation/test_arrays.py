@@ -54,7 +54,6 @@ def test_text_and_numbers_of_numpy_are_numbers(model, x):
 
 
 def test_progress_opens_a_bar_unless_it_is_false(model, x, monkeypatch):
-    from vaeflow.evaluation import arrays
     from vaeflow.runtime.progress import no_bar
 
     opened = []
@@ -63,7 +62,8 @@ def test_progress_opens_a_bar_unless_it_is_false(model, x, monkeypatch):
         opened.append((total, what))
         return no_bar(total, what)
 
-    monkeypatch.setattr(arrays, "terminal_bar", bar)
+    monkeypatch.setattr("vaeflow.runtime.progress.terminal_bar", bar)
+    monkeypatch.setattr("vaeflow.runtime.progress.lines_of", lambda write: bar)
     for progress in (None, True, False):
         vaeflow.evaluate(model, x, samples=2, progress=progress)
     assert opened == [(6, "examples")] * 2
