@@ -183,7 +183,7 @@ def test_run_one_waits_for_an_orphaned_process(task, sleeper, steps, caplog):
         os.kill(orphan, signal.SIGKILL)
         raise
     assert steps[0] == ["evaluate"]
-    assert "is written by a process of another benchmark: waiting" in caplog.text
+    assert "is written by a process of another benchmark or search: waiting" in caplog.text
     assert len(asked) > 3
 
 

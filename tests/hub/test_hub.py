@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import vaeflow
-from vaeflow.errors import CheckpointError, ConfigError
+from vaeflow.errors import CheckpointError, ConfigError, StorageError
 from vaeflow.reading import TEXT
 from vaeflow.runs.verify import is_whole, verify
 
@@ -134,3 +135,22 @@ def test_nothing_is_overwritten_and_names_are_checked(pushed, trained, tmp_path)
         vaeflow.pull("first", tmp_path / "run")
     with pytest.raises(CheckpointError, match="holds no run"):
         vaeflow.pull(tmp_path, tmp_path / "run")
+
+
+def test_the_folder_that_push_tells_goes_into_pull(trained, tmp_path, cli, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = cli("push", trained, "./a b").out
+    assert said == f"pushed {trained} to './a b'\n"
+    assert cli("pull", "./a b", "back").code == 0
+    assert vaeflow.push(trained, Path("again")) == "./again"
+    assert is_whole(verify(vaeflow.pull("./again", "back-too")))
+    assert cli("push", "-q", trained, "./quiet").out == ""
+
+
+def test_a_refusal_names_the_folder_that_was_asked_for(trained, pushed, tmp_path):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "x"
+    for call in (lambda: vaeflow.push(trained, place), lambda: vaeflow.pull(pushed, place)):
+        with pytest.raises(StorageError, match=f"^{re.escape(str(place))}.* cannot be") as caught:
+            call()
+        assert ".tmp-" not in str(caught.value)

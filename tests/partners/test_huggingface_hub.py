@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.utils import are_progress_bars_disabled
 
 import vaeflow
 from vaeflow.errors import CheckpointError, StorageError
@@ -116,3 +117,19 @@ def test_a_hostile_repository_is_refused_before_a_file_is_fetched(
 def test_a_missing_repository_is_one_sentence(hub, tmp_path):
     with pytest.raises(StorageError, match=r"me/other cannot be read on the Hub .*hf auth login"):
         vaeflow.pull("me/other", tmp_path / "run")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_quiet_command_hides_the_librarys_bars(trained, hub, tmp_path, cli, monkeypatch, quiet):
+    monkeypatch.setattr("vaeflow.hub.hub.on_terminal", lambda: not quiet)
+    seen = []
+    upload = huggingface_hub.HfApi.upload_folder
+
+    def noted(self, **words):
+        seen.append(are_progress_bars_disabled())
+        return upload(self, **words)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", noted)
+    assert cli("push", *["-q"] * quiet, trained, "me/first").code == 0
+    assert seen == [quiet]
+    assert not are_progress_bars_disabled()

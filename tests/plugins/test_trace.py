@@ -61,6 +61,16 @@ def test_a_list_tells_which_plugins_are_left_out(installed, monkeypatch, cli):
     assert cli("plugins").err == told
 
 
+def test_help_tells_which_plugins_bring_no_commands(installed, monkeypatch, cli):
+    monkeypatch.setenv("VAEFLOW_TRACE_PLUGINS", "1")
+    monkeypatch.setattr("vaeflow.plugins.glance.naming", lambda hook: frozenset({"vaeflow-torn"}))
+    told = cli("--help").err
+    assert "vaeflow-good 1.0: disabled (for --help, as it brings no commands)" in told
+    assert "vaeflow-off 0.2: disabled ($VAEFLOW_DISABLE_PLUGINS names it)" in told
+    assert "import of vaeflow_torn_plugin" in told
+    assert "$VAEFLOW_PLUGINS" not in told
+
+
 def test_the_time_is_that_of_the_hook(plugin, monkeypatch, capsys):
     monkeypatch.setenv("VAEFLOW_TRACE_PLUGINS", "1")
     slow = "import time\nfrom vaeflow import hookimpl\n@hookimpl\ndef vaeflow_epoch_end(record):\n"

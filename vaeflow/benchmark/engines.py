@@ -277,7 +277,9 @@ def _hold(out: IO[str], stop: Stop) -> None:
             return
         except BlockingIOError:
             if not waiting:
-                log.warning("%s is written by a process of another benchmark: waiting", out.name)
+                log.warning(
+                    "%s is written by a process of another benchmark or search: waiting", out.name
+                )
             waiting = True
             time.sleep(_POLL)
         except OSError:  # a file system without locks

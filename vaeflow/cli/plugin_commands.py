@@ -97,9 +97,7 @@ class CommandLine(LazyGroup):
             return []
         from vaeflow.plugins.registry import BUILTIN, Tool
 
-        selection = selection_of(ctx)
-        if selection.allowed is None:
-            selection = replace(selection, allowed=bring)
+        selection = replace(selection_of(ctx), bringing=bring)
         registry = self._plugins(selection).registry
         return [
             (registry.spelling(tool), tool.summary)

@@ -21,6 +21,8 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.load import span_of_run
 from vaeflow.runs.paths import path_of, put_in_place
 from vaeflow.runs.verify import is_whole, verify
+from vaeflow.runtime.notebook import in_notebook
+from vaeflow.runtime.progress import on_terminal
 from vaeflow.storage import flush_folder, temporary_name, write_file, writing
 
 log = logging.getLogger("vaeflow")
@@ -50,7 +52,7 @@ def push(
         plugins: where the run's parts are looked up; by default all that the environment selects.
 
     Returns:
-        The address of the commit, or the path of the folder.
+        The address of the commit, or the path of the folder, as `pull` takes it.
 
     Raises:
         ConfigError: if the name or the folder cannot be used, or an extra is not installed.
@@ -61,9 +63,9 @@ def push(
     folder = local(to, "push")
     if folder is not None:
         _write(run, folder, f"./{folder.absolute().name}", plugins)
-        return str(folder)
+        return str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder}"
     api = _library().HfApi()
-    with tempfile.TemporaryDirectory(prefix="vaeflow-push-") as root:
+    with _bars(), tempfile.TemporaryDirectory(prefix="vaeflow-push-") as root:
         _write(run, Path(root) / "run", str(to), plugins)
         with _asked(str(to), "written"):
             api.create_repo(repo_id=str(to), private=private or None, exist_ok=True)
@@ -111,7 +113,11 @@ def pull(
             raise ConfigError(f"pull: there is no folder {folder}: give one that push wrote")
         return _take(str(source), folder, check_folder(str(source), folder), path)
     library = _library()
-    with _asked(str(source), "read"), tempfile.TemporaryDirectory(prefix="vaeflow-pull-") as root:
+    with (
+        _bars(),
+        _asked(str(source), "read"),
+        tempfile.TemporaryDirectory(prefix="vaeflow-pull-") as root,
+    ):
         info = library.HfApi().repo_info(
             repo_id=str(source), revision=revision, files_metadata=True
         )
@@ -152,8 +158,7 @@ def _write(run: Run, folder: Path, name: str, plugins: Plugins | None) -> None:
     for option, value in run.settings().get("dataset", {}).items():
         if isinstance(value, str) and Path(value).is_absolute():
             log.warning("config.toml tells whoever reads it that dataset.%s is %s", option, value)
-    half = temporary_name(folder)
-    try:
+    with _appearing_whole(folder) as half:
         for each in names:
             _copy(run.path / each, half / each)
         if picture:
@@ -161,15 +166,11 @@ def _write(run: Run, folder: Path, name: str, plugins: Plugins | None) -> None:
         write_file(half / CARD, card_of(run, name, samples, picture=picture))
         with writing(folder):
             half.rename(folder)
-    except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
-        raise
 
 
 def _take(source: str, folder: Path, names: list[str], path: Path) -> Run:
     """Copy a run's files to a new run directory, which appears whole and verified."""
-    half = temporary_name(path)
-    try:
+    with _appearing_whole(path) as half:
         for each in names:
             _copy(folder / each, half / each)
         found = verify(Run.open(half))
@@ -181,10 +182,20 @@ def _take(source: str, folder: Path, names: list[str], path: Path) -> Run:
         with writing(path):
             put_in_place(half, path)
             flush_folder(path.parent)
-    except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
-        raise
     return Run(path)
+
+
+@contextmanager
+def _appearing_whole(path: Path) -> Iterator[Path]:
+    """Give the temporary name of a folder, which is removed if it fails; messages name `path`."""
+    half = temporary_name(path)
+    try:
+        yield half
+    except BaseException as error:
+        shutil.rmtree(half, ignore_errors=True)
+        if isinstance(error, StorageError | CheckpointError):
+            raise type(error)(error.written.replace(str(half), str(path))) from error
+        raise
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -207,6 +218,21 @@ def _library() -> Any:
     import huggingface_hub
 
     return huggingface_hub
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Let the Hub's library show its bars where vaeflow shows its own."""
+    from huggingface_hub import utils
+
+    hide = not (on_terminal() or in_notebook() or utils.are_progress_bars_disabled())
+    if hide:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            utils.enable_progress_bars()
 
 
 @contextmanager

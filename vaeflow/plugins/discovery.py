@@ -21,6 +21,7 @@ GROUP = "vaeflow"
 ALLOW = "VAEFLOW_PLUGINS"
 DISABLE = "VAEFLOW_DISABLE_PLUGINS"
 log = logging.getLogger("vaeflow")
+_NO_COMMAND = "for --help, as it brings no commands"
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,15 @@ class Selection:
     """The plugins to load, by the names of distributions or entry points.
 
     Built-ins and `files` are always loaded. `allowed` None allows all plugins. `strict` turns
-    warnings about plugins into errors.
+    warnings about plugins into errors. `bringing` are the distributions that bring commands, where
+    nothing else is wanted of plugins; None wants all.
     """
 
     allowed: frozenset[str] | None = None
     disabled: frozenset[str] = frozenset()
     files: tuple[Path, ...] = ()
     strict: bool = False
+    bringing: frozenset[str] | None = None
 
     @classmethod
     def from_environment(
@@ -60,7 +63,9 @@ class Selection:
         if self.allowed is not None and not names & self.allowed:
             empty = f"--no-plugins is given or ${ALLOW} is empty"
             return f"${ALLOW} does not name it" if self.allowed else empty
-        return f"${DISABLE} names it" if names & self.disabled else ""
+        if names & self.disabled:
+            return f"${DISABLE} names it"
+        return "" if self.bringing is None or names & self.bringing else _NO_COMMAND
 
 
 @dataclass

@@ -198,9 +198,11 @@ def _words(key: str, given: object) -> list[str]:
 def _choice(key: str, values: Sequence[str]) -> Choice:
     different = tuple(dict.fromkeys(values))
     if len(different) < 2:
-        flag = f"--{key.replace('_', '-')}"
+        one = different[0] if different else "VALUE"
+        repeated = f"it repeats {one}: " if len(values) > 1 else ""
         raise ConfigError(
-            f"--tune {key}={','.join(values)}: a range such as 4..32 or two values are expected; "
-            f"one value is given by {flag} {' '.join(values) or 'VALUE'}"
+            f"--tune {key}={','.join(values)}: {repeated}give a range such as 4..32 or two "
+            f"different values, or fix the one value by --{key.replace('_', '-')} {one} "
+            "in place of --tune"
         )
     return Choice(different)

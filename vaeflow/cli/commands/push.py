@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -21,7 +22,9 @@ def command(selection: Selection | None, run: Path, to: str, private: bool) -> N
     safetensors, no pickle, and no data. A target that begins with ./ or / is a new folder of this
     machine, into which the same files are written, to look at or to pull from.
     """
+    from vaeflow.cli.voice import say
     from vaeflow.hub.hub import push
     from vaeflow.plugins.loading import load_plugins
 
-    click.echo(f"pushed {run} to {push(run, to, private=private, plugins=load_plugins(selection))}")
+    place = push(run, to, private=private, plugins=load_plugins(selection))
+    say(f"pushed {run} to {shlex.quote(place)}")
