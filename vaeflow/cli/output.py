@@ -63,13 +63,15 @@ def write_rows(
     Raises:
         StorageError: if the file cannot be written.
     """
+    from vaeflow.data.beside import apart
     from vaeflow.data.units import in_units
 
     each = {name: in_units(columns, x.cpu().numpy()) for name, x in rows.items()}
     first = next(iter(each))
-    values = {
-        column if name == first else f"{column}_{name}": found[column]
-        for column in columns.names
-        for name, found in each.items()
-    }
-    write_columns(path, {**values, **beside})
+    values: dict[str, np.ndarray] = {}
+    for column in columns.names:
+        for name, found in each.items():
+            taken = {*columns.names, *values} if name != first else ()
+            key = column if name == first else f"{column}_{name}"
+            values |= apart({key: found[column]}, taken, f"_{name}")
+    write_columns(path, {**values, **apart(beside, values)})

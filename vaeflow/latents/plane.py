@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from vaeflow.data.beside import apart
 from vaeflow.data.columns import Columns
 from vaeflow.data.examples import Examples
 from vaeflow.data.units import in_units
@@ -93,7 +94,8 @@ class Latent(Drawn):
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """Return points, codes, and what stands beside them."""
-        return {**self.beside, "points": self.points, "share": self.share, "codes": self.z}
+        found = {"points": self.points, "share": self.share, "codes": self.z}
+        return {**apart(self.beside, found), **found}
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -101,8 +103,7 @@ class Latent(Drawn):
         codes = {f"z{i}": column for i, column in enumerate(self.z.T)}
         if self.z.shape[1] > 2:
             codes |= {f"component{i + 1}": column for i, column in enumerate(self.points.T)}
-        apart = {f"{n}_label" if n in codes else n: values for n, values in self.beside.items()}
-        return {**apart, **codes}
+        return {**apart(self.beside, codes), **codes}
 
     def figure(self) -> Figure:
         """Return a new figure: a point for each example."""
@@ -157,7 +158,8 @@ class Manifold(Drawn):
         """Return z0, z1, and the columns of a table in their units, or x0, x1, …."""
         flat = self.x.reshape(len(self.x) ** 2, -1)
         values = in_units(self.table or unnamed(flat.shape[1]), flat)
-        return {"z0": self.z[..., 0].ravel(), "z1": self.z[..., 1].ravel(), **values}
+        codes = {"z0": self.z[..., 0].ravel(), "z1": self.z[..., 1].ravel()}
+        return {**codes, **apart(values, codes)}
 
     def figure(self) -> Figure:
         """Return a new figure: a picture at each code or, of other data, a map of each value."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaeflow.data.beside import apart
 from vaeflow.data.columns import Columns
 from vaeflow.data.examples import Examples
 from vaeflow.data.units import in_units
@@ -57,7 +58,8 @@ class Interpolation(Drawn):
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """Return at, z0, z1, …, and the columns of a table in their units, or x0, x1, …."""
-        return {"at": self.at, **_codes(self.z), **_values(self.x, self.table)}
+        known = {"at": self.at, **{f"z{i}": column for i, column in enumerate(self.z.T)}}
+        return {**known, **apart(_values(self.x, self.table), known)}
 
     def figure(self) -> Figure:
         """Return a new figure: pictures in a row, signals or columns as curves."""
@@ -144,7 +146,8 @@ class Traversal(Drawn):
             "share": np.tile(self.shares, len(self.dimensions)),
             "value": self.values.ravel(),
         }
-        return {**known, **_values(self.x.reshape(-1, *self.x.shape[2:]), self.table)}
+        values = _values(self.x.reshape(-1, *self.x.shape[2:]), self.table)
+        return {**known, **apart(values, known)}
 
     def figure(self) -> Figure:
         """Return a new figure, with a row for each dimension, the most active one first."""
@@ -208,10 +211,6 @@ def traversal(
         model.columns,
         span,
     )
-
-
-def _codes(z: np.ndarray) -> dict[str, np.ndarray]:
-    return {f"z{i}": column for i, column in enumerate(z.T)}
 
 
 def _values(x: np.ndarray, table: Columns) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from vaeflow.config.signature import options_from, with_options
+from vaeflow.data.beside import apart
 from vaeflow.evaluation.options import Seed, Whole
 from vaeflow.latents.codes import encode_examples
 from vaeflow.latents.drawn import Saved
@@ -69,7 +70,8 @@ class Codes(Saved):
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the codes as one array, and what stands beside them."""
         scores = {} if self.log_q is None else {"log_q": self.log_q}
-        return _joined(self.beside, {"codes": self.z, **scores})
+        found = {"codes": self.z, **scores}
+        return {**apart(self.beside, found), **found}
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -80,19 +82,12 @@ class Codes(Saved):
         z = self.z.reshape(-1, self.z.shape[-1])
         codes = {f"z{i}": column for i, column in enumerate(z.T)}
         if self.log_q is None:
-            return _joined(self.beside, codes)
+            return {**apart(self.beside, codes), **codes}
         count, draws = self.log_q.shape
         beside = {name: np.repeat(values, draws) for name, values in self.beside.items()}
         number = np.tile(np.arange(draws), count)
-        return _joined(beside, {"draw": number, **codes, "log_q": self.log_q.ravel()})
-
-
-def _joined(
-    beside: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return both; a label of a code's name is told apart from it."""
-    apart = {name + "_label" if name in codes else name: each for name, each in beside.items()}
-    return {**apart, **codes}
+        found = {"draw": number, **codes, "log_q": self.log_q.ravel()}
+        return {**apart(beside, found), **found}
 
 
 @with_options(EncodingOptions)

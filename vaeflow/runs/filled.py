@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vaeflow.data.beside import apart
 from vaeflow.data.columns import spelled
 from vaeflow.data.kinds import is_index
 from vaeflow.errors import spoken
@@ -86,7 +87,7 @@ class Filled:
             write_columns(paths[0], _arrays(self))
             return paths
         write_columns(paths[0], self.columns, like=self.given.path)
-        write_columns(paths[1], {**self.key, **self.spread})
+        write_columns(paths[1], {**self.key, **apart(self.spread, self.key)})
         return paths
 
     def __str__(self) -> str:

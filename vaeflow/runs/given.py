@@ -16,6 +16,7 @@ import torch
 from vaeflow.config.layers import Plan
 from vaeflow.config.settings import Config, PartConfig
 from vaeflow.data.arrays import as_values
+from vaeflow.data.beside import apart
 from vaeflow.data.binarization import prepare_split, resolve_binarization
 from vaeflow.data.checks import check_values
 from vaeflow.data.covariates import values_of
@@ -107,7 +108,8 @@ class Given:
         """Return by name (N,) the split and the row or file of each example, ids and labels."""
         rows = np.asarray(self.rows)
         split = {} if self.splits is None else {"split": self.splits}
-        return {**split, "file" if rows.dtype == object else "row": rows, **self.beside}
+        own = {**split, "file" if rows.dtype == object else "row": rows}
+        return {**own, **apart(self.beside, own)}
 
 
 def own_file(plan: Plan | None, path: object = None) -> TableSet | File | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vaeflow.data.beside import apart
 from vaeflow.evaluation import Bounds
 from vaeflow.latents.drawn import Saved
 from vaeflow.text import html_columns
@@ -71,8 +72,7 @@ class Scores(Saved):
             scores["less_likely"] = self.less_likely
         if (self.observed < 1).any():
             scores["observed"] = self.observed
-        apart = {f"{n}_label" if n in scores else n: values for n, values in self.beside.items()}
-        return {**apart, **scores}
+        return {**apart(self.beside, scores), **scores}
 
     def least_likely(self, count: int = 10) -> np.ndarray:
         """Return the indices of the examples with the lowest log p(x), the lowest first."""

@@ -38,7 +38,8 @@ def command(
 
     A table has the columns split (of RUN's own data), row as the file counts it, or file (of
     images), the labels and ids that are no part of x, and z0, z1, …; an .npz file has the codes as
-    one array (N, L) beside them. The examples of a file stay in its order. The mean of a flow has
+    one array (N, L) beside them. A label of a name that is taken ends in _label. The examples of a
+    file stay in its order. The mean of a flow has
     no formula: it is the average of a hundred draws, which --seed repeats.
 
     With --draws each draw is a line of the table, with its number and log_q, log q(z|x) in nats.

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import os
+import re
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
+from vaeflow.data.beside import apart
 from vaeflow.errors import ConfigError
 from vaeflow.storage import write_file
 
+log = logging.getLogger("vaeflow")
 TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+# A name in a zip file is a path, to which other programs may unpack it.
+_PATH = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+_QUOTED = re.compile(f"{_PATH.pattern}|%")
 
 
 def is_table(path: Path) -> bool:
@@ -85,6 +94,8 @@ def write_columns(
 ) -> None:
     """Write named arrays (N, …): to a table, or as arrays to .npz, where a missing text is "".
 
+    In .npz a name that would be a path is spelled: ../x is ..%2Fx. A warning says so.
+
     Arguments:
         path: the new file.
         columns: name -> values.
@@ -101,9 +112,32 @@ def write_columns(
         else values
         for name, values in columns.items()
     }  # fmt: skip
+    write_file(path, _zipped(plain))
+
+
+def _zipped(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as the content of an .npz file, under any names.
+
+    `numpy.savez` takes names as keywords, some of which are its own, and as paths in the file.
+    """
+    safe = {name: values for name, values in arrays.items() if not _PATH.search(name)}
+    others = {_quoted(name): values for name, values in arrays.items() if name not in safe}
+    if others:
+        log.warning(
+            "names in an .npz file have no slashes and no control characters: there are %s",
+            ", ".join(others),
+        )
     out = io.BytesIO()
-    np.savez(out, **plain)  # type: ignore[arg-type]
-    write_file(path, out.getvalue())
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, values in {**safe, **apart(others, safe)}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+    return out.getvalue()
+
+
+def _quoted(name: str) -> str:
+    """Return a name with "/" as %2F, "%" as %25 and so on, different for different names."""
+    return _QUOTED.sub(lambda sign: quote(sign[0], safe=""), name)
 
 
 def _column(values: np.ndarray, kind: Any = None) -> Any:
