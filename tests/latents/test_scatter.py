@@ -35,7 +35,10 @@ def test_of_many_levels_the_most_frequent_are_told_apart():
 def test_numbers_have_a_colour_bar():
     figure = scatter(POINTS, np.where(np.arange(90) == 3, np.nan, POINTS[:, 0]), name="age")
     assert [axes.get_ylabel() for axes in figure.axes] == ["z1", "age"]
-    assert not figure.legends
+    assert legend_of(figure) == ["missing (1)"]
+    hollow = figure.axes[0].collections[0]
+    assert (len(hollow.get_offsets()), len(hollow.get_facecolors())) == (1, 0)
+    assert not scatter(POINTS, POINTS[:, 0]).legends
     once, again = (as_file(scatter(POINTS, POINTS[:, 0]), ".svg") for _ in range(2))
     assert once == again
     assert once.startswith(b"<?xml")

@@ -10,6 +10,7 @@ from vaeflow.data.columns import Column, Columns
 from vaeflow.errors import ConfigError
 from vaeflow.latents.plane import Latent, Manifold
 from vaeflow.parts.datasets.files.tables import read_table
+from vaeflow.runs.directory import Run
 
 SMALL = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
 
@@ -28,8 +29,23 @@ def test_codes_lie_in_the_plane_of_their_principal_components(people_run, people
     own = vaeflow.latent(people_run, label="age", progress=False)  # on its way through x
     rows = np.array(own.beside["row"]) - 2
     np.testing.assert_allclose(own.values, table["age"][rows], atol=1e-4)
+    assert len(rows) == len(table["age"])
     with pytest.raises(ConfigError, match="no such label"):
         vaeflow.latent(people_run, label="agee")
+
+
+def test_a_label_comes_before_a_covariate_and_a_collapsed_model_is_told(people_run, people, caplog):
+    table = read_table(people)
+    frame = dict(table)
+    found = vaeflow.latent(people_run, {**frame, "ward": table["group"]}, progress=False)
+    assert found.name == "ward"
+    model = Run.open(people_run).model
+    assert "no dimension is active" not in caplog.text
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    vaeflow.latent(model, frame, progress=False)
+    assert "no dimension is active: Var E[z_i|x]" in caplog.text
 
 
 @pytest.mark.parametrize("latent", [1, 2, 3])

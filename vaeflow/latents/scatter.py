@@ -34,9 +34,9 @@ def scatter(
 ) -> Figure:
     """Draw points as a scatter plot.
 
-    Texts, truth values and few whole numbers are levels: each has a colour and a mark, and its name
-    stands at the median of its points as well as in the legend. Of more than 20 levels the most
-    frequent are told apart. Other numbers have a colour bar. A missing value is grey.
+    Texts, truth values and few whole numbers are levels: each has a colour and a mark, which the
+    legend names. Of more than 20 levels the most frequent are told apart. Other numbers have a
+    colour bar. A missing value is a hollow mark.
 
     Arguments:
         points: (N, 2).
@@ -92,9 +92,8 @@ def _coloured(
     figure: Figure, plot: Axes, points: np.ndarray, values: np.ndarray, name: str, size: float
 ) -> None:
     known = np.isfinite(values)
-    plot.scatter(
-        points[~known, 0], points[~known, 1], s=size, color=GREY, linewidths=0, label="missing"
-    )
+    if not known.all():
+        _hollow(plot, points[~known], size)
     low, high = np.quantile(values[known], (0.01, 0.99)) if known.any() else (0, 1)
     shown = plot.scatter(
         points[known, 0],
@@ -106,21 +105,20 @@ def _coloured(
         linewidths=0,
     )
     figure.colorbar(shown, ax=plot, label=name, extend="both", shrink=0.8)
-    if not known.all():
-        plot.legend(loc="upper right")
+    if missing := int((~known).sum()):
+        figure.legend(handles=[_missing(missing)], loc="outside right upper", frameon=False)
 
 
 def _levels(
     figure: Figure, plot: Axes, points: np.ndarray, texts: list[str], name: str, size: float
 ) -> None:
-    from matplotlib.lines import Line2D
-
     counts = Counter(text for text in texts if text)
     shown = _sorted([level for level, _ in counts.most_common(_SHOWN)])
     look = {level: (COLOURS[i % len(COLOURS)], _MARKERS[i // len(COLOURS)])
             for i, level in enumerate(shown)}  # fmt: skip
-    each = [look.get(text, (GREY, "o")) for text in texts]
-    for marker in dict.fromkeys(marker for _, marker in each):
+    each = [look.get(text, (GREY, "o" if text else "")) for text in texts]
+    _hollow(plot, points[[text == "" for text in texts]], size)
+    for marker in dict.fromkeys(marker for _, marker in each if marker):
         chosen = [i for i, (_, m) in enumerate(each) if m == marker]
         colours = [each[i][0] for i in chosen]
         plot.scatter(
@@ -132,33 +130,12 @@ def _levels(
             linewidths=1.2 if marker in "x+" else 0,
             alpha=0.8,
         )
-    _name(plot, points, np.array(texts, object), shown if len(shown) > 1 else [])
-    marks: list[Any] = [_mark(Line2D, level[:24], *look[level]) for level in shown]
+    marks: list[Any] = [_mark(level[:24], *look[level]) for level in shown]
     if more := len(counts) - len(shown):
-        marks.append(_mark(Line2D, f"{more:,} others", GREY, "o"))
+        marks.append(_mark(f"{more:,} others", GREY, "o"))
     if missing := texts.count(""):
-        marks.append(_mark(Line2D, f"missing ({missing:,})", GREY, "o"))
+        marks.append(_missing(missing))
     figure.legend(handles=marks, title=name, loc="outside right upper", frameon=False)
-
-
-def _name(plot: Axes, points: np.ndarray, texts: np.ndarray, levels: list[str]) -> None:
-    """Write each level at the median of its points, where none stands there already."""
-    from matplotlib.patheffects import withStroke
-
-    around = withStroke(linewidth=2.5, foreground="white")
-    if not levels:
-        return
-    span = np.ptp(points, 0) + 1e-12
-    taken: list[np.ndarray] = []
-    for level in levels:
-        at: np.ndarray = np.median(points[texts == level], 0)
-        room = span * (0.019 * len(level[:12]) + 0.01, 0.035)
-        if all((abs(at - other) > room).any() for other in taken):
-            taken.append(at)
-            plot.text(
-                at[0], at[1], level[:12], ha="center", va="center", weight="bold",
-                path_effects=[around],
-            )  # fmt: skip
 
 
 def _sorted(levels: list[str]) -> list[str]:
@@ -173,5 +150,18 @@ def _sorted(levels: list[str]) -> list[str]:
     return sorted(levels, key=key)
 
 
-def _mark(kind: Any, label: str, colour: str, marker: str) -> Any:
-    return kind([], [], color=colour, marker=marker, linestyle="", label=label)
+def _hollow(plot: Axes, points: np.ndarray, size: float) -> None:
+    """Draw points whose value is missing: on a scale of colours, any colour would be a value."""
+    plot.scatter(
+        points[:, 0], points[:, 1], s=size, facecolors="none", edgecolors="#555555", linewidths=0.8
+    )
+
+
+def _missing(count: int) -> Any:
+    return _mark(f"missing ({count:,})", "#555555", "o", markerfacecolor="none")
+
+
+def _mark(label: str, colour: str, marker: str, **look: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, marker=marker, linestyle="", label=label, **look)

@@ -14,11 +14,13 @@ from vaeflow.data.covariates import given_covariates
 from vaeflow.data.examples import Examples
 from vaeflow.data.units import in_units
 from vaeflow.errors import ConfigError, did_you_mean
+from vaeflow.evaluation.active_units import evenly_spaced
 from vaeflow.evaluation.options import Seed
 from vaeflow.latents.codes import encode_examples
 from vaeflow.latents.plane import Latent, Manifold
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.activity import variances_of, warn_if_collapsed
 from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given
 from vaeflow.runs.load import span_of_run
@@ -27,6 +29,7 @@ from vaeflow.runtime.progress import bar_of
 
 log = logging.getLogger("vaeflow")
 _EXAMPLES = 10_000  # more points hide each other
+_MEASURED = 1000  # tell whether any dimension is active
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +37,9 @@ class LatentOptions(TrainedOptions):
     """What is drawn of a latent space.
 
     Attributes:
-        split: of the run's own data: "test", by default, "train", "validation" or "all".
+        split: of the run's own data: "all", by default, "train", "validation" or "test".
         label: by which the points are coloured: a label, an id, a column, or "split"; by default
-            the first label.
+            the first label, one that is no covariate of the model if there is any.
         manifold: decode a grid of quantiles of the prior, for two latent dimensions, instead of
             encoding data.
         seed: of the draws, from which the mean of q is taken where it has no formula.
@@ -65,7 +68,7 @@ def latent(
     Arguments:
         model: a run, or a model.
         data: the path of a table or of an array, a data frame, a mapping from names to columns, or
-            an array; by default the run's own test data.
+            an array; by default all of the run's own data.
         plugins: where the run's parts are looked up; by default all that the environment selects.
         progress: show progress: by default on a terminal and in a notebook.
 
@@ -83,12 +86,14 @@ def latent(
     trained = Trained.of(model, chosen, "latent", plugins)
     if chosen.manifold:
         return _manifold(trained, chosen, data)
-    given = trained.given(data, chosen.split, own="test")
+    given = trained.given(data, chosen.split, own="all")
     which = np.arange(len(given))
     if len(given) > _EXAMPLES:
         log.info("%d of %d examples are drawn, evenly spaced", _EXAMPLES, len(given))
         which = np.linspace(0, len(given) - 1, _EXAMPLES).round().astype(int)
     some = given.examples if len(which) == len(given) else given.examples[which.tolist()]
+    few = evenly_spaced(some, min(len(some), _MEASURED))
+    warn_if_collapsed(variances_of(trained.model, few, chosen.seed))
     name, values = _label(given, trained.model, chosen.label)
     with bar(len(which), "examples") as done:
         z, _ = encode_examples(trained.model, some, seed=chosen.seed, progress=done)
@@ -128,7 +133,8 @@ def _label(given: Given, model: VAE, wanted: str | None) -> tuple[str, np.ndarra
     known = {**given.table, **given.named}
     if wanted is None:
         labels = {n: v for n, v in given.beside.items() if not tells_rows_apart(v)}
-        name = next(iter(labels), "")
+        # The decoder is given the covariates: z should tell nothing of them.
+        name = next((n for n in labels if n not in model.covariates.names), next(iter(labels), ""))
         if len(labels) > 1:
             log.info("coloured by %s; --label chooses among %s", name, ", ".join(labels))
         return name, labels.get(name)

@@ -9,24 +9,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.covariates import told
 from vaeflow.errors import ConfigError
-from vaeflow.evaluation.active_units import ACTIVE, active_units, evenly_spaced
+from vaeflow.evaluation.active_units import ACTIVE, evenly_spaced
 from vaeflow.evaluation.options import Seed, Whole
 from vaeflow.latents.codes import encode_examples
 from vaeflow.latents.paths import PathKind
 from vaeflow.latents.walks import Interpolation, Traversal, interpolation, traversal
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
+from vaeflow.runs.activity import variances_of, warn_if_collapsed
 from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given, own_file
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
-from vaeflow.runtime.frozen import frozen
-from vaeflow.runtime.noise import Noise
 
 log = logging.getLogger("vaeflow")
 _EXAMPLES = 1000  # whose codes tell the quantiles
@@ -182,7 +180,7 @@ def traverse(
     row = 0 if chosen.example is None else given.find(chosen.example)
     some = evenly_spaced(given.examples, min(len(given), _EXAMPLES))
     codes, _ = encode_examples(trained.model, some, draws=1, seed=chosen.seed)
-    variances = _variances(trained.model, some, chosen.seed)
+    variances = variances_of(trained.model, some, chosen.seed)
     dimensions = _dimensions(chosen.dimensions, variances)
     return traversal(
         trained.model,
@@ -196,13 +194,6 @@ def traverse(
         seed=chosen.seed,
         span=trained.span(given),
     )
-
-
-def _variances(model: VAE, data: Any, seed: int) -> list[float]:
-    """Return Var E[z_i|x] over data for each dimension, NaN of a single example."""
-    with frozen(model), Noise(seed, model.device).private("active units"), torch.no_grad():
-        found = active_units(model, data).variances
-    return [one.mean for one in found] or [float("nan")] * model.posterior.latent
 
 
 def _dimensions(wanted: Sequence[int] | None, variances: Sequence[float]) -> list[int]:
@@ -222,9 +213,8 @@ def _dimensions(wanted: Sequence[int] | None, variances: Sequence[float]) -> lis
             return list(wanted)
     order = sorted(range(len(variances)), key=lambda i: -variances[i])
     active = [i for i in order if not variances[i] < ACTIVE]
-    if not active:
-        log.warning("no dimension is active: Var E[z_i|x] over the data is below %g", ACTIVE)
-    elif len(active) < len(order):
+    warn_if_collapsed(variances)
+    if 0 < len(active) < len(order):
         log.info(
             "%d of %d dimensions are active; --dimensions shows others", len(active), len(order)
         )

@@ -14,11 +14,12 @@ from vaeflow.plugins.discovery import Selection
 @click.command("latent", epilog="Example: vaeflow latent runs/first --out latent.png")
 @click.argument("run", type=click.Path(path_type=Path))
 @shared.data
-@shared.own_split("test")
+@shared.own_split("all")
 @click.option(
     "--label",
     metavar="NAME",
-    help="Colours the points: a label, a column, or split.  [default: the first label]",
+    help="Colours the points: a label, a column, or split.  [default: the first label, rather "
+    "none that is a covariate]",
 )
 @click.option(
     "--manifold",
