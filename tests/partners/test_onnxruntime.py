@@ -71,6 +71,8 @@ def test_every_posterior_in_onnxruntime(posterior, tmp_path, monkeypatch):
     assert [*tmp_path.iterdir()] == [exported.path]  # one file
     assert {each.shape[0] for each in (*run.get_inputs(), *run.get_outputs())} == {"N"}
     assert str(Path(vaeflow.__file__).parents[1]).encode() not in exported.path.read_bytes()
+    nothing = {name: np.zeros((0, *s), np.float32) for name, s in exported.inputs.items()}
+    assert {len(each) for each in run.run(None, nothing)} == {0}
     x, noise = images(7), torch.randn(7, *exported.inputs["noise"])
     found = run.run(None, {"x": x.numpy(), "noise": noise.numpy()})
     found = {o.name: f for o, f in zip(run.get_outputs(), found, strict=True)}
@@ -93,6 +95,8 @@ def test_every_prior_in_onnxruntime(prior, tmp_path):
     model = small(prior=(prior, FEW.get(prior, {})))
     exported, run = session(model, tmp_path / "sampler.onnx", part="sampler")
     noise = np.random.default_rng(0).standard_normal((5000, *exported.inputs["noise"]))
+    mean, z = run.run(["mean", "z"], {"noise": noise[:0].astype(np.float32)})
+    assert (len(mean), len(z)) == (0, 0)
     mean, z = run.run(["mean", "z"], {"noise": noise.astype(np.float32)})
     np.testing.assert_allclose(
         mean, model.generate(torch.from_numpy(z)[None]).mean[0], rtol=1e-5, atol=1e-5
@@ -122,7 +126,7 @@ def test_every_network_leaves_the_number_of_examples_free(network):
     ):
         program = program_of(model, part)
         recorded = record(program, inputs).module()
-        for rows in (slice(0, 1), slice(0, 2)):
+        for rows in (slice(0, 0), slice(0, 1), slice(0, 2)):
             some = [each[rows] for each in inputs.values()]
             torch.testing.assert_close(dict(recorded(*some)), program(*some))
 
@@ -166,7 +170,7 @@ def test_every_posterior_is_recorded_with_gradients_on(posterior):
     torch.jit.save(torch.jit.trace(program, (x,), check_trace=False), buffer)
     buffer.seek(0)
     for other in (recorded.module(), torch.jit.load(buffer)):
-        for rows in (x, images(2)):
+        for rows in (x, images(2), images(0)):
             results = []
             for each in (program, other):
                 torch.manual_seed(1)

@@ -33,10 +33,10 @@ def exported(vae, tmp_path_factory):
     return export_model(vae, path, Examples(images(9)), form="torch-export", about=about)
 
 
-@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("count", [0, 1, 5])
 def test_a_program_computes_what_the_model_does(vae, exported, count, monkeypatch):
     x, noise = images(count, 3), torch.randn(count, 3)
-    found = TorchExport().run(exported.path, {"x": x, "noise": noise})
+    found = TorchExport().load(exported.path)({"x": x, "noise": noise})
     monkeypatch.setattr(torch, "randn", lambda shape, **options: noise.reshape(shape))
     expected = draw(vae.infer(x), (1,))
     torch.testing.assert_close(found["z"], expected.z[0])
@@ -57,17 +57,35 @@ def test_a_file_tells_what_it_is_and_holds_no_pickle(exported):
     assert not any(content.startswith((b"PK", b"\x80")) for content in contents.values())
 
 
-def test_a_file_that_computes_anything_else_is_removed(vae, tmp_path, monkeypatch):
+@pytest.mark.parametrize("wrong", [9, 1])
+def test_a_file_that_computes_anything_else_is_removed(vae, tmp_path, monkeypatch, wrong):
     class Off(TorchExport):
-        def run(self, path, inputs):
-            found = super().run(path, inputs)
-            return {**found, "mean": found["mean"] + 1e-4}
+        def load(self, path):
+            def run(inputs):
+                found = program(inputs)
+                return {**found, "mean": found["mean"] + 1e-4 * (len(found["mean"]) == wrong)}
+
+            program = super().load(path)
+            return run
 
     monkeypatch.setitem(written.FORMATS, "torch-export", Off())
     with pytest.raises(ConfigError, match=r"mean differs from the model's by 1\.0e-04"):
         export_model(
             vae, tmp_path / "d.pt2", Examples(images(9)), part="decoder", form="torch-export"
         )
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_file_that_cannot_be_run_is_removed(vae, tmp_path, monkeypatch):
+    class Broken(TorchExport):
+        def load(self, path):
+            raise RuntimeError("no such operator")
+
+    monkeypatch.setitem(written.FORMATS, "torch-export", Broken())
+    with pytest.raises(
+        ConfigError, match=r"cannot run it on 9 examples \(RuntimeError: no such op"
+    ):
+        export_model(vae, tmp_path / "d.pt2", Examples(images(9)), form="torch-export")
     assert not [*tmp_path.iterdir()]
 
 

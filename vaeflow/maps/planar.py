@@ -45,7 +45,7 @@ class PlanarMaps:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) to (*, B, L) and log|det| (*, B)."""
-        each = z.reshape(-1, *z.shape[-2:]).transpose(0, 1)  # (B, N, L), N draws of an image
+        each = _draws(z).transpose(0, 1)  # (B, N, L), N draws of an image
         with full_precision(z):
             each, log_det = _stack(each, self.w, self.u_hat, self.b, self.gram, self.log_slope)
         return each.transpose(0, 1).reshape(z.shape), log_det.reshape(z.shape[:-1])
@@ -53,13 +53,13 @@ class PlanarMaps:
     @torch.no_grad()
     def log_dets(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (*, B, L) as a call does; return log|det| of each map, (*, B, T); no gradients."""
-        shape, z = z.shape, z.reshape(-1, *z.shape[-2:])
+        shape, z = z.shape, _draws(z)
         with full_precision(z):
             start = torch.einsum("nbl,btl->bnt", z, self.w) + self.b[:, None]
             a, tanh, _ = _pre_activations(start, self.gram)
             z = z + torch.einsum("tnb,btl->nbl", tanh, self.u_hat)
         terms = planar_log_det(a, self.log_slope.mT[:, None]).permute(1, 2, 0)
-        return z.reshape(shape), terms.reshape(*shape[:-1], -1)
+        return z.reshape(shape), terms.reshape(*shape[:-1], terms.shape[-1])
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""Undo the maps, from the last to the first; log|det| is that of the forward maps.
@@ -220,6 +220,11 @@ def _pre_activations(start: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, Tenso
         torch.tanh(a_j, out=tanh_j)
         a[j + 1 :].addcmul_(columns[j, j + 1 :], tanh_j)
     return a, tanh, columns
+
+
+def _draws(z: Tensor) -> Tensor:
+    """Return z (*, B, L) as (N, B, L), also without an image, where no size could be inferred."""
+    return z[None].flatten(0, -3)
 
 
 def _images_first(x: Tensor) -> Tensor:

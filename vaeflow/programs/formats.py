@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ from vaeflow.reading import read_file
 
 FormatName = Literal["torch-export", "onnx"]
 About = Mapping[str, Any]  # name -> values of JSON
+Run = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # inputs -> outputs, by name
 NOTES = "about.json"  # among the extra files of torch's format
 _ONNX_BYTES = 2_000_000_000  # of weights; protobuf ends at 2³¹ − 1 with all that is beside them
 
@@ -55,8 +56,8 @@ class Format(Protocol):
         """
         ...
 
-    def run(self, path: Path, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs of a file by name."""
+    def load(self, path: Path) -> Run:
+        """Return the program of a file, which maps inputs to outputs by name."""
         ...
 
 
@@ -78,10 +79,10 @@ class TorchExport:
         torch.export.save(recorded, buffer, extra_files={NOTES: json.dumps(about, indent=1)})
         return buffer.getvalue()
 
-    def run(self, path: Path, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs of a file by name."""
+    def load(self, path: Path) -> Run:
+        """Return the program of a file."""
         module = torch.export.load(io.BytesIO(read_file(path))).module()
-        return dict(module(*inputs.values()))
+        return lambda inputs: dict(module(*inputs.values()))
 
 
 class Onnx:
@@ -133,16 +134,20 @@ class Onnx:
         content: bytes = made.model_proto.SerializeToString()
         return content
 
-    def run(self, path: Path, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs of a file by name, from the CPU."""
+    def load(self, path: Path) -> Run:
+        """Return the program of a file, on the CPU."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; of folded constants it warns
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        found = session.run(None, {name: each.numpy() for name, each in inputs.items()})
         names = [output.name for output in session.get_outputs()]
-        return {name: torch.from_numpy(each) for name, each in zip(names, found, strict=True)}
+
+        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            found = session.run(None, {name: each.numpy() for name, each in inputs.items()})
+            return {name: torch.from_numpy(each) for name, each in zip(names, found, strict=True)}
+
+        return run
 
 
 CURES: dict[FormatName, str] = {  # of a program that a format cannot hold
@@ -191,7 +196,7 @@ def record(program: Program, inputs: Mapping[str, Tensor]) -> Any:
             recorded = torch.export.export(program, tuple(inputs.values()), dynamic_shapes=shapes)
     except Exception as error:
         raise ConfigError(
-            f"torch.export cannot record {program.told} ({_cause(error)}): use the model in Python "
+            f"torch.export cannot record {program.told} ({cause(error)}): use the model in Python "
             "by vaeflow.load, or train with another part"
         ) from error
     for node in recorded.graph.nodes:  # it would name folders of this machine
@@ -216,12 +221,11 @@ def pack(
             return FORMATS[name].pack(recorded, names, about)
     except Exception as error:
         raise ConfigError(
-            f"--format {name}: torch cannot write {program.told} so ({_cause(error)}): "
-            f"{CURES[name]}"
+            f"--format {name}: torch cannot write {program.told} so ({cause(error)}): {CURES[name]}"
         ) from error
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Return in one line what went wrong at first."""
     while error.__cause__ is not None:
         error = error.__cause__

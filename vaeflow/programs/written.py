@@ -19,7 +19,7 @@ from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
 from vaeflow.nn.modes import evaluating
 from vaeflow.programs.about import about_of
-from vaeflow.programs.formats import CURES, FORMATS, FormatName, pack, record, silence
+from vaeflow.programs.formats import CURES, FORMATS, FormatName, cause, pack, record, silence
 from vaeflow.programs.parts import Program, program_of
 from vaeflow.storage import write_file
 
@@ -95,15 +95,37 @@ def export_model(
         notes = {**about_of(program, outputs), **(about or {})}
         write_file(path, pack(form, program, recorded, ([*inputs], [*outputs]), notes))
         try:
-            with silence():
-                found = FORMATS[form].run(path, inputs)
-            difference = _difference(found, expected)
-            _check(path, form, difference)
+            difference = _compare(path, form, program, inputs)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-    worst = max(difference.values())
-    return Exported(path, part, form, program.inputs, outputs, worst, len(examples))
+    return Exported(path, part, form, program.inputs, outputs, difference, len(examples))
+
+
+def _compare(path: Path, form: FormatName, program: Program, inputs: Mapping[str, Tensor]) -> float:
+    """Return the largest difference of a file from its model, on all examples and on one alone.
+
+    Raises:
+        ConfigError: if the file cannot be run, or differs by more than is allowed.
+    """
+    worst, run = 0.0, None
+    for rows in (slice(None), slice(1)):
+        given = {name: each[rows] for name, each in inputs.items()}
+        try:
+            with silence():
+                run = run or FORMATS[form].load(path)
+                found = run(given)
+        except Exception as error:
+            count = len(next(iter(given.values())))
+            raise ConfigError(
+                f"--out {path}: {FORMATS[form].runtime} cannot run it on "
+                f"{count} example{'s' * (count != 1)} ({cause(error)}): the file is removed; "
+                f"{CURES[form]}"
+            ) from error
+        difference = _difference(found, program(*given.values()))
+        _check(path, form, difference)
+        worst = max(worst, *difference.values())
+    return worst
 
 
 def _inputs(program: Program, examples: Examples) -> dict[str, Tensor]:

@@ -88,4 +88,4 @@ class MeanPosterior(Distribution):
         with torch.no_grad():
             chosen = torch.randint(len(self.inputs), (math.prod(shape),), device=self.inputs.device)
             z: Tensor = self.infer(self.inputs[chosen]).sample()
-        return z.reshape(*shape, -1)
+        return z.reshape(*shape, z.shape[-1])  # also without a draw
