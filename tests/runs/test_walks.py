@@ -73,3 +73,41 @@ def test_a_row_that_is_not_there_is_named_with_those_that_are(people_run, traine
     assert vaeflow.traverse(people_run, example=2, steps=2).name == "row 2, id P000"
     with pytest.raises(DataError, match="row 3 is in train and validation and test: choose by"):
         vaeflow.interpolate(trained, 3, 4, split="all")
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_file_of_arrays_is_walked_as_an_array_is(tmp_path, monkeypatch, caplog, count):
+    small = {"encoder": ("mlp", {"hidden": [8]}), "decoder": ("mlp", {"hidden": [8]})}
+    model = vaeflow.build((4, 4), latent=3, **small)
+    x = np.random.RandomState(0).randint(2, size=(count, 4, 4)).astype(np.float32)
+    np.save(path := tmp_path / "x.npy", x)
+    monkeypatch.setattr("vaeflow.runs.latent._EXAMPLES", 7)  # more are thinned out
+    caplog.set_level("INFO", "vaeflow")
+    for walk in (
+        lambda data: vaeflow.interpolate(model, 0, count - 1, data),
+        lambda data: vaeflow.traverse(model, data, example=count - 1, steps=3),
+        lambda data: vaeflow.latent(model, data, progress=False),
+    ):
+        one, other = walk(path), walk(x)
+        assert one.arrays.keys() == other.arrays.keys()
+        for name, values in one.arrays.items():
+            np.testing.assert_array_equal(values, other.arrays[name])
+    if count == 1:
+        found = vaeflow.traverse(model, path)
+        assert found.dimensions.tolist() == [0, 1, 2]
+        drawn = vaeflow.encode(model, path, draws=1000).z[0]
+        np.testing.assert_allclose(
+            found.values, np.quantile(drawn, found.shares, 0).T, rtol=1e-5, atol=1e-6
+        )
+        assert "shown in their order" in caplog.text
+        assert "nan" not in "".join(t.get_text() for t in found.figure().axes[0].texts)
+
+
+def test_all_steps_have_the_covariates_of_their_example(people_run):
+    run = Run.open(people_run)
+    for example, group in ((2, "a"), (3, "b")):
+        found = vaeflow.traverse(run, example=example, dimensions=[0, 1], steps=2)
+        beside = run.model.examples(torch.zeros(1, *run.model.data_shape), {"group": [group]})
+        with torch.no_grad():
+            x = run.model.generate(torch.from_numpy(found.z[1])[:, None], beside).mean[:, 0]
+        np.testing.assert_allclose(found.x[1], x, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class Examples:
         """Return where the values lie."""
         return self.x.device
 
-    def __getitem__(self, index: Any) -> Examples:
+    def __getitem__(self, index: slice | Tensor) -> Examples:
         """Return some examples, by a slice or a tensor of their indices."""
         condition, weight = (None if t is None else t[index] for t in self._rest)
         return Examples(self.x[index], condition, weight)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class Stored:
         """Return the bytes that the values take in memory."""
         return self.shape.numel() * self.kept_dtype.itemsize
 
-    def __getitem__(self, index: Any) -> Stored:
+    def __getitem__(self, index: slice | Tensor | np.ndarray) -> Stored:
         """Return some examples, by a slice or by their indices; nothing is read."""
         if not isinstance(index, slice | Tensor | np.ndarray):
             raise TypeError("a slice or an array of indices chooses examples; `values` reads them")

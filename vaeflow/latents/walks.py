@@ -97,7 +97,7 @@ def interpolation(
         ConfigError: if there is no such path.
         PluginError: naming the part that fails.
     """
-    ends, pair = encode_rows(model, data, rows, seed=seed), data[[*rows]].read()
+    ends, pair = encode_rows(model, data, rows, seed=seed), data[torch.tensor(rows)].read()
     at = torch.linspace(0, 1, steps, dtype=torch.float64)
     z = between(ends[0].double(), ends[1].double(), at, path).to(ends)
     x = decode(model, z, pair[:1])
@@ -115,7 +115,7 @@ class Traversal(Drawn):
         values: of the dimension at each step (D, S): the quantiles of codes.
         z: the codes (D, S, L).
         x: E[x|z] of each (D, S, *data_shape), as the likelihood scores it.
-        variances: Var E[z_i|x] over data (D,): how much of x a dimension tells.
+        variances: Var E[z_i|x] over data (D,): how much of x a dimension tells; NaN of one example.
         name: what the example is called.
         table: the columns of a table.
         span: what is black and white in pictures.
@@ -156,7 +156,7 @@ class Traversal(Drawn):
             self.shares.tolist(),
             "share of the codes of data that lie below",
             [
-                f"z{i}\nvar {v:.2g}"
+                f"z{i}" + ("" if np.isnan(v) else f"\nvar {v:.2g}")
                 for i, v in zip(self.dimensions.tolist(), self.variances.tolist(), strict=True)
             ],
             {},
@@ -197,9 +197,9 @@ def traversal(
     shares = torch.linspace(0.02, 0.98, steps, dtype=torch.float64)
     quantiles = codes.double().quantile(shares, 0).to(origin)
     z = origin.expand(len(dimensions), steps, -1).clone()
-    for row, i in enumerate(dimensions):
-        z[row, :, i] = quantiles[:, i]
-    x = decode(model, z.flatten(0, 1), data[[row]].read()).unflatten(0, z.shape[:2])
+    for walk, i in zip(z, dimensions, strict=True):
+        walk[:, i] = quantiles[:, i]
+    x = decode(model, z.flatten(0, 1), data[row : row + 1].read()).unflatten(0, z.shape[:2])
     return Traversal(
         np.array(dimensions),
         shares.numpy(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vaeflow.config.signature import options_from, with_options
 from vaeflow.data.covariates import given_covariates
@@ -91,7 +92,7 @@ def latent(
     if len(given) > _EXAMPLES:
         log.info("%d of %d examples are drawn, evenly spaced", _EXAMPLES, len(given))
         which = np.linspace(0, len(given) - 1, _EXAMPLES).round().astype(int)
-    some = given.examples if len(which) == len(given) else given.examples[which.tolist()]
+    some = given.examples if len(which) == len(given) else given.examples[torch.from_numpy(which)]
     few = evenly_spaced(some, min(len(some), _MEASURED))
     warn_if_collapsed(variances_of(trained.model, few, chosen.seed))
     name, values = _label(given, trained.model, chosen.label)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from vaeflow.config.signature import options_from, with_options
@@ -109,7 +111,7 @@ def interpolate(
     trained = Trained.of(model, chosen, "interpolate", plugins)
     given = _by_rows(trained, data, chosen.split)
     rows = given.find(a), given.find(b)
-    pair = given.examples[[*rows]]
+    pair = given.examples[torch.tensor(rows)]
     if pair.condition is not None:
         first, last = told(trained.model.covariates, pair.condition)
         if first != last:
@@ -179,14 +181,15 @@ def traverse(
     given = _by_rows(trained, data, chosen.split)
     row = 0 if chosen.example is None else given.find(chosen.example)
     some = evenly_spaced(given.examples, min(len(given), _EXAMPLES))
-    codes, _ = encode_examples(trained.model, some, draws=1, seed=chosen.seed)
+    draws = 1 if len(some) > 1 else _EXAMPLES
+    codes, _ = encode_examples(trained.model, some, draws=draws, seed=chosen.seed)
     variances = variances_of(trained.model, some, chosen.seed)
     dimensions = _dimensions(chosen.dimensions, variances)
     return traversal(
         trained.model,
         given.examples,
         row,
-        codes[:, 0],
+        codes.flatten(0, 1),
         dimensions,
         [variances[i] for i in dimensions],
         name=_named(given, row).replace("\n", ", "),
@@ -211,6 +214,12 @@ def _dimensions(wanted: Sequence[int] | None, variances: Sequence[float]) -> lis
                 )
         if wanted:
             return list(wanted)
+    if any(math.isnan(variance) for variance in variances):
+        log.info(
+            "the data is one example, which has no Var E[z_i|x]: the dimensions are shown in their "
+            "order, and the steps are quantiles of its own q(z|x)"
+        )
+        return [*range(len(variances))][:_ROWS]
     order = sorted(range(len(variances)), key=lambda i: -variances[i])
     active = [i for i in order if not variances[i] < ACTIVE]
     warn_if_collapsed(variances)
