@@ -23,7 +23,7 @@ from torch.distributions import Independent, Laplace
 
 import vaeflow
 from vaeflow.distributions.draw import draw
-from vaeflow.errors import DataError
+from vaeflow.errors import ConfigError, DataError
 from vaeflow.model import VAE
 from vaeflow.parts import encoders, likelihoods, priors
 from vaeflow.parts.abstract import Posterior
@@ -266,3 +266,15 @@ for before in (False, True):
 def test_nothing_imports_pyro_and_its_import_decides_nothing():
     done = subprocess.run([sys.executable, "-c", _WITHOUT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_wrong_models_and_numbers_of_examples_are_one_sentence(one_sentence):
+    model, guide = as_pyro(vaeflow.build((1, 2, 2), latent=2))
+    empty = torch.zeros(0, 1, 2, 2)
+    for call, x in [(model, 0), (model, -1), (guide, 0), (model, empty), (guide, empty)]:
+        with pytest.raises(DataError, match=r"asked for|no examples") as caught:
+            call(x)
+        one_sentence(str(caught.value))
+    with pytest.raises(ConfigError, match=r"a vaeflow\.VAE is expected") as wrong:
+        as_pyro("runs/first")
+    one_sentence(str(wrong.value))

@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from vaeflow.data.covariates import given_covariates
 from vaeflow.data.examples import Examples
-from vaeflow.errors import DataError
+from vaeflow.errors import ConfigError, DataError
 from vaeflow.model import VAE
 from vaeflow.pyro.sites import Observation, latent_site
 
@@ -39,7 +40,15 @@ def as_pyro(model: VAE) -> tuple[Call, Call]:
     Trace_ELBO is the sum of vaeflow's ELBO over the examples with the sign turned, RenyiELBO with
     α = 0 that of the IWAE bound. Whether dropout and running statistics are in training mode is the
     model's own state: `model.train()` and `model.eval()` set it.
+
+    Raises:
+        ConfigError: if `model` is no VAE.
     """
+    if not isinstance(model, VAE):
+        raise ConfigError(
+            f"as_pyro: model is a {type(model).__name__}, but a vaeflow.VAE is expected: make one "
+            "with vaeflow.build, or load that of a run with vaeflow.load"
+        )
     programs = _Programs(model)
     return programs.model, programs.guide
 
@@ -81,7 +90,10 @@ class _Programs:
         return z
 
     def _given(self, x: object, condition: Mapping[str, object] | None, weight: object) -> Examples:
-        return self.vae.examples(x, condition, weight).read().to(self.vae.device)
+        examples = self.vae.examples(x, condition, weight)
+        if not len(examples):
+            raise DataError("x holds no examples: give one or more")
+        return examples.read().to(self.vae.device)
 
     def _beside(self, count: int, condition: Mapping[str, object] | None) -> Examples | None:
         """Return the covariates of so many examples to draw, as examples without values."""
@@ -107,13 +119,20 @@ class _Programs:
 
 
 def _count(x: object) -> int | None:
-    """Return a number of examples, or None of data."""
-    if isinstance(x, Tensor) or hasattr(x, "__array__"):
+    """Return a number of examples, or None of data.
+
+    Raises:
+        DataError: if the number is below 1.
+    """
+    if isinstance(x, Tensor | np.ndarray):
         return None
     try:
-        return operator.index(x)  # type: ignore[arg-type]
+        count = operator.index(x)  # type: ignore[arg-type]
     except TypeError:
         return None
+    if count < 1 or isinstance(x, bool):
+        raise DataError(f"{x} examples are asked for: give data, or a number of 1 or more")
+    return count
 
 
 def _tell(name: str, parameter: Tensor) -> None:
