@@ -174,8 +174,8 @@ _FLAG = re.compile(
 )
 # Words that follow a flag in a sentence and are no value of it.
 WORDS_AFTER_FLAGS = frozenset(
-    """alone and as at chooses for has help if in is it may must names need needs of or out says shows
-    stay tell that the to was with""".split()  # noqa: SIM905
+    """alone and as at chooses for has help if in is it may must names need needs of or out says
+    shows stay tell that the to was with""".split()  # noqa: SIM905
 )
 
 
