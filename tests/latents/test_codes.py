@@ -1,6 +1,7 @@
 """Draws of q(z|x) with log q, and means, of any number of examples."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -57,3 +58,20 @@ def test_a_model_without_a_run_encodes_data_that_is_given():
     )
     with pytest.raises(ConfigError, match="a model has no data of its own"):
         vaeflow.encode(vae)
+
+
+def test_draws_that_memory_cannot_hold_are_refused_with_a_number_that_fits(
+    monkeypatch, one_sentence
+):
+    vae = model("identity").float()
+    monkeypatch.setattr("vaeflow.latents.codes.free_memory", lambda device: 10**6)
+    with pytest.raises(ConfigError, match="--draws 1000000000 needs") as caught:
+        vaeflow.encode(vae, X, draws=10**9, progress=False)
+    one_sentence(str(caught.value))
+    most = int(re.search("take ([0-9]+) or fewer", str(caught.value))[1])
+    assert vaeflow.encode(vae, X, draws=most, progress=False).z.shape == (103, most, 3)
+    with pytest.raises(ConfigError, match=f"--draws {most + 1} needs"):
+        vaeflow.encode(vae, X, draws=most + 1, progress=False)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="or fewer"):
+        vaeflow.encode(vae, X, draws=10**9, progress=False)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from vaeflow.data.examples import Examples
+from vaeflow.data.memory import free_memory
 from vaeflow.distributions.draw import draw
+from vaeflow.errors import ConfigError
 from vaeflow.model import VAE
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.frozen import frozen
@@ -22,6 +24,7 @@ from vaeflow.runtime.ranks import ALONE, World
 
 BATCH = 100  # examples; the noise of a batch is a function of the seed and of its number
 _ROWS = 10_000  # draws times examples at a time
+_COPIES = 6  # of the draws at once: batch by batch, in one, in the order of a file, and as a file
 
 
 def encode_examples(
@@ -47,8 +50,10 @@ def encode_examples(
         progress: called with the number of examples that are done.
 
     Raises:
+        ConfigError: if the draws take more than the memory that is free.
         PluginError: naming the part that fails.
     """
+    _check_memory(model, len(data) * world.count, draws)
     each = (draws, model.posterior.latent) if draws else (model.posterior.latent,)
     z = torch.zeros(len(data), *each, dtype=model.dtype)
     log_q = torch.zeros(len(data), draws, dtype=model.dtype) if draws else None
@@ -60,6 +65,23 @@ def encode_examples(
             log_q[rows] += scores
         progress(len(found))
     return world.sum(z), None if log_q is None else world.sum(log_q)
+
+
+def _check_memory(model: VAE, examples: int, draws: int) -> None:
+    """Check that D draws of z with log q have room in main memory.
+
+    Raises:
+        ConfigError: if they have not, with how many would.
+    """
+    each = _COPIES * examples * (model.posterior.latent + 1) * model.dtype.itemsize
+    free = free_memory(torch.device("cpu"))
+    if draws and draws * each > free:
+        most = free // each
+        cure = f"take {most} or fewer" if most else "give fewer examples"
+        raise ConfigError(
+            f"--draws {draws} needs {draws * each / 2**30:,.3g} GiB of memory for {examples:,} "
+            f"examples, and {free / 2**30:,.3g} GiB are free: {cure}"
+        )
 
 
 def encode_rows(model: VAE, data: Examples, rows: Sequence[int], *, seed: int = 0) -> Tensor:
