@@ -20,6 +20,11 @@ from vaeflow.runs.verify import Checked
 _COLUMNS = 30  # of a table that are shown
 
 
+def plain(text: str) -> str:
+    """Return a text as a cell shows it: neither the terminal nor rich obeys what is in it."""
+    return escape(printable(text))
+
+
 def print_bounds(
     bounds: Bounds,
     title: str,
@@ -32,7 +37,8 @@ def print_bounds(
 
     An example is called `each`.
     """
-    table = Table(title=f"{bounds.images:,} {each}s of the {title}", title_justify="left")
+    title = plain(f"{bounds.images:,} {each}s of the {title}")
+    table = Table(title=title, title_justify="left")
     table.add_column(f"nats per {each}" if code is None else f"per {each}, densities in nats")
     table.add_column("mean ± standard error", justify="right")
     rows: list[tuple[str, Estimate | None, str]] = [
@@ -67,7 +73,7 @@ def print_checked(found: Iterable[Checked]) -> None:
     for column in table.columns:
         column.overflow = "fold"
     for one in found:
-        table.add_row(*map(escape, (one.name, one.state, one.why)))
+        table.add_row(*map(plain, (one.name, one.state, one.why)))
     Console().print(table)
 
 
@@ -75,7 +81,7 @@ def print_columns(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Print name, kind, values and share of missing values of the first columns."""
     table = Table("column", "kind", "values", "missing")
     for row in rows[:_COLUMNS]:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain, row))
     Console().print(table)
     if len(rows) > _COLUMNS:
         click.echo(f"and {len(rows) - _COLUMNS:,} columns more, which --json shows")
@@ -83,13 +89,13 @@ def print_columns(rows: Sequence[tuple[str, str, str, str]]) -> None:
 
 def print_rows(title: str, columns: Mapping[str, np.ndarray]) -> None:
     """Print columns (N,) by name as a table; of numbers, the digits that a reader compares."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table = Table(title=plain(title), title_justify="left", box=SIMPLE_HEAD, padding=0)
     for name, values in columns.items():
-        heading = escape(name).replace("_", " ")  # which a narrow terminal breaks between words
+        heading = plain(name).replace("_", " ")  # which a narrow terminal breaks between words
         left = values.dtype == object
         table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*(escape(_cell(value)) for value in row))
+        table.add_row(*(plain(_cell(value)) for value in row))
     Console().print(table)
 
 
@@ -100,7 +106,7 @@ def _cell(value: object) -> str:
         number = float(value)
         digits = ".0f" if number.is_integer() else ".3f" if 0.001 <= abs(number) < 1 else ".4g"
         return f"{number:{digits}}"
-    return printable(str(value))
+    return str(value)
 
 
 def _nll(bounds: Bounds) -> list[tuple[str, Estimate | None, str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import click
 
+from vaeflow.errors import printable
 from vaeflow.runtime.progress import hidden
 
 QUIET, VERBOSE, DEBUG = ("-q", "--quiet"), ("-v", "--verbose"), ("--debug",)
@@ -74,4 +75,4 @@ def say(text: object = "", *, err: bool = False) -> None:
     """Say what is no result, on standard output if neither `err` nor --json is given."""
     how = voice()
     if not how.quiet:
-        click.echo(text, err=err or how.json)
+        click.echo(printable(str(text)), err=err or how.json)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vaeflow.cli.tables import print_rows
+
 RANDOM = np.random.RandomState(0)
 ARRAYS = {
     "binary": (RANDOM.rand(40, 5) < 0.3, "bernoulli"),
@@ -171,3 +173,21 @@ def test_what_stands_beside_a_table_suits_a_condition_or_not(cli, here):
     done = cli("data", "inspect", "x.csv", "--dataset.drop", "site")
     assert "beside the data: day, id\n" in done.out
     assert "for --condition: site\n" in done.out
+
+
+def test_a_terminal_obeys_nothing_that_stands_in_a_table(cli, here):
+    bad = "\x1b[31mred\x9b2J"
+    rows = "".join(f"p{i},{i % 7},{(bad, 'b', 'c')[i % 3]},{i}\n" for i in range(60))
+    (here / "bad.csv").write_text(f"{bad}id,age{bad},site{bad},w{bad}\n{rows}", encoding="utf-8")
+    done = cli("data", "inspect", "bad.csv")
+    assert done.code == 0, done.err
+    assert "\\x1b[31mred" in done.out.replace("\n", "")
+    assert not set(done.out + done.err) & {"\x1b", "\x9b"}
+
+
+def test_a_table_of_scores_shows_headings_as_they_are(capsys):
+    print_rows("\x1b[1m", {"a\x1b[31m[b]": np.array(["\x9b2J", "[red]x"], object)})
+    out = capsys.readouterr().out
+    assert not set(out) & {"\x1b", "\x9b"}
+    assert "a\\x1b[31m[b]" in out
+    assert "[red]x" in out

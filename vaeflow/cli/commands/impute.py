@@ -46,6 +46,7 @@ def command(
     count, or site_probability, the probability of the level; and of each row the effective sample
     size and Pareto-k̂ of its weights. An .npz file holds x and spread side by side.
     """
+    from vaeflow.errors import printable
     from vaeflow.plugins.loading import load_plugins
     from vaeflow.runs.directory import Run
     from vaeflow.runs.filled import places
@@ -54,5 +55,5 @@ def command(
     opened = Run.open(run)
     places(out, table=bool(opened.form.columns), named="--out ")  # before the work
     found = impute(opened, data, plugins=load_plugins(selection), **options)
-    click.echo(str(found))
+    click.echo(printable(str(found)))
     say(f"wrote {' and '.join(map(str, found.save(out, named='--out ')))}")

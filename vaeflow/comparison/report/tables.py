@@ -29,6 +29,7 @@ class Table:
         # Names come from files, and a table goes to a terminal.
         rows = tuple(tuple(printable(cell) for cell in row) for row in self.rows)
         object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "headings", tuple(map(printable, self.headings)))
 
 
 def tables(comparison: Comparison) -> list[Table]:

@@ -71,18 +71,20 @@ def command(
 
 def _show(found: Inspection) -> None:
     from vaeflow.cli.tables import print_columns
+    from vaeflow.errors import printable
 
     sizes = found.splits.sizes()
     shape = " × ".join(map(str, found.splits.data_shape))
     parts = " / ".join(f"{size:,}" for size in sizes.values())
     click.echo(f"{found.dataset}: {parts} train / validation / test examples of {shape} values")
     for line in found.findings():
-        click.echo(f"  {line}")
+        click.echo(f"  {printable(line)}")
     if found.splits.columns:
         print_columns(found.columns())
-    click.echo(f"\n--likelihood {found.suggestion.likelihood}: {found.suggestion.why}")
+    why = printable(found.suggestion.why)
+    click.echo(f"\n--likelihood {found.suggestion.likelihood}: {why}")
     click.echo("likelihoods and this data:")
     width = max(map(len, found.likelihoods))
     for name, how in found.likelihoods.items():
-        click.echo(f"  {name:<{width}}  {how}")
-    click.echo(f"\nTrain with:\n  {found.command}")
+        click.echo(f"  {name:<{width}}  {printable(how)}")
+    click.echo(f"\nTrain with:\n  {printable(found.command)}")
