@@ -221,6 +221,47 @@ def test_a_data_frame_has_columns_of_several_kinds_and_gaps(
     assert (draws["visits"] == draws["visits"].round()).all()
 
 
+def test_values_come_back_as_the_frame_held_them(frame: pd.DataFrame) -> None:
+    smokes, rng = frame["smokes"], np.random.RandomState(1)
+    held = pd.DataFrame(
+        {
+            "bool": smokes,
+            "boolean": smokes.astype("boolean"),
+            "objects": smokes.astype(object),
+            "flags": smokes.astype("category"),
+            "words": smokes.map({True: "true", False: "false"}),
+            "ones": smokes.astype("int8"),
+            "whole": frame["visits"].astype("Int64"),
+            "half": frame["age"].fillna(40.0).astype("float32"),
+            "zone": rng.choice([10, 20, 30], 90),
+            "ward": pd.Categorical(rng.choice([1, 2, 3], 90), [3, 2, 1], ordered=True),
+            "code": rng.choice(["1", "2"], 90),
+            "site": frame["site"].astype("category"),
+        }
+    )
+    kinds = dict.fromkeys(["zone", "code"], "category")
+    fitted = small("identity", kinds=kinds, epochs=1).fit(held)
+    drawn = fitted.sample(60, random_state=0)
+    assert [*drawn.dtypes] == [*held.dtypes]
+    for name in held.columns.drop(["whole", "half"]):
+        assert {*drawn[name]} <= {*held[name]}
+        assert {type(v) for v in drawn[name]} == {type(v) for v in held[name]}
+    means = fitted.inverse_transform(fitted.transform(drawn))
+    changed = {name for name in held if means[name].dtype != held[name].dtype}
+    assert changed <= {"whole"}  # whose means are not whole
+    back = pickle.loads(pickle.dumps(fitted)).sample(60, random_state=0)  # noqa: S301
+    pd.testing.assert_frame_equal(back, drawn)
+    as_numbers = small("identity", kinds={"bool": "number", "ward": "number"}, epochs=1).fit(held)
+    assert {*as_numbers.sample(9, random_state=0)[["bool", "ward"]].dtypes} == {np.dtype(float)}
+
+
+def test_two_columns_of_one_name_are_refused(frame: pd.DataFrame, on_frame: VAE) -> None:
+    twice = frame.rename(columns={"visits": "age"})
+    for call in (small().fit, on_frame.transform, on_frame.model_.examples):
+        with pytest.raises(DataError, match=r"has two columns 'age': rename or drop one of them$"):
+            call(twice)
+
+
 def test_a_missing_number_takes_its_unit_with_it(on_frame: VAE, frame: pd.DataFrame) -> None:
     """log p of the observed values: the model's own, less log σ where there is an age."""
     data = on_frame.model_.examples(frame)

@@ -27,7 +27,7 @@ from vaeflow.data.table import Table, is_number
 from vaeflow.errors import DataError
 
 _COUNTS_TO = 1000
-_LEVELS = 50
+LEVELS = 50  # of a category
 _MANY = 16  # counts, from where on one scale of all is no chance
 _INDEX = r"Unnamed: \d+|__index_level_\d+__"  # as pandas and pyarrow call it
 _PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"))
@@ -125,7 +125,7 @@ def kind_of_texts(different: set[str], rows: int) -> ColumnKind | LeftOut:
         return "boolean"
     if all(re.fullmatch(_DATE, text) for text in different):
         return LeftOut("dates or times")
-    if len(different) <= _LEVELS and 2 * len(different) <= rows:
+    if len(different) <= LEVELS and 2 * len(different) <= rows:
         return "category"
     names_rows = 2 * len(different) > rows
     return LeftOut(f"{len(different):,} different texts", "category", names_rows)

@@ -27,6 +27,7 @@ from vaeflow.evaluation.arrays import held_out_split
 from vaeflow.evaluation.measure import evaluate_images
 from vaeflow.evaluation.proposals.choice import choose
 from vaeflow.model.frames import is_frame
+from vaeflow.parts.datasets.files.arrow import check_names
 from vaeflow.runs.by_name import build
 from vaeflow.runtime.noise import Noise
 from vaeflow.sklearn import features
@@ -138,7 +139,9 @@ class VAE(
         )  # of weight 0: none
         train, held_out = (rows[i] for i in split(len(rows), self.validation_fraction, seed))
         scale = train if takes_any_unit(self.likelihood) else None
-        columns = features.describe(given, self.kinds or {}, scale)
+        frame = features.Frame.of(X, given)
+        kinds = frame.declared(given) if frame is not None else {}
+        columns = features.describe(given, {**kinds, **(self.kinds or {})}, scale)
         x = torch.from_numpy(columns.encode(given))
         model = build(
             x.shape[1:],
@@ -152,7 +155,7 @@ class VAE(
         settings = settings_of(self.settings, {**own, "seed": seed, "device": self.device})
         data = Examples(x, None, weights)
         self._run = None
-        self._library = features.library_of(X)
+        self._frame = frame
         self._fitted = fit(
             model,
             data[torch.from_numpy(train)],
@@ -179,7 +182,7 @@ class VAE(
         """Return E[x|z] of codes Z (N, L), in the units of X: (N, F).
 
         Of a category it is the most probable level. A model that was fitted to a data frame of
-        pandas or polars returns one.
+        pandas or polars returns one; of pandas, with its dtypes where they hold the values.
         """
         check_is_fitted(self)
         z = torch.tensor(check_array(Z), dtype=self.model_.dtype, device=self.model_.device)
@@ -241,6 +244,7 @@ class VAE(
     def _checked(self, x: Any, *, reset: bool) -> Any:
         """Return X with its names and number of features checked, an array as numbers."""
         if is_frame(x) and not isinstance(x, Mapping):
+            check_names(x, "X")
             return validate_data(self, x, reset=reset, skip_check_array=True)
         dtype = None if not reset and any(c.named for c in self.model_.columns) else np.float64
         return validate_data(self, x, reset=reset, dtype=dtype, ensure_all_finite="allow-nan")
@@ -262,7 +266,7 @@ class VAE(
 
     def _as_given(self, x: torch.Tensor) -> Any:
         names = getattr(self, "feature_names_in_", self.model_.columns.names)
-        return features.as_given(self.model_.columns, x.cpu().numpy(), self._library, names)
+        return features.as_given(self.model_.columns, x.cpu().numpy(), self._frame, names)
 
     def _noise(self, purpose: str) -> Any:
         return Noise(0, self.model_.device).private(purpose)

@@ -6,13 +6,14 @@ Shapes: N rows, D values of an example.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vaeflow.data.columns import Column, ColumnKind, Columns
-from vaeflow.data.kinds import LeftOut, column_of, kind_of, standardized, top_level
+from vaeflow.data.columns import Column, ColumnKind, Columns, spelled
+from vaeflow.data.kinds import LEVELS, LeftOut, column_of, kind_of, standardized, top_level
 from vaeflow.data.table import Table
 from vaeflow.errors import ConfigError, DataError, did_you_mean
 from vaeflow.model.frames import is_frame
@@ -102,16 +103,90 @@ def log_units(columns: Columns, x: np.ndarray) -> np.ndarray:
     return total
 
 
-def library_of(x: object) -> str | None:
-    """Return the library of a data frame that can be made again, "pandas" or "polars"."""
-    name = type(x).__module__.partition(".")[0]
-    return name if name in ("pandas", "polars") and is_frame(x) else None
+@dataclass(frozen=True)
+class Frame:
+    """What a data frame was, for rows of the model to be one of the same kind.
+
+    Attributes:
+        library: "pandas" or "polars".
+        types: of each column, "number", "boolean" or "text".
+        dtypes: of each column, of pandas; of polars None.
+    """
+
+    library: str
+    types: tuple[str, ...]
+    dtypes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, x: Any, given: Mapping[str, np.ndarray]) -> Frame | None:
+        """Return that of features, None if they are no frame that can be made again.
+
+        Arguments:
+            x: the features.
+            given: as `as_columns` returns them.
+        """
+        library = type(x).__module__.partition(".")[0]
+        if library not in ("pandas", "polars") or not isinstance(given, Table):
+            return None
+        types = tuple(given.types.values())
+        dtypes = [*x.dtypes] if library == "pandas" else [None] * len(types)
+        return cls(library, types, tuple(dtypes))
+
+    def declared(self, names: Iterable[str]) -> dict[str, ColumnKind]:
+        """Return name -> "category" of numbers that pandas holds as categories, of a few levels.
+
+        Those that are 0 and 1 alone are true or false.
+        """
+        levels = [{*getattr(dtype, "categories", ())} for dtype in self.dtypes]
+        return {
+            name: "category"
+            for name, type_, each in zip(names, self.types, levels, strict=True)
+            if type_ == "number" and 2 <= len(each) <= LEVELS and not each <= {0, 1}
+        }
+
+    def make(self, columns: Columns, values: Mapping[str, np.ndarray], names: Any) -> Any:
+        """Return decoded values (N,) of the columns as a data frame, under these names."""
+        made = {
+            name: _restored(column, values[column.name], type_, dtype)
+            for name, column, type_, dtype in zip(
+                names, columns, self.types, self.dtypes, strict=True
+            )
+        }
+        return sys.modules[self.library].DataFrame(made)
 
 
-def as_given(columns: Columns, x: np.ndarray, library: str | None, names: Any) -> Any:
+def _restored(column: Column, values: np.ndarray, type_: str, dtype: Any) -> Any:
+    """Return values of a column as the frame held them, in its dtype where that can hold them.
+
+    A mean of whole numbers is none, and stays a number of float64.
+    """
+    if column.named and type_ == "boolean":
+        values = np.array([value == "true" for value in values])
+    elif column.named and type_ == "text":  # "1" was read as a level that is a number
+        values = np.array([spelled(value) for value in values], object)
+    if dtype is None:
+        return values
+    pandas: Any = sys.modules["pandas"]
+    if isinstance(dtype, pandas.CategoricalDtype):
+        known = {_level(category): category for category in dtype.categories}
+        levels = [known.get(_level(value)) for value in values.tolist()]
+        return values if None in levels else pandas.Categorical(levels, dtype=dtype)
+    series = pandas.Series(values)
+    try:
+        cast = series.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        return series
+    rounds = pandas.api.types.is_float_dtype(dtype)
+    return cast if column.named or rounds or (cast == series).all() else series
+
+
+def _level(value: object) -> str | None:
+    return str(value).lower() if isinstance(value, bool | np.bool_) else spelled(value)
+
+
+def as_given(columns: Columns, x: np.ndarray, frame: Frame | None, names: Any) -> Any:
     """Return examples x (N, D) as the features were given: a data frame, or an array (N, F)."""
-    values = [*columns.decode(x).values()]
-    if library is not None and library in sys.modules:
-        frame: Any = sys.modules[library].DataFrame
-        return frame(dict(zip(names, values, strict=True)))
-    return np.stack(values, 1)
+    values = columns.decode(x)
+    if frame is not None and frame.library in sys.modules:
+        return frame.make(columns, values, names)
+    return np.stack([*values.values()], 1)

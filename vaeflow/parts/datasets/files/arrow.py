@@ -83,6 +83,7 @@ def from_frame(frame: Any, name: str) -> Any:
 
     if isinstance(frame, pa.Table):
         return frame
+    check_names(frame, name)
     try:
         if isinstance(frame, Mapping):
             return pa.table({column: np.asarray(each).tolist() for column, each in frame.items()})
@@ -97,6 +98,20 @@ def from_frame(frame: Any, name: str) -> Any:
             f"{name} is a {type(frame).__name__} that pyarrow does not take as a table "
             f"({reason(error)}): give a data frame of pandas, polars or pyarrow"
         ) from None
+
+
+def check_names(frame: Any, name: str) -> None:
+    """Refuse a data frame of which two columns have one name.
+
+    Raises:
+        DataError: naming it.
+    """
+    if isinstance(frame, Mapping):
+        return
+    names = [*getattr(frame, "column_names", getattr(frame, "columns", ()))]
+    twice = next((each for each in names if names.count(each) > 1), None)
+    if twice is not None:
+        raise DataError(f"{name} has two columns {twice!r}: rename or drop one of them")
 
 
 def from_arrow(origin: str, table: Any, *, numbered: bool = False) -> Table:
