@@ -7,6 +7,7 @@ import torch
 import vaeflow
 from vaeflow.errors import ConfigError, DataError
 from vaeflow.parts.datasets.files.tables import read_table
+from vaeflow.plugins.loading import load_plugins
 from vaeflow.runs.directory import Run
 
 
@@ -64,6 +65,23 @@ def test_walks_are_pictures_or_numbers(
     done = cli(command, trained, *rest, "--out", f"walk{endings[0]}")
     assert "it exists, and nothing is overwritten" in done.err
     one_sentence(done.err.strip())
+
+
+def test_the_ends_of_a_walk_show_the_grey_levels_of_which_the_data_are_draws(trained):
+    run = Run.open(trained)
+    found = vaeflow.interpolate(run, 0, 1, steps=2)
+    assert run.settings()["binarization"] == "dynamic"
+    grey = run.data(run.plan(load_plugins())).kept("test").index_select(0, torch.tensor([0, 1]))
+    np.testing.assert_array_equal(np.stack([*found.ends.values()]), np.asarray(grey))
+    assert not set(np.unique(grey)) <= {0, 1}
+
+
+def test_columns_are_checked_before_a_walk(people_run):
+    assert vaeflow.traverse(people_run, steps=2, columns=["age"]).drawn == ["age"]
+    with pytest.raises(ConfigError, match=r"no such column \(did you mean 'age'"):
+        vaeflow.traverse(people_run, columns=["agee"])
+    with pytest.raises(ConfigError, match="chooses what --manifold draws"):
+        vaeflow.latent(people_run, columns=["age"])
 
 
 def test_a_row_that_is_not_there_is_named_with_those_that_are(people_run, trained, one_sentence):

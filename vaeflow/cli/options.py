@@ -145,6 +145,19 @@ def own_split(default: str) -> Decorator:
     )
 
 
+def _names(ctx: click.Context, param: click.Parameter, text: str | None) -> list[str] | None:
+    """Return names between commas."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+drawn_columns = click.option(
+    "--columns",
+    metavar="NAME,…",
+    callback=_names,
+    help="Of a table: the columns that are drawn.  [default: the first twelve]",
+)
+
+
 def picture(default: str) -> Decorator:
     """Return the option of the file that a picture goes to, or its numbers."""
     return click.option(

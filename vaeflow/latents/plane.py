@@ -5,7 +5,7 @@ Shapes: N examples, L latent size, n codes along each side of a grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,11 @@ import torch
 
 from vaeflow.data.beside import apart
 from vaeflow.data.columns import Columns
+from vaeflow.data.covariates import told
 from vaeflow.data.examples import Examples
 from vaeflow.data.units import in_units
 from vaeflow.errors import printable
+from vaeflow.latents.chosen import chosen_columns
 from vaeflow.latents.decoding import decode
 from vaeflow.latents.drawn import Drawn
 from vaeflow.latents.figures import blank, style
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TILES, _CURVES, _FINE = 20, 8, 40  # along each side: of pictures, of signals, of other values
-_PANELS = 12
+_TICKS = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+_LARGE = 48  # pixels of a tile, about
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -120,21 +123,31 @@ class Manifold(Drawn):
         x: E[x|z] of each (n, n, *data_shape).
         table: the columns of a table.
         span: what is black and white in pictures.
+        given: the covariates of all codes in words, such as "site=north".
+        drawn: the names of the columns that are drawn; by default the first ones.
     """
 
     z: np.ndarray
     x: np.ndarray
     table: Columns
     span: tuple[float, float] = (0.0, 1.0)
+    given: str = ""
+    drawn: Sequence[str] | None = None
 
     @classmethod
     def of(
-        cls, model: VAE, beside: Examples | None = None, span: tuple[float, float] = (0.0, 1.0)
+        cls,
+        model: VAE,
+        beside: Examples | None = None,
+        span: tuple[float, float] = (0.0, 1.0),
+        drawn: Sequence[str] | None = None,
     ) -> Manifold:
         """Decode the plane of a model of two latent dimensions.
 
         Arguments:
             beside: an example whose covariates all codes have.
+            span: what is black and white in pictures.
+            drawn: the names of the columns that are drawn; by default the first ones.
 
         Raises:
             PluginError: naming the part that fails.
@@ -146,7 +159,9 @@ class Manifold(Drawn):
         with Blame(model, None).at(lambda: "in the prior"), frozen(model), torch.no_grad():
             z = grid(prior_quantiles(model.latent_prior(), shares))
         x = decode(model, z.flatten(0, 1), beside).unflatten(0, (count, count))
-        return cls(z.numpy(), x.numpy(), model.columns, span)
+        condition = None if beside is None else beside.condition
+        given = "" if condition is None else told(model.covariates, condition)[0]
+        return cls(z.numpy(), x.numpy(), model.columns, span, given, drawn)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -165,31 +180,38 @@ class Manifold(Drawn):
         """Return a new figure: a picture at each code or, of other data, a map of each value."""
         with style():
             pictured = is_drawable(self.x.shape[2:]) and not self.table
-            return self._pictures() if pictured else self._maps()
+            figure = self._pictures() if pictured else self._maps()
+            if self.given:
+                figure.suptitle(printable(f"E[x|z], {self.given}"), fontsize=11)
+        return figure
 
     def _pictures(self) -> Figure:
         count = len(self.x)
         tiles = torch.from_numpy(self.x).flatten(0, 1)
+        if not is_signal(tuple(tiles.shape[1:])):  # the frame between large tiles is thin
+            tiles = _magnified(tiles)
         picture = draw(tiles, span=self.span, across=count).permute(1, 2, 0).squeeze(-1).numpy()
         figure = blank(7.0, 6.5 * picture.shape[0] / picture.shape[1] + 0.4)
         axes = figure.subplots()
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
-        shown = np.linspace(0, count - 1, 5).round().astype(int)
-        ends = np.array(picture.shape[:2]) / count
-        axes.set_xticks((shown + 0.5) * ends[1], [f"{v:.2f}" for v in self.z[0, shown, 0]])
-        axes.set_yticks((shown + 0.5) * ends[0], [f"{v:.2f}" for v in self.z[shown, 0, 1]])
+        names = [f"{share:.0%}" for share in _TICKS]
+        axes.set_xticks(_TICKS * picture.shape[1] - 0.5, names)
+        axes.set_yticks((1 - _TICKS) * picture.shape[0] - 0.5, names)
         axes.set_xlabel("z0, at quantiles of the prior")
-        axes.set_ylabel("z1")
+        axes.set_ylabel("z1, at quantiles of the prior")
         return figure
 
     def _maps(self) -> Figure:
         names, values = in_columns(self.x.reshape(*self.x.shape[:2], -1), self.table)
-        most = np.argsort(np.ptp(self.x.reshape(-1, len(names)), 0))[::-1][:_PANELS]
+        table = self.table or unnamed(len(names))
+        columns, note = chosen_columns(self.drawn, table)
+        slices = [*table.slices().values()]
+        most = [i for c in columns for i in range(slices[c].start, slices[c].stop)]
         across = min(4, len(most))
         down = -(-len(most) // across)
         figure = blank(2.9 * across + 0.4, 2.5 * down + 0.4)
         cells = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-        for axes, i in zip(cells.flat, sorted(most.tolist()), strict=False):
+        for axes, i in zip(cells.flat, most, strict=False):
             shown = axes.pcolormesh(
                 self.z[0, :, 0], self.z[:, 0, 1], values[..., i], shading="nearest", rasterized=True
             )
@@ -198,6 +220,12 @@ class Manifold(Drawn):
         for index in range(len(most), across * down):
             cells[-1, index % across].set_axis_off()
             cells[-2, index % across].tick_params(labelbottom=True)
-        figure.supxlabel("z0", fontsize=10)
+        figure.supxlabel(f"z0\n{note}" if note else "z0", fontsize=10)
         figure.supylabel("z1", fontsize=10)
         return figure
+
+
+def _magnified(tiles: torch.Tensor) -> torch.Tensor:
+    """Return pictures (N, ..., H, W) whose sides are a whole number of times as long."""
+    factor = max(1, round(_LARGE / tiles.shape[-1]))
+    return tiles.repeat_interleave(factor, -1).repeat_interleave(factor, -2)

@@ -106,7 +106,7 @@ def _coloured(
     )
     figure.colorbar(shown, ax=plot, label=name, extend="both", shrink=0.8)
     if missing := int((~known).sum()):
-        figure.legend(handles=[_missing(missing)], loc="outside right upper", frameon=False)
+        figure.legend(handles=[_missing(missing)], loc="outside upper right", frameon=False)
 
 
 def _levels(

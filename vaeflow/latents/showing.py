@@ -14,6 +14,7 @@ import numpy as np
 
 from vaeflow.data.columns import Column, Columns
 from vaeflow.errors import ConfigError, printable
+from vaeflow.latents.chosen import chosen_columns
 from vaeflow.latents.figures import COLOURS, blank, style
 from vaeflow.pictures import is_image, is_signal
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ACROSS = 4  # curves of a single walk in a row
-_COLUMNS = 12  # of data that are drawn, those that change most
 _LINES = "- -- : -.".split()  # noqa: SIM905
 
 
@@ -38,6 +38,7 @@ class Walks:
         ends: of a single walk, the data at its two ends by name, in that order.
         columns: of a table.
         span: what is black and white in pictures.
+        drawn: the names of the columns that are drawn; by default the first ones.
     """
 
     x: np.ndarray
@@ -47,6 +48,7 @@ class Walks:
     ends: dict[str, np.ndarray]
     columns: Columns
     span: tuple[float, float]
+    drawn: Sequence[str] | None = None
 
     def figure(self, title: str) -> Figure:
         """Return the figure.
@@ -150,41 +152,32 @@ def _bar(figure: Figure, cells: Any, walks: Walks) -> None:
 
 def _curves(walks: Walks) -> Figure:
     """Draw a curve for each column, in its own units, and for each level its probability."""
-    columns, slices = _chosen(walks)
+    table = walks.columns or unnamed(walks.x.shape[-1])
+    which, note = chosen_columns(walks.drawn, table)
+    across = min(_ACROSS, len(which))
+    down = math.ceil(len(which) / across)
     several = any(walks.rows)
-    across = len(columns) if several else min(_ACROSS, len(columns))
-    down = len(walks.x) if several else math.ceil(len(columns) / across)
-    figure = blank(max(4.5, 2.3 * across + 0.6), 1.8 * down + 0.7)
-    cells = figure.subplots(down, across, squeeze=False, sharex="all" if not several else "row")
-    for index, axes in enumerate(cells.flat):
-        walk, which = divmod(index, across) if several else (0, index)
-        if which >= len(columns):
-            axes.set_axis_off()
-            cells[-2, index % across].tick_params(labelbottom=True)
-            continue
-        column, where = columns[which], slices[which]
-        _curve(axes, walks, walk, column, where)
-        if not several or walk == 0:
-            axes.set_title(printable(column.name), fontsize=10)
-        if several and which == 0:
-            axes.set_ylabel(walks.rows[walk], rotation=0, ha="right", va="center")
-    if several:  # one scale for a column, so that walks can be compared
-        for cell in cells.T:
-            low = min(axes.get_ylim()[0] for axes in cell)
-            high = max(axes.get_ylim()[1] for axes in cell)
-            for axes in cell:
-                axes.set_ylim(low, high)
-    figure.supxlabel(walks.axis, fontsize=10)
+    height = (1.8 * down + 0.4 * several) * len(walks.x) + (0.9 if note else 0.7)
+    figure = blank(max(4.5, 2.3 * across + 0.6), height)
+    slices = [*table.slices().values()]
+    blocks = figure.subfigures(len(walks.x), 1, squeeze=False)[:, 0]
+    cells = []
+    for walk, block in enumerate(blocks):
+        cells.append(block.subplots(down, across, squeeze=False, sharex=True))
+        for axes, i in zip(cells[-1].flat, which, strict=False):
+            _curve(axes, walks, walk, table[i], slices[i])
+            axes.set_title(printable(table[i].name), fontsize=10)
+        for index in range(len(which), across * down):
+            cells[-1].flat[index].set_axis_off()
+            cells[-1][-2, index % across].tick_params(labelbottom=True)
+        if several:
+            block.suptitle(walks.rows[walk].replace("\n", ", "), fontsize=11, weight="bold")
+    for same in zip(*(cell.flat for cell in cells), strict=True):  # walks can be compared
+        limits = [axes.get_ylim() for axes in same]
+        for axes in same:
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    figure.supxlabel(f"{walks.axis}\n{note}" if note else walks.axis, fontsize=10)
     return figure
-
-
-def _chosen(walks: Walks) -> tuple[list[Column], list[slice]]:
-    """Return the columns that are drawn, in their order, and where their values stand."""
-    columns = walks.columns or unnamed(walks.x.shape[-1])
-    slices = [*columns.slices().values()]
-    changes = [float(np.ptp(walks.x[..., where], 1).max()) for where in slices]
-    most = sorted(np.argsort(changes)[::-1][:_COLUMNS].tolist())
-    return [columns[i] for i in most], [slices[i] for i in most]
 
 
 def unnamed(count: int) -> Columns:

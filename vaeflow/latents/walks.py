@@ -40,6 +40,7 @@ class Interpolation(Drawn):
         path: "straight" or "spherical".
         table: the columns of a table.
         span: what is black and white in pictures.
+        drawn: the names of the columns that are drawn; by default the first ones.
     """
 
     z: np.ndarray
@@ -49,6 +50,7 @@ class Interpolation(Drawn):
     path: PathKind
     table: Columns
     span: tuple[float, float] = (0.0, 1.0)
+    drawn: Sequence[str] | None = None
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -65,7 +67,7 @@ class Interpolation(Drawn):
         """Return a new figure: pictures in a row, signals or columns as curves."""
         walks = Walks(
             self.x[None], self.at.tolist(), f"share of the {self.path} path", [""], self.ends,
-            self.table, self.span,
+            self.table, self.span, self.drawn,
         )  # fmt: skip
         return walks.figure(" to ".join(name.replace("\n", " ") for name in self.ends))
 
@@ -79,7 +81,9 @@ def interpolation(
     steps: int = 10,
     path: PathKind = "straight",
     seed: int = 0,
+    ends: np.ndarray | None = None,
     span: tuple[float, float] = (0.0, 1.0),
+    drawn: Sequence[str] | None = None,
 ) -> Interpolation:
     """Walk from the code of one example to that of another.
 
@@ -92,17 +96,21 @@ def interpolation(
         steps: S, with both ends.
         path: "straight" or "spherical".
         seed: of the draws by which a flow's mean is taken.
+        ends: what the picture shows of the two (2, *data_shape), such as the grey levels of which
+            the data are draws; by default the data.
+        drawn: the names of the columns that are drawn; by default the first ones.
 
     Raises:
         ConfigError: if there is no such path.
         PluginError: naming the part that fails.
     """
-    ends, pair = encode_rows(model, data, rows, seed=seed), data[torch.tensor(rows)].read()
+    codes, pair = encode_rows(model, data, rows, seed=seed), data[torch.tensor(rows)].read()
     at = torch.linspace(0, 1, steps, dtype=torch.float64)
-    z = between(ends[0].double(), ends[1].double(), at, path).to(ends)
+    z = between(codes[0].double(), codes[1].double(), at, path).to(codes)
     x = decode(model, z, pair[:1])
-    values = dict(zip(names, pair.values.cpu().numpy(), strict=True))
-    return Interpolation(z.numpy(), x.numpy(), at.numpy(), values, path, model.columns, span)
+    shown = pair.values.cpu().numpy() if ends is None else ends
+    values = dict(zip(names, shown, strict=True))
+    return Interpolation(z.numpy(), x.numpy(), at.numpy(), values, path, model.columns, span, drawn)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -119,6 +127,7 @@ class Traversal(Drawn):
         name: what the example is called.
         table: the columns of a table.
         span: what is black and white in pictures.
+        drawn: the names of the columns that are drawn; by default the first ones.
     """
 
     dimensions: np.ndarray
@@ -130,6 +139,7 @@ class Traversal(Drawn):
     name: str
     table: Columns
     span: tuple[float, float] = (0.0, 1.0)
+    drawn: Sequence[str] | None = None
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -154,7 +164,7 @@ class Traversal(Drawn):
         walks = Walks(
             self.x,
             self.shares.tolist(),
-            "share of the codes of data that lie below",
+            "quantile of z, over codes of the data",
             [
                 f"z{i}" + ("" if np.isnan(v) else f"\nvar {v:.2g}")
                 for i, v in zip(self.dimensions.tolist(), self.variances.tolist(), strict=True)
@@ -162,6 +172,7 @@ class Traversal(Drawn):
             {},
             self.table,
             self.span,
+            self.drawn,
         )
         return walks.figure(f"one dimension at a time, from {self.name}")
 
@@ -178,6 +189,7 @@ def traversal(
     steps: int = 9,
     seed: int = 0,
     span: tuple[float, float] = (0.0, 1.0),
+    drawn: Sequence[str] | None = None,
 ) -> Traversal:
     """Walk from E[z|x] of an example along each dimension, over quantiles of codes.
 
@@ -189,6 +201,7 @@ def traversal(
         variances: of E[z_i|x] over data, one for each of them.
         name: what the example is called.
         steps: S, of shares from 2 % to 98 %.
+        drawn: the names of the columns that are drawn; by default the first ones.
 
     Raises:
         PluginError: naming the part that fails.
@@ -210,6 +223,7 @@ def traversal(
         name,
         model.columns,
         span,
+        drawn,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.given import Given
 from vaeflow.runs.load import span_of_run
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
+from vaeflow.runs.walks import check_drawn
 from vaeflow.runtime.progress import bar_of
 
 log = logging.getLogger("vaeflow")
@@ -43,12 +45,14 @@ class LatentOptions(TrainedOptions):
             the first label, one that is no covariate of the model if there is any.
         manifold: decode a grid of quantiles of the prior, for two latent dimensions, instead of
             encoding data.
+        columns: of a table, which ones the manifold draws; by default the first twelve.
         seed: of the draws, from which the mean of q is taken where it has no formula.
     """
 
     split: Choice | None = None
     label: str | None = None
     manifold: bool = False
+    columns: Sequence[str] | None = None
     seed: Seed = 0
 
 
@@ -87,6 +91,11 @@ def latent(
     trained = Trained.of(model, chosen, "latent", plugins)
     if chosen.manifold:
         return _manifold(trained, chosen, data)
+    if chosen.columns is not None:
+        raise ConfigError(
+            f"--columns {','.join(chosen.columns)} chooses what --manifold draws: give both, or "
+            "colour the codes by a column, as in --label NAME"
+        )
     given = trained.given(data, chosen.split, own="all")
     which = np.arange(len(given))
     if len(given) > _EXAMPLES:
@@ -122,7 +131,8 @@ def _manifold(trained: Trained, options: LatentOptions, data: object) -> Manifol
         known = given_covariates(model.covariates, options.condition or {})
         beside = Examples(known, known)
     span = (0.0, 1.0) if trained.run is None else span_of_run(trained.run)
-    return Manifold.of(model, beside, span)
+    check_drawn(model, options.columns)
+    return Manifold.of(model, beside, span, options.columns)
 
 
 def _label(given: Given, model: VAE, wanted: str | None) -> tuple[str, np.ndarray | None]:

@@ -18,8 +18,10 @@ from vaeflow.data.covariates import told
 from vaeflow.errors import ConfigError
 from vaeflow.evaluation.active_units import ACTIVE, evenly_spaced
 from vaeflow.evaluation.options import Seed, Whole
+from vaeflow.latents.chosen import check_columns
 from vaeflow.latents.codes import encode_examples
 from vaeflow.latents.paths import PathKind
+from vaeflow.latents.showing import unnamed
 from vaeflow.latents.walks import Interpolation, Traversal, interpolation, traversal
 from vaeflow.model import VAE
 from vaeflow.plugins.loading import Plugins
@@ -41,10 +43,12 @@ class WalkOptions(TrainedOptions):
     Attributes:
         split: of the run's own data: "train", "validation", "test" or "all"; by default all rows of
             a file, and of other data the test split.
+        columns: of a table, which ones the picture draws; by default the first twelve.
         seed: of the draws, from which the mean of q is taken where it has no formula.
     """
 
     split: Choice | None = None
+    columns: Sequence[str] | None = None
     seed: Seed = 0
 
 
@@ -109,6 +113,7 @@ def interpolate(
     """
     chosen = options_from(InterpolationOptions, options, "interpolate")
     trained = Trained.of(model, chosen, "interpolate", plugins)
+    check_drawn(trained.model, chosen.columns)
     given = _by_rows(trained, data, chosen.split)
     rows = given.find(a), given.find(b)
     pair = given.examples[torch.tensor(rows)]
@@ -125,8 +130,28 @@ def interpolate(
         steps=chosen.steps,
         path=chosen.path,
         seed=chosen.seed,
+        ends=_grey(trained, given, rows),
         span=trained.span(given),
+        drawn=chosen.columns,
     )
+
+
+def check_drawn(model: VAE, wanted: Sequence[str] | None) -> None:
+    """Check that a model's data has the columns that a picture is to draw.
+
+    Raises:
+        ConfigError: if it has not.
+    """
+    columns = model.columns or unnamed(math.prod(model.data_shape))
+    check_columns(wanted, columns, model.data_shape)
+
+
+def _grey(trained: Trained, given: Given, rows: Sequence[int]) -> np.ndarray | None:
+    """Return the grey levels of two examples (2, *data_shape), if the data are draws of them."""
+    if trained.plan is None or trained.plan.config.binarization not in ("dynamic", "fixed"):
+        return None
+    grey = given.raw.index_select(0, torch.tensor(rows))
+    return grey.reshape(-1, *trained.model.data_shape).cpu().numpy()
 
 
 def _by_rows(trained: Trained, data: object, split: Choice | None) -> Given:
@@ -178,6 +203,7 @@ def traverse(
     """
     chosen = options_from(TraversalOptions, options, "traverse")
     trained = Trained.of(model, chosen, "traverse", plugins)
+    check_drawn(trained.model, chosen.columns)
     given = _by_rows(trained, data, chosen.split)
     row = 0 if chosen.example is None else given.find(chosen.example)
     some = evenly_spaced(given.examples, min(len(given), _EXAMPLES))
@@ -196,6 +222,7 @@ def traverse(
         steps=chosen.steps,
         seed=chosen.seed,
         span=trained.span(given),
+        drawn=chosen.columns,
     )
 
 

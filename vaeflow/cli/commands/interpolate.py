@@ -31,6 +31,7 @@ from vaeflow.plugins.discovery import Selection
     show_default=True,
     help="A spherical path keeps to the norms of the two codes.",
 )
+@shared.drawn_columns
 @shared.picture("interpolation.png")
 @shared.seed
 @shared.trained

@@ -26,6 +26,7 @@ from vaeflow.plugins.discovery import Selection
     is_flag=True,
     help="For two latent dimensions: decode a grid of quantiles of the prior instead.",
 )
+@shared.drawn_columns
 @shared.picture("latent.png")
 @shared.seed
 @shared.trained

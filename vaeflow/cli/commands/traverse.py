@@ -43,6 +43,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> li
     show_default=True,
     help="Of each walk.",
 )
+@shared.drawn_columns
 @shared.picture("traversal.png")
 @shared.seed
 @shared.trained
