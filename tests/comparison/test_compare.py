@@ -315,7 +315,7 @@ def test_groups_whose_weights_are_not_to_be_trusted_are_named(run):
     (finding,) = by_kind(compare([trusted, other], parameters=ten))["weights-not-trusted"]
     assert (finding.subject, finding.severity) == ("planar", "warning")
     assert finding.details == {"share": pytest.approx(2 / 3), "limit": 0.7}
-    assert "above 0.7 for 67% of the images of planar: the NLL there is not" in str(finding)
+    assert "above 0.7 for 67% of the examples of planar: the NLL there is not" in str(finding)
 
 
 def test_the_difference_under_q_stands_beside_that_of_the_nll(run):

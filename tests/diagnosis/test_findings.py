@@ -71,7 +71,7 @@ def test_a_split_reads_as_three_sentences():
         "Of 2.10 ± 0.01 nats between log p(x) and the ELBO, 0.80 ± 0.01 are lost to the family of "
         "q (approximation), 1.30 ± 0.01 to the encoder (amortization).",
         "A local planar q closes 0.60 ± 0.01 nats of the family's share and leaves 0.20 ± 0.01.",
-        "On 100 simulated images the bounds on log p(x) from both sides are 0.010 ± 0.001 nats "
+        "On 100 simulated examples the bounds on log p(x) from both sides are 0.010 ± 0.001 nats "
         "apart: at most as much may be missing from log p(x) and from the family's share.",
     ]
 
@@ -133,7 +133,7 @@ def test_units_that_are_undecided_are_told():
     assert "unused-code" not in found
     assert found["units-undecided"].severity == "note"
     assert str(found["units-undecided"]) == (
-        "Of 3 latent dimensions 0 are active and 2 undecided from 100 images: more --images tell."
+        "Of 3 latent dimensions 0 are active and 2 undecided from 100 examples: more --images tell."
     )
     assert "units-undecided" not in by_kind(made(0.01, 0.3))
 

@@ -41,9 +41,9 @@ def test_findings_that_differ_in_their_subject_alone_share_a_sentence():
     one, two = (Finding("errors-over-images", s) for s in "ab")
     three = Finding("images-differ", "c", details={"baseline": "d"})
     assert sentences([one, other, two, three]) == [
-        "± is the standard error over images, not over seeds, for a, b: one seed each.",
+        "± is the standard error over examples, not over seeds, for a, b: one seed each.",
         "± is the standard error over seeds.",
-        "c and d are of other images: no difference.",
+        "c and d are of other examples: no difference.",
     ]
     four = Finding("images-differ", "c", details={"baseline": "e"})
     assert len(sentences([three, four])) == 2

@@ -124,7 +124,7 @@ def test_an_exact_q_has_weights_without_a_tail(dtype, samples):
     assert bounds.as_dict()["pareto_k"] == {"median": None, "share_above": 0}
     (finding,) = bounds.findings
     assert str(finding).startswith("Pareto-k̂ of the weights −∞ (median: equal but for rounding)")
-    assert str(finding).endswith("at 0% of the images")
+    assert str(finding).endswith("at 0% of the examples")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

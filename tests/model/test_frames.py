@@ -95,8 +95,8 @@ def test_a_frame_of_other_columns_is_refused(model, new, one_sentence):
             new.drop(["age"]),
             "no column 'age': the model was trained on it, and the data has id, visits",
         ),
-        (new.set_column(3, "ward", [["C"] * 9]), "row 1, column 'ward' holds 'C', which"),
-        (new.set_column(2, "visits", [[-1.0] * 9]), "the data frame: row 1, column 'visits' is -1"),
+        (new.set_column(3, "ward", [["C"] * 9]), "row 0, column 'ward' holds 'C', which"),
+        (new.set_column(2, "visits", [[-1.0] * 9]), "the data frame: row 0, column 'visits' is -1"),
     ]
     for frame, told in cases:
         with pytest.raises(DataError, match=told) as caught:

@@ -82,7 +82,9 @@ class ParetoK(NamedTuple):
     share_above: float  # of the images, 0 to 1
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} (median), above {UNRELIABLE} at {self.share_above:.0%} of images"
+        return (
+            f"{self.median:.2f} (median), above {UNRELIABLE} at {self.share_above:.0%} of examples"
+        )
 
     def as_dict(self) -> dict[str, float | None]:
         """Return plain numbers, for JSON, which has no infinity: None stands for it."""
@@ -98,12 +100,12 @@ class Draws(NamedTuple):
     above: float  # share of the images whose error is above the tolerance, 0 to 1
 
     def __str__(self) -> str:
-        told = f"{self.mean:,.0f} an image"
+        told = f"{self.mean:,.0f} an example"
         if self.error is None:
             return told
         return (
             f"{told}, error {self.error:.2g} (median), above the tolerance at {self.above:.0%} of "
-            "images"
+            "examples"
         )
 
 

@@ -15,7 +15,7 @@ Values = Mapping[str, Any]
 Sentences = Mapping[str, str | Callable[[Values], str]]
 
 _APART = (
-    "On {images:,} simulated images the bounds on log p(x) from both sides are {value} nats apart"
+    "On {images:,} simulated examples the bounds on log p(x) from both sides are {value} nats apart"
 )
 
 
@@ -44,7 +44,7 @@ def _not_converged(v: Values) -> str:
 def _calibration_failed(v: Values) -> str:
     return (
         f"Calibration fails in {v['wrong']} of {v['latent']} dimensions (p = {v['p_value']:.2g} "
-        f"after Bonferroni, {v['images']:,} simulated images), most in {v['subject']}, where q "
+        f"after Bonferroni, {v['images']:,} simulated examples), most in {v['subject']}, where q "
         f"{_SHAPES[v['shape']]}."
     )
 
@@ -110,17 +110,17 @@ def _pareto_k(v: Values) -> str:
         median = "−∞ (median: equal but for rounding)" if equal else "∞ (median)"
     return (
         f"Pareto-k̂ of the weights {median}; above {v['limit']}, where the NLL is not to be "
-        f"trusted, at {v['share']:.0%} of the images"
+        f"trusted, at {v['share']:.0%} of the examples"
     )
 
 
 def _active_units(v: Values) -> str:
     known = f"active units {v['active_units']} of {v['latent']}"
     if not v["undecided_units"]:
-        return f"{known}, from {v['images']:,} images"
+        return f"{known}, from {v['images']:,} examples"
     return (
-        f"{known}, and {v['undecided_units']} undecided from {v['images']:,} images: more images "
-        "would tell"
+        f"{known}, and {v['undecided_units']} undecided from {v['images']:,} examples: more "
+        "examples would tell"
     )
 
 
@@ -128,11 +128,11 @@ def _nll_draws(v: Values) -> str:
     error = (
         "" if v["error"] is None else f", which leave an error of {v['error']:.2g} nats (median)"
     )
-    told = f"the NLL takes {v['mean']:,.0f} draws an image{error}"
+    told = f"the NLL takes {v['mean']:,.0f} draws an example{error}"
     if not v["unsettled"]:
         return told
     return (
-        f"{told}; {v['unsettled']:,} of {v['images']:,} images are not settled to twice "
+        f"{told}; {v['unsettled']:,} of {v['images']:,} examples are not settled to twice "
         f"{v['tolerance']:g} nats: `vaeflow evaluate RUN --referee N` anneals N of them"
     )
 
@@ -140,11 +140,11 @@ def _nll_draws(v: Values) -> str:
 def _evaluated_on(v: Values) -> str:
     by = f"q as the proposal and K = {v['samples']:,}"
     if v["proposal"] != "q":
-        fitted = "a Gaussian fitted to the posterior of each image"
+        fitted = "a Gaussian fitted to the posterior of each example"
         also = " and q in equal shares" if v["proposal"] == "mixture" else ""
         by = f"{fitted}{also} as the proposal; under q K = {v['samples']:,}"
     return (
-        f"{v['images']:,} images of the {v['split']} data of {v['subject']}, binarization "
+        f"{v['images']:,} examples of the {v['split']} data of {v['subject']}, binarization "
         f"{v['binarization']}; the NLL is measured by importance sampling with {by}."
     )
 
@@ -152,7 +152,7 @@ def _evaluated_on(v: Values) -> str:
 def _referee(v: Values) -> str:
     count = v["images"]
     return (
-        f"annealing of {count} unsettled {'image' if count == 1 else 'images'} gives an NLL of "
+        f"annealing of {count} unsettled {'example' if count == 1 else 'examples'} gives an NLL of "
         f"{v['annealed']}, which is {v['value']:+.2f} nats from that of the proposal there"
     )
 
@@ -178,7 +178,7 @@ _EVALUATION: Sentences = {
 _DIAGNOSIS: Sentences = {
     "units-undecided": (
         "Of {latent} latent dimensions {active_units} are active and {undecided_units} undecided "
-        "from {images:,} images: more --images tell."
+        "from {images:,} examples: more --images tell."
     ),
     "gap-not-distinguishable": (
         "The {value} nats between log p(x) and the ELBO are not distinguishable from 0: there is "
@@ -220,7 +220,7 @@ _DIAGNOSIS: Sentences = {
     ),
     "calibration-passed": (
         "Calibration finds nothing wrong with {subject} (p = {p_value:.2g} after Bonferroni, "
-        "{images:,} simulated images)."
+        "{images:,} simulated examples)."
     ),
     "calibration-failed": _calibration_failed,
 }
@@ -234,17 +234,17 @@ _COMPARISON: Sentences = {
     "evaluated-on": _evaluated_on,
     "errors-over-seeds": "± is the standard error over seeds.",
     "errors-over-images": (
-        "± is the standard error over images, not over seeds, for {subject}: one seed each."
+        "± is the standard error over examples, not over seeds, for {subject}: one seed each."
     ),
     "differences-paired": (
-        "Differences are taken image by image, and seed by seed where seeds are shared; the last "
-        "column tells the parts of the NLL's ± apart."
+        "Differences are taken example by example, and seed by seed where seeds are shared; the "
+        "last column tells the parts of the NLL's ± apart."
     ),
     "interval-covers": _interval_covers,
     "runs-without-partner": _without_partner,
     "settings-differ": _settings_differ,
     "weights-not-trusted": (
-        "Pareto-k̂ of the importance weights is above {limit} for {share:.0%} of the images of "
+        "Pareto-k̂ of the importance weights is above {limit} for {share:.0%} of the examples of "
         "{subject}: the NLL there is not to be trusted, nor are differences in it."
     ),
     "not-comparable": _not_comparable,
@@ -258,7 +258,7 @@ _COMPARISON: Sentences = {
         "{subject}: not compared, as no baseline, or more than one, is like it in all but the "
         "posterior; --baseline chooses one."
     ),
-    "images-differ": "{subject} and {baseline} are of other images: no difference.",
+    "images-differ": "{subject} and {baseline} are of other examples: no difference.",
     "baseline-not-named": (
         "All groups are {subject}, so there are no differences: --baseline names the one that the "
         "others are compared with, such as --baseline '{example}'."
@@ -289,7 +289,7 @@ _LEFT_OUT: Sentences = {
 SENTENCES: Sentences = {
     "unused-code": (
         "The latent code of {subject} is unused ({active_units:.2g} active units): q hardly "
-        "depends on the image, and no posterior can make a difference; a warm-up of the KL term "
+        "depends on the example, and no posterior can make a difference; a warm-up of the KL term "
         "(--objective.warmup) or more epochs may bring the code into use."
     ),
     **_EVALUATION,

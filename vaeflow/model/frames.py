@@ -33,6 +33,20 @@ def is_frame(x: object) -> bool:
     return hasattr(x, "__arrow_c_stream__") or isinstance(x, Mapping)
 
 
+def check_frame(data: object, form: Form) -> None:
+    """Refuse data that has no columns by name.
+
+    Raises:
+        DataError: naming what it is.
+    """
+    if not is_frame(data):
+        raise DataError(
+            f"the data is a {type(data).__name__}, but this run reads columns by name, such as "
+            f"{form.columns.names[0]!r}: give a data frame, a mapping from names to columns, or a "
+            "file"
+        )
+
+
 def of_table(
     table: Table, form: Form, condition: Mapping[str, object] | None = None
 ) -> tuple[Examples, Place]:

@@ -28,7 +28,7 @@ from vaeflow.data.stored import Stored, Values
 from vaeflow.data.table import Table
 from vaeflow.errors import DataError, did_you_mean
 from vaeflow.model import VAE
-from vaeflow.model.frames import of_table
+from vaeflow.model.frames import check_frame, of_table
 from vaeflow.parts.datasets.file import File
 from vaeflow.parts.datasets.files.tables import read_table, table_from
 from vaeflow.parts.datasets.given import Given as NotKept
@@ -146,6 +146,8 @@ def given_data(
         DataError: if it cannot be read, or is of another form.
     """
     if model.columns:
+        if not isinstance(data, str | Path):
+            check_frame(data, model.form)
         found = _of_table(_table(plan, data), model.form, condition or {})
         found = replace(found, path=Path(data) if isinstance(data, str | Path) else None)
     else:

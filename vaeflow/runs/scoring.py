@@ -33,7 +33,7 @@ from vaeflow.runs.directory import Run
 from vaeflow.runs.evaluation import Evaluation
 from vaeflow.runs.evaluation_options import EvaluationOptions
 from vaeflow.runs.given import Given
-from vaeflow.runs.scores import Scores
+from vaeflow.runs.scores import Scores, known_errors
 from vaeflow.runs.trained import Choice, Trained, TrainedOptions
 from vaeflow.runtime.blame import Blame
 from vaeflow.runtime.progress import OpenBar, bar_of, no_bar
@@ -114,16 +114,28 @@ def score(
             reference = _reference(trained, chosen, world, bar)
     share = None if reference is None else _share_below(log_p, *reference)
     order = given.order
+    pareto_k, effective = bounds.pareto_k.numpy(), bounds.effective_sample_size.numpy()
+    errors = known_errors(bounds.nll.errors.numpy(), pareto_k, effective)
+    unsettled = np.isin(np.arange(len(given)), means.unsettled) | _lost(bounds, errors)
     return Scores(
         log_p.numpy()[order],
-        bounds.nll.errors.numpy()[order],
+        errors[order],
+        pareto_k[order],
+        unsettled[order],
         bounds.elbo.values.numpy()[order],
         None if share is None else share[order],
         0 if reference is None else len(reference[0]),
         _observed(given.examples, trained.model.columns)[order],
         {name: values[order] for name, values in given.named.items()},
         means,
+        each="row" if trained.model.columns else "example",
     )
+
+
+def _lost(bounds: ImageBounds, errors: np.ndarray) -> np.ndarray:
+    """Tell which errors (N,) of draws are not to be trusted, and so left out."""
+    lost: np.ndarray = np.isnan(errors) & bounds.nll.errors.isfinite().numpy()
+    return lost
 
 
 def _weighted(trained: Trained, given: Given) -> Examples:

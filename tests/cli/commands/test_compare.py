@@ -107,7 +107,7 @@ def test_runs_on_different_data_are_refused(cli, runs, tiny, grey_file, tmp_path
     assert "the binarization, dynamic and threshold" in done.err
     done = cli("compare", runs[0], other, "-k", 4, "--anyway")
     assert done.code == 0, done.err
-    assert "are of other images: no difference" in done.out
+    assert "are of other examples: no difference" in done.out
 
 
 def test_an_unfinished_run_becomes_a_row(cli, runs):

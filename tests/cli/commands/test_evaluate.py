@@ -133,13 +133,13 @@ def test_the_table_shows_standard_errors(cli, trained):
         -4:
     ]  # a line each, so that a log can be searched
     assert k.startswith("Pareto-k̂ of the weights ")
-    assert k.endswith("% of the images")
+    assert k.endswith("% of the examples")
     assert re.fullmatch(
-        r"the NLL takes [\d,]+ draws an image, which leave an error of 0.0\d+ nats \(median\)",
+        r"the NLL takes [\d,]+ draws an example, which leave an error of 0.0\d+ nats \(median\)",
         draws,
     )
     assert re.fullmatch(
-        r"active units \d of 3, and \d undecided from 6 images: more images would tell", units
+        r"active units \d of 3, and \d undecided from 6 examples: more examples would tell", units
     )
     assert information.startswith(
         "I(x; z) and KL(q(z)‖p) are estimated from 6 examples, and so I(x; z)"
@@ -216,5 +216,5 @@ def test_the_referee_anneals_images_that_the_draws_leave_unsettled(figures):
     ):
         assert abs(ours - annealed) < 4 * (error**2 + noise**2) ** 0.5 + 0.02
     (finding,) = (f for f in found["findings"] if f["kind"] == "referee")
-    assert finding["sentence"].startswith("annealing of 2 unsettled images gives an NLL of ")
+    assert finding["sentence"].startswith("annealing of 2 unsettled examples gives an NLL of ")
     assert figures(*few)["referee"] is None

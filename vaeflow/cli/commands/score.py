@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,12 @@ def command(
 ) -> None:
     """Score each example by log p(x), in nats: the lower, the stranger under the model in RUN.
 
-    Columns: log_p, its standard error log_p_error, elbo, and less_likely, the share of RUN's test
-    data with a lower log p(x). Where an example is as the test data, a share below 0.01 has a
-    chance of 1 %: smaller ones are anomalies. Data of another kind may as well be more likely than
-    all of the test data, with a share near 1. Of an example with gaps, log p(x) is that of what was
-    observed, which the column observed tells.
+    Columns: log_p, its standard error log_p_error, Pareto-k̂ of its weights pareto_k, elbo, and
+    less_likely, the share of RUN's test data with a lower log p(x). Where k̂ is above 0.7, or only a
+    few draws have weight, the error is unknown and left empty. Where an example is as the test
+    data, a share below 0.01 has a chance of 1 %: smaller ones are anomalies. Data of another kind
+    may as well be more likely than all of the test data, with a share near 1. Of an example with
+    gaps, log p(x) is that of what was observed, which the column observed tells.
     """
     from contextlib import nullcontext
 
@@ -93,6 +95,7 @@ def command(
             found,
             f"{options['split'] or 'test'} data" if data is None else f"data in {data}",
             count,
+            own=data is None,
         )
 
 
@@ -100,17 +103,25 @@ def _as_dict(found: Scores, count: int) -> dict[str, Any]:
     """Return the means, and the least likely examples by their names."""
     least = found.least_likely(count)
     columns = {
-        name: [None if value != value else value for value in values[least].tolist()]
+        name: [_plain(value) for value in values[least].tolist()]
         for name, values in found.columns.items()
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return {**found.bounds.as_dict(), "reference": found.reference, "least_likely": rows}
 
 
-def _print(found: Scores, of: str, count: int) -> None:
+def _plain(value: Any) -> Any:
+    """Return None for a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(found: Scores, of: str, count: int, *, own: bool) -> None:
     from vaeflow.cli.tables import print_bounds, print_rows
 
-    print_bounds(found.bounds, of, findings=found.bounds.findings, each="example")
+    findings = found.bounds.findings
+    if not own:  # evaluate's --referee, which a finding advises, anneals a run's own data alone
+        findings = [f for f in findings if f.kind != "nll-draws"]
+    print_bounds(found.bounds, of, findings=findings, each=found.each)
     least = found.least_likely(count)
     columns = {name: values[least] for name, values in found.columns.items()}
     print_rows(f"the {len(least):,} least likely of {len(found):,}", columns)

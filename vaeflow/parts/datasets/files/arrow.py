@@ -114,13 +114,14 @@ def check_names(frame: Any, name: str) -> None:
         raise DataError(f"{name} has two columns {twice!r}: rename or drop one of them")
 
 
-def from_arrow(origin: str, table: Any, *, numbered: bool = False) -> Table:
+def from_arrow(origin: str, table: Any, *, numbered: bool = False, first: int = 1) -> Table:
     """Return the columns of a pyarrow table that hold numbers, booleans and texts.
 
     Arguments:
         origin: what messages call the table.
         table: of pyarrow.
         numbered: number the columns where two have one name, instead of a refusal.
+        first: the number of the first row.
 
     Raises:
         DataError: if there is no value, or two columns have one name.
@@ -143,7 +144,9 @@ def from_arrow(origin: str, table: Any, *, numbered: bool = False) -> Table:
             gaps[name] = missing
         if (whole := _exact(column)) is not None:
             exact[name] = whole
-    return Table(origin, values, range(1, table.num_rows + 1), types, gaps, exact, not twice)
+    return Table(
+        origin, values, range(first, first + table.num_rows), types, gaps, exact, not twice
+    )
 
 
 def _column(column: Any) -> tuple[str, np.ndarray | None]:

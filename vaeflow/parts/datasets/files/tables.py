@@ -62,6 +62,8 @@ def table_from(
 ) -> Table:
     """Take a data frame of pandas, polars or pyarrow, or columns by name; an index is left out.
 
+    Its rows are numbered from 0 on.
+
     Arguments:
         frame: the data frame, or a mapping from names to columns.
         name: what messages call it.
@@ -70,4 +72,4 @@ def table_from(
     Raises:
         DataError: if it is none.
     """
-    return from_arrow(name, from_frame(frame, name)).without(missing)
+    return from_arrow(name, from_frame(frame, name), first=0).without(missing)
