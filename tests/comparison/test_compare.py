@@ -124,7 +124,7 @@ def test_differences_are_paired_and_a_finding_each(six):
                 "baseline": "identity",
                 "low": nll.low,
                 "high": nll.high,
-                "covers": "other seeds and other test images",
+                "covers": "other seeds and other test examples",
                 "pairing": "paired by seed (3 shared seeds)",
             },
         )
@@ -132,7 +132,7 @@ def test_differences_are_paired_and_a_finding_each(six):
     assert str(found.results[0]) == (
         "planar cannot be told apart from identity in NLL, paired by seed (3 shared seeds): the "
         f"difference is -1.90 ± 0.52 nats, 95 % interval {nll.low:.2f} to +{nll.high:.2f}, over "
-        "other seeds and other test images."
+        "other seeds and other test examples."
     )
 
 
@@ -154,18 +154,18 @@ def test_a_clear_difference_reads_as_its_size_without_a_sign(run):
     assert (lower.estimate, higher.estimate) == pytest.approx((-1.02, 0.98))
     assert str(lower) == (
         "planar lowers the NLL by 1.02 ± 0.01 nats against identity, paired by seed (3 shared "
-        "seeds): 95 % interval 0.97 to 1.07, over other seeds and other test images."
+        "seeds): 95 % interval 0.97 to 1.07, over other seeds and other test examples."
     )
     assert str(higher).startswith("radial raises the NLL by 0.98 ± 0.01 nats")
 
 
 def test_of_one_seed_the_interval_is_of_images(run):
     found = compare([run("identity", 0, 1.0), run("planar", 0, 0.0)], parameters=ten)
-    assert found.results[0].details["covers"] == "other test images, not other seeds"
+    assert found.results[0].details["covers"] == "other test examples, not other seeds"
     assert "against identity, of a single run each: 95 % interval" in str(found.results[0])
     assert (
         "The differences of planar are of a single run each; their 95 % intervals cover other test "
-        "images, not other seeds, which may move them by more: two seeds of each group tell."
+        "examples, not other seeds, which may move them by more: two seeds of each group tell."
     ) in sentences(found.remarks)
     assert subjects(found, "errors-over-images") == ["all groups"]
     assert "errors-over-seeds" not in by_kind(found)
@@ -179,8 +179,8 @@ def test_intervals_and_errors_of_two_kinds_are_told_apart(run):
     found = compare([*runs, run("iaf", 0, 0.0)], parameters=ten)
     covers = {f.subject: f.details["covers"] for f in by_kind(found)["interval-covers"]}
     assert covers == {
-        "planar": "other seeds and other test images",
-        "iaf": "other test images, not other seeds",
+        "planar": "other seeds and other test examples",
+        "iaf": "other test examples, not other seeds",
     }
     assert subjects(found, "errors-over-seeds") == [""]
     assert subjects(found, "errors-over-images") == ["iaf"]

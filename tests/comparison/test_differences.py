@@ -19,7 +19,7 @@ def test_of_a_single_seed_the_images_are_the_unit():
         (3 - 3.18245 * error, 3 + 3.18245 * error), abs=1e-4
     )
     assert found.of_seeds is None
-    assert found.covers == "other test images, not other seeds"
+    assert found.covers == "other test examples, not other seeds"
 
 
 def test_of_several_seeds_the_seeds_are_the_unit():
@@ -33,7 +33,7 @@ def test_of_several_seeds_the_seeds_are_the_unit():
     assert found.standard_error == pytest.approx(math.sqrt(variance))
     assert found.of_seeds == pytest.approx(math.sqrt(variance))
     assert found.of_images == pytest.approx(0.0, abs=1e-9)
-    assert found.covers == "other seeds and other test images"
+    assert found.covers == "other seeds and other test examples"
 
 
 def test_pairs_of_a_seed_are_the_unit_where_seeds_are_shared():

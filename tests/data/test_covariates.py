@@ -64,7 +64,7 @@ def test_an_unknown_level_is_refused_with_the_known_ones():
         "site=nort: the training data held no such level (did you mean 'north'?); give one of "
         "north, south"
     )
-    with pytest.raises(DataError, match=r"^example 1, 'site', holds 'nort', .* for all rows by"):
+    with pytest.raises(DataError, match=r"^example 1, 'site', holds 'nort', .*correct it"):
         given_covariates(columns, {"site": ["north", "nort"]})
     with pytest.raises(DataError, match=r"^digit=12: the .* no such level; give one of 0, 1, 2"):
         given_covariates(Columns((describe("digit", np.arange(10)),)), {"digit": 12})

@@ -195,7 +195,10 @@ def test_codes_and_reconstructions_take_covariates():
 @pytest.mark.parametrize(
     ("condition", "told"),
     [
-        ({}, "conditioned on 'age', which is not given: give values such as age=40"),
+        (
+            {},
+            "conditioned on 'age', which is not given: give values such as age=40, by --condition",
+        ),
         ({"agg": 3}, "not conditioned on 'agg' (did you mean 'age'?)"),
         ({"age": "old"}, "age=old: 'age' is a number, such as age=1.5"),
         ({"age": [1, 2, 3]}, "the covariates have 3 values for 4 samples"),

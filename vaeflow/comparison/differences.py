@@ -49,8 +49,8 @@ class Difference:
     def covers(self) -> str:
         """Return in words which changes the interval covers."""
         if self.of_seeds is None:
-            return "other test images, not other seeds"
-        return "other seeds and other test images"
+            return "other test examples, not other seeds"
+        return "other seeds and other test examples"
 
 
 def difference(

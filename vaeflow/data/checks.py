@@ -117,6 +117,16 @@ def needs(support: constraints.Constraint) -> str:
         return "values in [0, 1]"
     if support is constraints.nonnegative_integer:
         return "whole numbers ≥ 0"
+    if isinstance(support, constraints.integer_interval):
+        return f"whole numbers from {support.lower_bound} to {support.upper_bound}"
+    if isinstance(support, constraints.interval):
+        return f"values in [{support.lower_bound:g}, {support.upper_bound:g}]"
+    if support is constraints.real:
+        return "real values"
+    if support is constraints.positive:
+        return "values above 0"
+    if support is constraints.nonnegative:
+        return "values ≥ 0"
     return f"values in {support}"
 
 

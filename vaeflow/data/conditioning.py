@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +13,8 @@ from vaeflow.data.covariates import absent, check_names, describe, numbers_of
 from vaeflow.data.places import Index, Place
 from vaeflow.data.splits import NAMES, Splits
 from vaeflow.data.stored import floats
+from vaeflow.data.telling import log
 from vaeflow.errors import DataError
-
-log = logging.getLogger("vaeflow")
 
 
 def condition_on(splits: Splits, names: Sequence[str]) -> Splits:

@@ -131,7 +131,7 @@ def given_covariates(
     for column in columns:
         _check_given(column, arrays[column.name], place or by_index())
     wide = {name: np.broadcast_to(array, (count,)) for name, array in arrays.items()}
-    return numbers_of(columns, wide, place, lambda column: f"correct it, or {_for_all(column)}")
+    return numbers_of(columns, wide, place, lambda _: "correct it")
 
 
 def _check_given(column: Column, values: np.ndarray, place: Place) -> None:
@@ -175,7 +175,11 @@ def example_of(column: Column) -> str:
 
 def _wanted(columns: Columns) -> str:
     each = ", ".join(f"{c.name}={example_of(c)}" for c in columns)
-    return f"give values such as {each}" if each else "it was trained without --condition"
+    return (
+        f"give values such as {each}, by --condition"
+        if each
+        else "it was trained without --condition"
+    )
 
 
 def _plain(value: object) -> object:

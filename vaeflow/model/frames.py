@@ -22,6 +22,7 @@ from vaeflow.data.places import Place, in_table
 from vaeflow.data.splits import NAMES, Form, Splits
 from vaeflow.data.stored import Values
 from vaeflow.data.table import Table
+from vaeflow.data.telling import told_before
 from vaeflow.errors import DataError
 from vaeflow.parts.datasets.files.tables import table_from
 
@@ -103,7 +104,8 @@ def like_model(splits: Splits, form: Form) -> Splits:
     Raises:
         DataError: if their columns or covariates became numbers otherwise than the model's.
     """
-    splits = condition_on(splits, form.covariates.names)
+    with told_before():
+        splits = condition_on(splits, form.covariates.names)
     pairs = [(splits.covariates, form.covariates)]
     if form.columns and splits.columns:
         pairs.append((splits.columns, form.columns))

@@ -101,7 +101,7 @@ class Onnx:
         if absent:
             raise ConfigError(
                 f"--format onnx needs {', '.join(absent)}: `pip install 'vaeflow[export]'`, or "
-                "choose --format torch-export"
+                "choose --format torch-export and, if --out is given, its ending .pt2"
             )
         size = sum(t.nbytes for t in program.state_dict().values())
         if size > _ONNX_BYTES:

@@ -64,7 +64,8 @@ class Inspection:
             levels = ", all 0 or 1" if facts.levels == 2 else levels
             found.append(f"values in [{facts.low:g}, {facts.high:g}]{levels}")
         if missing:
-            found.append(f"{missing:,} of {total:,} values are missing")
+            what = "cells" if self.splits.columns else "values"
+            found.append(f"{missing:,} of {total:,} {what} are missing")
         if facts.constant:
             which = "value is" if facts.constant == 1 else "values are"
             found.append(f"{facts.constant:,} {which} the same in all training examples")
@@ -135,6 +136,8 @@ def inspect(options: Mapping[str, str], data_root: Path | None, plugins: Plugins
         words += [f"--dataset.{option.replace('_', '-')}", value] if option != "name" else []
     words += [] if data_root is None else ["--data-root", str(data_root)]
     words += ["--likelihood", suggestion.likelihood, *suggestion.options]
+    words += ["--objective", "iwae"] if facts.missing else []
+    words += ["--run-dir", f"runs/{_run_name(options)}"]
     return Inspection(
         dataset=options["name"],
         splits=splits,
@@ -143,6 +146,11 @@ def inspect(options: Mapping[str, str], data_root: Path | None, plugins: Plugins
         likelihoods=meetings(splits, facts, plugins.registry.parts("likelihood")),
         command=shlex.join(words),
     )
+
+
+def _run_name(options: Mapping[str, str]) -> str:
+    """Return what a run of a data set may be called: its file's name up to the first dot."""
+    return Path(options.get("path", "")).name.partition(".")[0] or options["name"]
 
 
 def dataset_of(path: Path) -> str:
@@ -184,7 +192,7 @@ def _values(column: Column, x: np.ndarray) -> str:
         true = float(np.nanmean(x))
         return f"{column.levels[0]} {1 - true:.1%}, {column.levels[1]} {true:.1%}"
     ends = np.array([[np.nanmin(x, initial=np.inf)], [np.nanmax(x, initial=-np.inf)]])
-    low, high = readable(column, column.decode(ends)).tolist()
+    low, high = (readable(column, column.decode(ends)) + 0.0).tolist()  # 0 for −0
     return f"{low:.10g} … {high:.10g}"
 
 

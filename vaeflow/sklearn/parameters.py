@@ -15,7 +15,8 @@ from torch.distributions import constraints
 
 from vaeflow.config.layers import part_table
 from vaeflow.data.weights import checked_weights
-from vaeflow.errors import ConfigError, DataError
+from vaeflow.errors import ConfigError, DataError, VaeflowError, did_you_mean
+from vaeflow.options import describe
 from vaeflow.plugins.loading import load_plugins
 
 PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
@@ -45,8 +46,22 @@ class PartsByName:
                 )
             table = part_table(kind, getattr(self, kind), type(self).__name__)
             name = table.pop("name")
+            _check_option(key, kind, name, option)
             setattr(self, kind, (name, {**table, option: params[key]}))
         return self
+
+
+def _check_option(key: str, kind: str, name: str, option: str) -> None:
+    """Refuse an option that a part does not have, where the part is known here."""
+    try:
+        known = [each.name for each in describe(load_plugins().require(kind, name).load())]
+    except VaeflowError:  # `fit` tells it
+        return
+    if option not in known:
+        raise ValueError(
+            f"Invalid parameter {key!r}: the {kind} {name} has no option "
+            f"{option!r}{did_you_mean(option, known)}"
+        )
 
 
 def seed_of(random_state: Any) -> int:

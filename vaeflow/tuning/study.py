@@ -62,7 +62,7 @@ class Study:
     def __init__(self, folder: Path, *, seed: int = 0) -> None:
         self.folder = folder
         with _explained(folder / FILE):
-            optuna = _optuna()
+            optuna = require_optuna()
             # Each trial has a sampler of its own, of a seed by its number: processes that run side
             # by side draw different values, and one after the other the same as ever.
             sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
@@ -127,11 +127,11 @@ class Study:
     def live(self, number: int) -> Any:
         """Return Optuna's own trial, which takes reports."""
         found = self._study.get_trials(deepcopy=False)[number]
-        return _optuna().trial.Trial(self._study, found._trial_id)
+        return require_optuna().trial.Trial(self._study, found._trial_id)
 
     def close(self, number: int, state: State, value: float | None = None) -> None:
         """Write down how a trial ended."""
-        kinds = _optuna().trial.TrialState
+        kinds = require_optuna().trial.TrialState
         known = {name: kinds[key] for key, name in _STATES.items()}
         with _explained(self.folder / FILE):
             self._study.tell(number, value, state=known[state])
@@ -170,7 +170,7 @@ def seed_of(seed: int, number: int) -> int:
     return derived_seed(seed, "trial", number) % 2**32
 
 
-def _optuna() -> Any:
+def require_optuna() -> Any:
     """Import Optuna, and let it say only what goes wrong.
 
     Raises:

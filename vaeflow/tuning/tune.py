@@ -26,7 +26,7 @@ from vaeflow.text import html_table, show
 from vaeflow.tuning import search as searches
 from vaeflow.tuning.command import train_command
 from vaeflow.tuning.search import Search
-from vaeflow.tuning.study import Study, Trial, name_of
+from vaeflow.tuning.study import Study, Trial, name_of, require_optuna
 
 Tell = Callable[[Trial, Outcome], None]
 
@@ -203,6 +203,7 @@ def run_search(
         if type(number) is not int or number < 1:
             raise ConfigError(f"--{name} {number!r}: a whole number from 1 on is expected")
     _check(out, search, plugins)
+    require_optuna()  # before anything is written
     if not (out / searches.FILE).exists():  # data that is missing would fail every trial
         prepare(search.first(plugins).but(device="cpu"))
     with writing(out):

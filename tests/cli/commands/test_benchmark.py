@@ -75,7 +75,7 @@ def test_limit_evaluates_the_first_images(cli, commands, tmp_path):
     done = cli(*words, "--out", tmp_path / "grid")
     assert done.code == 0, done.err
     assert commands[-1][-2:] == ["--limit", "7"]
-    assert "7 images of the test data" in done.out
+    assert "7 examples of the test data" in done.out
     commands.clear()
     assert cli(*words, "--out", tmp_path / "grid").code == 0
     assert commands == []  # all is done

@@ -40,7 +40,7 @@ def test_compare_reads_the_evaluations_of_the_runs(cli, runs, tmp_path):
     done = cli("compare", *runs, "--out", tmp_path / "page")
     assert (done.code, done.err) == (0, "")
     assert "K = 4." in done.out
-    assert "over other test images, not other seeds" in done.out
+    assert "over other test examples, not other seeds" in done.out
     for name in ("md", "csv", "json", "png", "html"):
         assert f"wrote {tmp_path / 'page'}/report.{name}" in done.out
     identity = next(line for line in done.out.splitlines() if line.startswith("│ identity"))
@@ -73,7 +73,7 @@ def test_compare_evaluates_moved_data_and_other_splits(cli, runs, grey_file):
     assert "no run is finished, identity: /gone/grey.npz is no file: check" in done.err
     done = cli(*words, "--data-root", grey_file.parent)
     assert done.code == 0, done.err
-    assert "8 images of the validation data of file" in done.out
+    assert "8 examples of the validation data of file" in done.out
 
 
 def test_evaluations_with_different_k_are_refused(cli, runs):
@@ -169,7 +169,7 @@ def test_help_names_the_files_and_the_limits_of_anyway(cli):
 def test_limit_compares_the_first_images(cli, runs):
     done = cli("compare", *runs, "-k", 4, "--limit", 3)
     assert done.code == 0
-    assert "3 images of the test data" in done.out
+    assert "3 examples of the test data" in done.out
     way = Way("laplace", 4, 3)
     assert read(Run(runs[0]).evaluation("test", way, "best")).about["images"] == 3
     whole = Run(runs[0]).evaluation("test", way._replace(limit=10**6), "best")

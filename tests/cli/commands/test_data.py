@@ -65,13 +65,16 @@ def test_the_first_loss_of_far_numbers_is_that_of_standardized_ones(cli, tiny, h
 def test_a_table_is_told_by_its_columns_and_its_command_runs(cli, tiny, here):
     (here / "people.csv").write_text(PEOPLE)
     done = cli("data", "inspect", "people.csv")
-    for told in ("table: 24 / 3 / 3 train / validation / test", "1 of 90 values are missing"):
+    for told in ("table: 24 / 3 / 3 train / validation / test", "1 of 90 cells are missing"):
         assert told in done.out
     for row in ("age +│ number +│ 20 … 28 +│ 3.3%", "site +│ category +│ 2 levels: north, south",
                 "smokes +│ boolean"):  # fmt: skip
         assert re.search(row, done.out)
     command = printed(done)
-    assert command == "vaeflow train --dataset table --dataset.path people.csv --likelihood columns"
+    assert command == (
+        "vaeflow train --dataset table --dataset.path people.csv --likelihood columns "
+        "--objective iwae --run-dir runs/people"
+    )
     train(cli, tiny, command)
 
 
@@ -92,7 +95,7 @@ def test_a_table_of_true_and_false_is_bernoulli(cli, tiny, here):
     rows = [["a", "b"], *[[str(i % 2), str(i % 3 // 2)] for i in range(30)]]
     (here / "x.csv").write_text("\n".join(map(",".join, rows)))
     command = printed(cli("data", "inspect", "x.csv"))
-    assert command.endswith("--likelihood bernoulli")
+    assert command.endswith("--likelihood bernoulli --run-dir runs/x")
     train(cli, tiny, command)
 
 

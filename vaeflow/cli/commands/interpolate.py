@@ -48,9 +48,10 @@ def command(
 ) -> None:
     """Walk from the code of example A to that of example B, and decode each step.
 
-    A and B are rows, as the file numbers them or, of arrays, from 0 on in the split; or the names
-    of their files. The codes are means of q(z|x), behind all maps of the flow. Pictures stand in a
-    row between those of the data; the columns of a table are curves in their own units.
+    A and B are line numbers of the file (its header is line 1); of arrays, numbers from 0 on in the
+    split; of pictures in a folder, the names of their files. The codes are means of q(z|x), behind
+    all maps of the flow. Pictures stand in a row between those of the data; the columns of a table
+    are curves in their own units.
     """
     from vaeflow.cli.output import new_file
     from vaeflow.latents.drawn import ENDINGS
