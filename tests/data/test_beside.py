@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from vaeflow.cli.output import write_rows
 from vaeflow.data.beside import apart
+from vaeflow.data.columns import Column, Columns
 from vaeflow.data.examples import as_examples
 from vaeflow.data.places import in_array
 from vaeflow.latents.plane import Latent
+from vaeflow.parts.datasets.files.tables import read_table
 from vaeflow.parts.datasets.files.written import write_columns
 from vaeflow.runs.codes import Codes
 from vaeflow.runs.given import Given
@@ -70,3 +73,15 @@ def test_an_npz_file_takes_any_names(tmp_path, caplog):
         for name, values in columns.items():
             assert np.array_equal(found[unsafe.get(name, name)], values)
     assert "..%2F..%2Fevil" in caplog.text
+
+
+def test_reconstructions_stand_beside_columns_of_their_names(tmp_path):
+    columns = Columns((Column("age", "number"), Column("age_reconstructed", "number")))
+    beside = {"age": np.array([9.0])}
+    data, found = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
+    write_rows(tmp_path / "a.csv", columns, beside, data=data, reconstructed=found)
+    table = read_table(tmp_path / "a.csv")
+    assert {name: values.tolist() for name, values in table.items()} == {
+        "age": [1], "age_reconstructed_reconstructed": [3], "age_reconstructed": [2],
+        "age_reconstructed_reconstructed_reconstructed": [4], "age_label": [9],
+    }  # fmt: skip
