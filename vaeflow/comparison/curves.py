@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaeflow.comparison.groups import FREE
-from vaeflow.comparison.labels import labels, short
+from vaeflow.comparison.labels import differing, labels, short
 from vaeflow.comparison.places import Place, find
 from vaeflow.config.flat import flatten
-from vaeflow.errors import ConfigError
+from vaeflow.errors import ConfigError, printable
 from vaeflow.latents.drawn import Drawn
 from vaeflow.latents.figures import COLOURS, blank, style
 from vaeflow.runs.directory import Run
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vaeflow")
 _MARKERS = "osD^vP*X"
 _WIDE = 110  # letters of a line in the legend
+_SETTINGS = 2  # that a label tells; runs that differ in more are called by their directories
 _LEFT_OUT = 0.1  # the share of the first epochs that does not stretch the picture
 
 
@@ -39,7 +40,8 @@ class Curve:
     """The learning curve of a run, in nats per example.
 
     Attributes:
-        label: what tells the run from the others, as comparisons name it.
+        label: what tells the run from the others, as comparisons name it, or the name of its
+            directory, where runs differ in more than two settings.
         name: of its directory.
         epochs: the numbers of the epochs (E,).
         train, validation: the ELBO of each (E,); NaN where there is none.
@@ -95,6 +97,7 @@ class Curves(Drawn):
                     axes.plot(curve.best, curve.validation[at], marker, color=colour, markersize=7)
             if (low := self._lowest()) is not None:
                 axes.set_ylim(bottom=low)
+                self._tell_cut(axes, low)
             if max(len(curve.epochs) for curve in self.each) == 1:
                 axes.set_xlim(0, 2)
             axes.set_xlabel("epoch")
@@ -103,6 +106,15 @@ class Curves(Drawn):
             axes.grid(color="#e8e8e8")
             self._legend(figure, axes)
         return figure
+
+    def _tell_cut(self, axes: Axes, low: float) -> None:
+        """Say where the first epochs begin, if that is below the picture."""
+        first = np.concatenate([(*curve.train, *curve.validation) for curve in self.each])
+        if (least := np.nanmin(first)) < low:
+            axes.text(
+                0.01, 0.01, f"↓ the first epochs begin below, at {least:,.1f}",
+                transform=axes.transAxes, fontsize=8, color="0.3", va="bottom",
+            )  # fmt: skip
 
     def _looks(self) -> list[tuple[str, str]]:
         """Return the colour and the marker of each run."""
@@ -192,6 +204,8 @@ def curves(*runs: str | Path | Run) -> Curves:
                 len(parts), name, ", ".join(sorted(map(short, parts))),
             )  # fmt: skip
     names = labels(settings)
+    if differing(settings) > _SETTINGS:
+        names = [printable(place.name) for place in drawn]
     return Curves(
         tuple(
             _curve(place, name, records[place.name])

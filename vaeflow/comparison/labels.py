@@ -16,6 +16,11 @@ def labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [_unique(found, i) for i in range(len(found))]
 
 
+def differing(configs: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many settings the longest label names."""
+    return max((len(_words(config, configs)) for config in configs), default=0)
+
+
 def short(name: str) -> str:
     """Return a part's name without vaeflow's own prefix."""
     return name.removeprefix("vaeflow/")
@@ -23,6 +28,12 @@ def short(name: str) -> str:
 
 def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> str:
     """Return a label such as "planar (steps 16)": the posterior, and the settings that differ."""
+    name, words = short(str(config["posterior.name"])), _words(config, all_of)
+    return printable(f"{name} ({', '.join(words)})" if words else name)
+
+
+def _words(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings of one that differ from those of others."""
     words = []
     for key in config:
         kind, _, option = key.partition(".")
@@ -37,8 +48,7 @@ def _label(config: Mapping[str, Any], all_of: Sequence[Mapping[str, Any]]) -> st
             if _differs(key, same):
                 where = "" if kind == "posterior" else f"{kind} "
                 words.append(f"{where}{option.replace('_', ' ')} {show(config[key])}")
-    name = short(str(config["posterior.name"]))
-    return printable(f"{name} ({', '.join(words)})" if words else name)
+    return words
 
 
 def _setting(name: str, value: object) -> str:

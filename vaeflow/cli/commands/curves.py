@@ -20,7 +20,8 @@ def command(selection: Selection | None, /, runs: tuple[Path, ...], out: Path) -
     """Draw the learning curves of runs as one picture: the ELBO by epoch, in nats per example.
 
     Validation is solid, training dashed, and the epoch of the best weights marked. Runs are called
-    by what tells them apart, as `vaeflow compare` calls them.
+    by what tells them apart, as `vaeflow compare` calls them, or by their directories, where they
+    differ in more than two settings.
     """
     from vaeflow.cli.output import new_file
     from vaeflow.comparison.curves import curves
