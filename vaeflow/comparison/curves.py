@@ -114,6 +114,7 @@ class Curves(Drawn):
             axes.text(
                 0.01, 0.01, f"↓ the first epochs begin below, at {least:,.1f}",
                 transform=axes.transAxes, fontsize=8, color="0.3", va="bottom",
+                bbox={"color": "white", "alpha": 0.8, "pad": 1},
             )  # fmt: skip
 
     def _looks(self) -> list[tuple[str, str]]:
