@@ -151,6 +151,6 @@ def test_a_refusal_names_the_folder_that_was_asked_for(trained, pushed, tmp_path
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "x"
     for call in (lambda: vaeflow.push(trained, place), lambda: vaeflow.pull(pushed, place)):
-        with pytest.raises(StorageError, match=f"^{re.escape(str(place))}.* cannot be") as caught:
+        with pytest.raises(StorageError, match=f"^{re.escape(str(place))} cannot be") as caught:
             call()
         assert ".tmp-" not in str(caught.value)

@@ -23,7 +23,7 @@ from vaeflow.runs.paths import path_of, put_in_place
 from vaeflow.runs.verify import is_whole, verify
 from vaeflow.runtime.notebook import in_notebook
 from vaeflow.runtime.progress import on_terminal
-from vaeflow.storage import flush_folder, temporary_name, write_file, writing
+from vaeflow.storage import ensure_folder, flush_folder, temporary_name, write_file, writing
 
 log = logging.getLogger("vaeflow")
 
@@ -190,6 +190,8 @@ def _appearing_whole(path: Path) -> Iterator[Path]:
     """Give the temporary name of a folder, which is removed if it fails; messages name `path`."""
     half = temporary_name(path)
     try:
+        with writing(half):
+            ensure_folder(half)
         yield half
     except BaseException as error:
         shutil.rmtree(half, ignore_errors=True)
