@@ -122,7 +122,7 @@ def test_rows_are_told_apart_by_their_ids_or_numbers(filled, people_run):
     assert filled.key["id"].tolist() == filled.columns["id"].tolist()
     rows = {"age": [30.0, None], "visits": [1, 2], "smokes": ["no", "no"], "site": ["west", "west"]}
     key = impute(people_run, {**rows, "group": ["a", "a"]}, samples=9).key
-    assert {name: values.tolist() for name, values in key.items()} == {"row": [0, 1]}
+    assert {name: values.tolist() for name, values in key.items()} == {"row": [0, 1]}  # by position
 
 
 @pytest.mark.parametrize("form", ["dict", "frame", "file"])
@@ -270,3 +270,10 @@ def test_filled_data_writes_itself_as_the_command_does(cli, filled, people_run, 
         assert path.read_bytes() == (tmp_path / other).read_bytes()
     with pytest.raises(ConfigError, match="it exists, and nothing is overwritten"):
         filled.save(tmp_path / "filled.csv")
+
+
+def test_a_frame_s_whole_numbers_stay_so(people_run):
+    rows = {"age": [30.0, None], "visits": [1, 2], "smokes": ["no", "no"], "site": ["west", "west"]}
+    found = impute(people_run, {**rows, "group": ["a", "a"], "number": [7, 8]}, samples=9)
+    assert {found.columns[n].dtype.kind for n in ("visits", "number")} == {"i"}
+    assert found.columns["number"].tolist() == [7, 8]

@@ -34,6 +34,7 @@ class Table(Mapping[str, np.ndarray]):
             arrays; here it has its type.
         gaps: name -> how missing values are written -> how many are; "" is an empty cell.
         exact: of a column that float64 rounds, the values as they stand in the file.
+        integers: the columns that are stored as whole numbers, which have no missing value.
         named: whether the names are the table's own, or the numbers of the columns from 1 on.
     """
 
@@ -44,6 +45,7 @@ class Table(Mapping[str, np.ndarray]):
     gaps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     exact: Mapping[str, np.ndarray] = field(default_factory=dict)
     named: bool = True
+    integers: Sequence[str] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
@@ -66,6 +68,17 @@ class Table(Mapping[str, np.ndarray]):
     def place(self, row: int, name: str) -> str:
         """Return how messages call a value: "people.csv: row 17, column 'age'"."""
         return f"{self.origin}: row {self.rows[row]}, {self.call(name)}"
+
+    def as_read(self, name: str) -> np.ndarray:
+        """Return a column as its file or frame holds it: truth values, integers, all digits."""
+        values = self.arrays[name]
+        if self.types.get(name) == "boolean":
+            return np.array([{"true": True, "false": False}.get(v) for v in values], object)
+        if name in self.exact:
+            return self.exact[name]
+        if name in self.integers and not np.isnan(values).any():
+            return values.astype(np.int64)
+        return values
 
     def require(self, name: str, option: str) -> np.ndarray:
         """Return the values of a column that an option names.

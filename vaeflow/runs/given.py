@@ -249,13 +249,7 @@ def _as_read(table: Table) -> dict[str, np.ndarray]:
     """Return the columns of a table as its file holds them: truth values, and ids in all digits."""
     if lost := [f"{name} ({kind})" for name, kind in table.types.items() if name not in table]:
         log.warning("%s: left out %s", table.origin, ", ".join(lost))
-    truths = {"true": True, "false": False}
-    return {
-        name: np.array([truths.get(value) for value in values], object)
-        if table.types.get(name) == "boolean"
-        else table.exact.get(name, values)
-        for name, values in table.items()
-    }
+    return {name: table.as_read(name) for name in table}
 
 
 def _of_array(

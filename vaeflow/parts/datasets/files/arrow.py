@@ -126,6 +126,8 @@ def from_arrow(origin: str, table: Any, *, numbered: bool = False, first: int = 
     Raises:
         DataError: if there is no value, or two columns have one name.
     """
+    import pyarrow as pa
+
     names = [name or f"Unnamed: {i}" for i, name in enumerate(table.column_names)]
     if not table.num_rows or not names:
         raise DataError(f"{origin} holds no row of numbers: write one for each example")
@@ -134,7 +136,7 @@ def from_arrow(origin: str, table: Any, *, numbered: bool = False, first: int = 
             name = next(name for name in names if names.count(name) > 1)
             raise DataError(f"{origin} has two columns {name!r}: give each a name of its own")
         names = [str(i) for i in range(1, len(names) + 1)]
-    values, types, gaps, exact = {}, {}, {}, {}
+    values, types, gaps, exact, integers = {}, {}, {}, {}, []
     for name, column in zip(names, table.columns, strict=True):
         types[name], found = _column(column)
         if found is None:
@@ -144,8 +146,17 @@ def from_arrow(origin: str, table: Any, *, numbered: bool = False, first: int = 
             gaps[name] = missing
         if (whole := _exact(column)) is not None:
             exact[name] = whole
+        if pa.types.is_integer(column.type) and not column.null_count:
+            integers.append(name)
     return Table(
-        origin, values, range(first, first + table.num_rows), types, gaps, exact, not twice
+        origin,
+        values,
+        range(first, first + table.num_rows),
+        types,
+        gaps,
+        exact,
+        not twice,
+        integers,
     )
 
 
