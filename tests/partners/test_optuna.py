@@ -293,10 +293,13 @@ def test_a_file_that_is_no_study_is_refused(tune: Tune, copy: Path) -> None:
         tune(trials=2)
 
 
-def test_without_optuna_the_cure_is_told(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_the_cure_is_told(
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'vaeflow\[tune\]'"):
         tune()
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_fault_of_the_data_is_told_before_anything_is_written(tune: Tune, tmp_path: Path) -> None:

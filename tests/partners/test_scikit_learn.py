@@ -170,6 +170,8 @@ def test_parameters_of_parts_are_set_and_told_by_name() -> None:
     assert replaced.posterior == ("iaf", {"steps": 2})
     with pytest.raises(ValueError, match="Invalid parameter 'latent__size'"):
         estimator.set_params(latent__size=2)
+    with pytest.raises(ValueError, match=r"planar has no option 'stepz' \(did you mean 'steps'\?"):
+        estimator.set_params(posterior__stepz=3)
 
 
 def test_a_pickle_is_the_files_of_a_run(iris: np.ndarray, tmp_path: Path) -> None:
