@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import constraints
 
-from vaeflow.data.checks import check_values
+from vaeflow.data.checks import check_values, needs
 from vaeflow.errors import DataError
 
 GREY = torch.linspace(0, 1, 24).reshape(6, 2, 2)
@@ -37,7 +37,11 @@ def test_a_value_that_is_not_finite_is_found_at_any_place(value, where, support,
         (GREY * 255, constraints.unit_interval, ["values in [0, 1]", "--dataset.scale 255"]),
         (GREY - 0.5, constraints.boolean, ["[-0.5, 0.5]", "--likelihood gaussian"]),
         (GREY * 1.0000002, constraints.unit_interval, ["values in [0, 1]", "example 5"]),
-        (GREY, constraints.positive, ["training example 0 at (0, 0) is 0, which", "lower_bound=0"]),
+        (
+            GREY,
+            constraints.positive,
+            ["training example 0 at (0, 0) is 0, which", "values above 0"],
+        ),
     ],
 )
 def test_a_value_outside_the_support_is_refused(x, support, told, one_sentence):
@@ -61,3 +65,8 @@ def test_good_values_pass():
     check_values("test", BINARY, (2, 2), constraints.boolean)
     check_values("test", GREY, (2, 2), constraints.unit_interval)
     check_values("test", GREY.log().clamp(min=-9), (2, 2), constraints.real)
+
+
+def test_what_a_likelihood_needs_is_told_in_words():
+    assert needs(constraints.integer_interval(0, 10)) == "whole numbers from 0 to 10"
+    assert needs(constraints.real) == "real values"
