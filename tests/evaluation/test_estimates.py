@@ -97,9 +97,9 @@ def test_bounds_show_a_line_for_each_value_that_is_known():
         "  kl=18.23 ± 0.03,",
         "  nll=95.5 ± 0.3,",
         "  under_q=96.5 ± 0.3,",
-        "  draws=612 an image, error 0.046 (median), above the tolerance at 20% of images,",
+        "  draws=612 an example, error 0.046 (median), above the tolerance at 20% of examples,",
         "  effective_sample_size=41.0 ± 2.0,",
-        "  pareto_k=0.46 (median), above 0.7 at 3% of images,",
+        "  pareto_k=0.46 (median), above 0.7 at 3% of examples,",
         "  unsettled=2,",
         ")",
     ]

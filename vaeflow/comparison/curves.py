@@ -112,7 +112,7 @@ class Curves(Drawn):
         first = np.concatenate([(*curve.train, *curve.validation) for curve in self.each])
         if (least := np.nanmin(first)) < low:
             axes.text(
-                0.01, 0.01, f"↓ the first epochs begin below, at {least:,.1f}",
+                0.01, 0.01, f"the first epochs begin below, at {least:,.1f}",
                 transform=axes.transAxes, fontsize=8, color="0.3", va="bottom",
                 bbox={"color": "white", "alpha": 0.8, "pad": 1},
             )  # fmt: skip

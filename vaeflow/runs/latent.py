@@ -93,7 +93,7 @@ def latent(
         return _manifold(trained, chosen, data)
     if chosen.columns is not None:
         raise ConfigError(
-            f"--columns {','.join(chosen.columns)} chooses what --manifold draws: give both, or "
+            f"--columns {','.join(chosen.columns)} chooses for --manifold: give both, or "
             "colour the codes by a column, as in --label NAME"
         )
     given = trained.given(data, chosen.split, own="all")
