@@ -43,7 +43,7 @@ def test_the_first_epochs_are_cut_off_with_a_word():
     found = Curves((Curve("planar", "a", np.arange(1, 6), steep, steep + 1, 5),))
     axes = found.figure().axes[0]
     assert axes.get_ylim()[0] > -100
-    assert [text.get_text() for text in axes.texts] == ["↓ the first epochs begin below, at -900.0"]
+    assert [text.get_text() for text in axes.texts] == ["the first epochs begin below, at -900.0"]
     flat = Curves((Curve("planar", "a", np.arange(1, 6), steep[-1:].repeat(5), steep + 800, 5),))
     assert not flat.figure().axes[0].texts
 

@@ -80,7 +80,7 @@ def test_columns_are_checked_before_a_walk(people_run):
     assert vaeflow.traverse(people_run, steps=2, columns=["age"]).drawn == ["age"]
     with pytest.raises(ConfigError, match=r"no such column \(did you mean 'age'"):
         vaeflow.traverse(people_run, columns=["agee"])
-    with pytest.raises(ConfigError, match="chooses what --manifold draws"):
+    with pytest.raises(ConfigError, match="chooses for --manifold"):
         vaeflow.latent(people_run, columns=["age"])
 
 
