@@ -62,3 +62,13 @@ def test_tensors_come_back_in_the_order_of_their_names():
         assert digest(found) == digest(given)
     assert digest(given) != digest({**given, "a": given["a"].float()})
     assert digest(given) != digest({**given, "a": given["a"].view(3, 1)})
+
+
+def test_a_checksum_whose_name_was_changed_is_found():
+    whole = sealed({"state": "completed", "sha": "0" * 64})
+    assert unsealed(whole) == {"state": "completed", "sha": "0" * 64}
+    renamed = {name.replace("sha256", "sha216"): value for name, value in whole.items()}
+    with pytest.raises(ValueError, match="it was changed"):
+        unsealed(renamed)
+    older = {"state": "completed", "sha": "0" * 64}  # of before there was a checksum
+    assert unsealed(older) == older
