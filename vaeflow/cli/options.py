@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vaeflow.cli.completion import recipe_names
+from vaeflow.cli.completion import part_names, recipe_names
 from vaeflow.config.way import PROPOSALS
 
 Decorator = Callable[[Any], Any]
@@ -121,6 +121,14 @@ def _stacked(*decorators: Decorator) -> Decorator:
 
 
 trained = _stacked(condition, weights, device, data_root)  # the fields of TrainedOptions
+engine = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=part_names,
+    help="Processes of this machine (local), a Ray cluster (ray), or an engine of a plugin.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 baseline = click.option(
     "--baseline",

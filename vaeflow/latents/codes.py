@@ -1,4 +1,4 @@
-"""The latent codes of examples: means or draws of q(z|x), behind all maps of its flow.
+"""The latent codes of examples: means or draws of q(z|x), after all maps of its flow.
 
 Shapes: N examples, D draws, L latent size.
 """

@@ -87,7 +87,7 @@ def interpolation(
 ) -> Interpolation:
     """Walk from the code of one example to that of another.
 
-    The codes are E[z|x], behind all maps of the flow. Covariates are those of the first example.
+    The codes are E[z|x], after all maps of the flow. Covariates are those of the first example.
 
     Arguments:
         data: the examples.

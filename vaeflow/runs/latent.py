@@ -67,7 +67,7 @@ def latent(
 ) -> Latent | Manifold:
     """Lay the codes of data into a plane, coloured by a label, as `vaeflow latent` does.
 
-    The codes are E[z|x], behind all maps of the flow: z itself for L = 2, otherwise their first two
+    The codes are E[z|x], after all maps of the flow: z itself for L = 2, otherwise their first two
     principal components.
 
     Arguments:

@@ -93,7 +93,7 @@ def interpolate(
 ) -> Interpolation:
     """Walk from the code of one example to that of another, as `vaeflow interpolate` does.
 
-    The codes are E[z|x], behind all maps of the flow, and each is decoded to E[x|z].
+    The codes are E[z|x], after all maps of the flow, and each is decoded to E[x|z].
 
     Arguments:
         model: a run, or a model.
@@ -184,7 +184,7 @@ def traverse(
 ) -> Traversal:
     """Walk along one dimension of z at a time, from the code of an example: `vaeflow traverse`.
 
-    The steps are quantiles of draws of q(z|x) over the data, behind all maps of the flow.
+    The steps are quantiles of draws of q(z|x) over the data, after all maps of the flow.
 
     Arguments:
         model: a run, or a model.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli import options as shared
-from vaeflow.cli.completion import part_names
 from vaeflow.cli.grid_options import GridCommand, read_grid, read_seeds
 from vaeflow.cli.part_options import read_base
 from vaeflow.cli.voice import say
@@ -59,14 +58,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Runs at a time; each gets its share of the cores.",
 )
-@click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=part_names,
-    help="Processes of this machine (local), a Ray cluster (ray), or an engine of a plugin.",
-)
+@shared.engine
 @shared.proposal("Of the NLL; q alone is what papers print.")
 @shared.importance_samples("Draws of q for the bounds under q.")
 @shared.limit

@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Draw the codes of data in a plane, coloured by a label.
 
-    The codes are means of q(z|x), behind all maps of the flow: z itself for two latent dimensions,
+    The codes are means of q(z|x), after all maps of the flow: z itself for two latent dimensions,
     otherwise the first two principal components, whose axes tell their share of the variance.
     Texts and few whole numbers have a legend, other numbers a colour bar.
     """

@@ -53,7 +53,7 @@ def command(
 ) -> None:
     """Change one dimension of z at a time, and decode each step.
 
-    All walks begin at the code of one example, the mean of q(z|x) behind all maps of the flow. The
+    All walks begin at the code of one example, the mean of q(z|x) after all maps of the flow. The
     steps are quantiles of the codes of the data, from 2 % to 98 %. Beside each dimension stands the
     variance of E[z|x] over the data, which is near 0 where the dimension tells nothing of x.
     """

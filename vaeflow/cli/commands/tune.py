@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli import options as shared
-from vaeflow.cli.completion import part_names
 from vaeflow.cli.part_options import PartsCommand, command_line_layer, read_base
 from vaeflow.cli.voice import say
 
@@ -58,14 +57,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trials at a time; each gets its share of the cores.",
 )
-@click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=part_names,
-    help="Processes of this machine (local), a Ray cluster (ray), or an engine of a plugin.",
-)
+@shared.engine
 @click.option("--trial", type=int, hidden=True, help="Do one trial in this process.")
 @shared.as_json
 @click.pass_context
